@@ -1,0 +1,18 @@
+"""`python -m sign_ablate` and the `sign-ablate` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say which extra it needs."""
+    try:
+        from sign_ablate.cli import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "sign_ablate":
+            raise
+        sys.exit(f"sign-ablate: {error.name} is not installed: pip install 'sign-ablate[pipeline]'")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""The typed configuration: the one source of defaults, schema, reference page and errors."""
+
+from sign_ablate.config.campaign import Campaign, Execution, Figure, RunConfig
+from sign_ablate.config.errors import ConfigError
+from sign_ablate.config.load import load_campaign, parse_campaign
+
+__all__ = ["Campaign", "ConfigError", "Execution", "Figure", "RunConfig", "load_campaign", "parse_campaign"]

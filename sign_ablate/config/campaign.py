@@ -1,0 +1,59 @@
+"""The campaign: a grid of methods × options × data sets × seeds, and how to run it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sign_ablate.config.base import Model, Name
+from sign_ablate.config.data import DatasetSpec
+from sign_ablate.config.methods import Method
+from sign_ablate.config.train import Train
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Execution(Model):
+    """Where and how jobs run. Not part of a run's identity: nothing here may change a number."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU where there is one. cuda: for a head node that has none itself."
+    )
+    threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
+
+
+class Figure(Model):
+    """One figure of the paper, drawn from this campaign."""
+
+    kind: Literal["dithering", "switching"] = Field(
+        description="dithering: as the paper's figure 1; switching: as its figures 2 and 3."
+    )
+    dataset: str = Field(description="One of `datasets`.")
+    t_switch: int | None = Field(
+        None, ge=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
+    )
+
+
+class RunConfig(Model):
+    """All that determines a run's numbers."""
+
+    data: DatasetSpec
+    method: Method
+    train: Train
+    seed: Seed
+
+
+class Campaign(Model):
+    """A configuration file. In `train` and `methods`, a list where a value is expected is an axis."""
+
+    campaign: Name = Field(description="Results go to results/<campaign>/.")
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = Field(
+        description="Seeds; each sets initialisation, data order and dither of every method."
+    )
+    datasets: dict[Name, DatasetSpec] = Field(min_length=1, description="Label → data set.")
+    train: dict[str, Any] = Field({}, description="Training parameters of all methods.")
+    methods: dict[Name, dict[str, Any]] = Field(
+        min_length=1,
+        description="Label → an optimizer, its options, and training parameters of this method alone.",
+    )
+    figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
+    execution: Execution = Field(Execution(), description="Devices and threads.")

@@ -1,0 +1,97 @@
+"""Reads a configuration file into a checked campaign."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.errors import ConfigError, lines, unknown
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML silently keeps the last of two equal keys; a method would vanish."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key, (key_node, _) in zip(keys, node.value, strict=True):
+        if keys.count(key) > 1:
+            line = key_node.start_mark.line + 1
+            raise ConfigError(f"line {line}: the key {key!r} stands twice; rename or remove one")
+    return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError with the line of a syntax error."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise ConfigError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys, such as `campaign: demo`")
+    return values
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top: mappings merge, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Campaign:
+    """The campaign in `paths` (later ones laid over earlier ones), then `overrides`.
+
+    Raises:
+        ConfigError: with one line for each problem: the key, its value and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = merge(values, read_yaml(Path(path)))
+    where = ", ".join(str(path) for path in paths)
+    try:
+        return parse_campaign(merge(values, overrides or {}))
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def parse_campaign(values: Mapping[str, Any]) -> Campaign:
+    """The campaign that `values` describe, with its grid checked. Raises ConfigError."""
+    from sign_ablate.grid import expand
+
+    try:
+        campaign = Campaign.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("\n".join(lines(error, known=Campaign.model_fields))) from None
+    for name in ("seeds",):
+        if len(set(campaign.seeds)) < len(campaign.seeds):
+            raise ConfigError(f"{name} = {list(campaign.seeds)}: a value stands twice; remove one")
+    runs = expand(campaign)
+    switches = {getattr(run.config.method, "t_switch", None) for run in runs} - {None}
+    for label, figure in campaign.figures.items():
+        key = f"figures.{label}"
+        if figure.dataset not in campaign.datasets:
+            raise ConfigError(unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets))
+        if figure.t_switch is not None and figure.kind != "switching":
+            raise ConfigError(f"{key}.t_switch = {figure.t_switch}: applies to kind: switching only")
+        if figure.t_switch is not None and figure.t_switch not in switches:
+            allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
+            raise ConfigError(f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})")
+    return campaign

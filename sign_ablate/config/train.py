@@ -1,0 +1,48 @@
+"""How a run trains, apart from its optimizer."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sign_ablate.config.base import Model
+
+
+class Train(Model):
+    """Training parameters: under `train:` for all methods, or in a method for that one."""
+
+    model: Literal["small", "resnet18", "resnet18-imagenet"] = Field(
+        "small",
+        description="small: 3 convolutions for CPUs; resnet18: 3×3 CIFAR stem; resnet18-imagenet: 7×7 stem.",
+    )
+    epochs: int | None = Field(None, gt=0, description="Passes over the training images (or `steps`).")
+    steps: int | None = Field(None, gt=0, description="Optimizer steps (or `epochs`).")
+    batch_size: int = Field(128, gt=0, description="Images per step.")
+    schedule: Literal["constant", "multistep", "cosine"] = Field(
+        "constant", description="Learning rate over the run."
+    )
+    milestones: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = Field(
+        (), description="Epochs after which the learning rate drops (schedule: multistep)."
+    )
+    lr_decay: float = Field(0.1, gt=0, lt=1, description="Factor of each drop (schedule: multistep).")
+    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up from 0.")
+    crop_padding: int = Field(0, ge=0, description="Random crops after padding by this many pixels.")
+    flip: bool = Field(False, description="Random horizontal flips.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast of the forward pass; parameters stay float32."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give epochs or steps, one of the two")
+        if (self.schedule == "multistep") != bool(self.milestones):
+            raise ValueError("milestones and schedule: multistep go together (milestones: [] removes them)")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        if self.lr_decay != Train.model_fields["lr_decay"].default and self.schedule != "multistep":
+            raise ValueError("lr_decay has no effect without schedule: multistep")
+        if self.epochs is not None:
+            late = [m for m in (*self.milestones, self.warmup_epochs) if m >= self.epochs]
+            if late:
+                raise ValueError(f"{late[0]} epochs lie at or after the end of the run ({self.epochs} epochs)")
+        return self

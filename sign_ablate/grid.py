@@ -1,0 +1,235 @@
+"""From a campaign to its cells and runs. A run is its resolved configuration; its path says so."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import typing
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from sign_ablate import NUMERICS_VERSION
+from sign_ablate.config.base import Model, canonical
+from sign_ablate.config.campaign import Campaign, RunConfig
+from sign_ablate.config.data import DatasetSpec
+from sign_ablate.config.errors import ConfigError, lines, unknown
+from sign_ablate.config.methods import OPTIMIZERS, Optimizer
+from sign_ablate.config.train import Train
+
+HASH_CHARS = 10
+M = typing.TypeVar("M", bound=Model)
+_DATASET: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
+
+
+def identity(config: Model) -> str:
+    """The canonical JSON text of what differs from the defaults, with NUMERICS_VERSION.
+
+    Defaults are left out so that a key added later leaves the runs of today where they are. A
+    *changed* default needs a bump of NUMERICS_VERSION (tests/test_golden.py).
+    """
+    values = _without_defaults(config)
+    return canonical({"numerics": NUMERICS_VERSION, **values})
+
+
+def _without_defaults(config: Model) -> dict[str, Any]:
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Model):
+            values[name] = _without_defaults(value)
+        elif name in {"source", "optimizer"}:  # a Literal that is its own default, yet says the most
+            values[name] = value
+    return values
+
+
+def short_hash(text: str) -> str:
+    """The first characters of the SHA-256 of `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A method with one value of each of its axes, on one data set. Its runs differ by seed."""
+
+    dataset: str
+    method: str
+    #: the values of the keys that the configuration gives as lists
+    axes: tuple[tuple[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """The method's label, with the values of its axes."""
+        return " ".join([self.method, *(f"{key}={_short(value)}" for key, value in self.axes)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training job."""
+
+    cell: Cell
+    config: RunConfig
+
+    @cached_property
+    def spec(self) -> str:
+        """The canonical JSON text that `sign-ablate train` takes, and that the id's hash is made of."""
+        return identity(self.config)
+
+    @cached_property
+    def id(self) -> str:
+        """`dataset.method.s<seed>.<hash>`: the name of the run's folder."""
+        return f"{self.cell.dataset}.{self.cell.method}.s{self.config.seed}.{short_hash(self.spec)}"
+
+    @cached_property
+    def data_id(self) -> str:
+        """`dataset.<hash>`: the name of the data file that the run reads."""
+        return data_id(self.cell.dataset, self.config.data)
+
+
+def data_id(label: str, spec: DatasetSpec) -> str:
+    """The name of a data set's file: its label and a hash of its options."""
+    return f"{label}.{short_hash(identity(spec))}"
+
+
+def parse_run(spec: str) -> RunConfig:
+    """The run that a canonical text describes. Raises ConfigError where this version cannot train it."""
+    return RunConfig.model_validate_json(_checked(spec))
+
+
+def parse_dataset(spec: str) -> DatasetSpec:
+    """The data set that a canonical text describes. Raises ConfigError as `parse_run` does."""
+    return _DATASET.validate_json(_checked(spec))
+
+
+def _checked(spec: str) -> str:
+    values = json.loads(spec)
+    version = values.pop("numerics", None)
+    if version != NUMERICS_VERSION:
+        raise ConfigError(f"numerics: this is version {NUMERICS_VERSION}, the spec is of version {version}")
+    return canonical(values)
+
+
+def expand(campaign: Campaign) -> list[Run]:
+    """All runs, seed by seed. Raises ConfigError with a line for every problem found."""
+    problems: list[str] = []
+    cells = []
+    for label, values in campaign.methods.items():
+        try:
+            cells.extend(_method_cells(label, values, campaign.train))
+        except ConfigError as error:
+            problems.extend(str(error).splitlines())
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    runs = [
+        Run(Cell(name, label, axes), RunConfig.model_construct(data=data, method=method, train=train, seed=seed))
+        for seed in campaign.seeds
+        for name, data in campaign.datasets.items()
+        for label, axes, method, train in cells
+    ]
+    _reject_duplicates(runs)
+    return runs
+
+
+def _method_cells(
+    label: str, values: dict[str, Any], shared: dict[str, Any]
+) -> Iterator[tuple[str, tuple[tuple[str, Any], ...], Optimizer, Train]]:
+    where = f"methods.{label}"
+    values = dict(values)
+    name = values.pop("optimizer", None)
+    if name is None:
+        raise ConfigError(f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})")
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise ConfigError(unknown(f"{where}.optimizer = {name!r}", str(name), OPTIMIZERS))
+    model = OPTIMIZERS[name]
+    _reject_unknown(where, name, model, values, shared)
+    merged = {**shared, **values}
+    # epochs and steps exclude each other: the method's own choice replaces the shared one
+    for own, other in (("epochs", "steps"), ("steps", "epochs")):
+        if own in values and other not in values:
+            merged.pop(other, None)
+    points = {key: _points(key, value, where if key in values else "train", model) for key, value in merged.items()}
+    axes = [key for key, value in merged.items() if _is_axis(key, value, model)]
+    for combination in itertools.product(*points.values()):
+        chosen = dict(zip(points, combination, strict=True))
+        method = _validate(model, {k: v for k, v in chosen.items() if k in model.model_fields}, where, values)
+        train = _validate(Train, {k: v for k, v in chosen.items() if k in Train.model_fields}, where, values)
+        _check_switch(where, method, train)
+        yield label, tuple((key, chosen[key]) for key in axes), method, train
+
+
+def _reject_unknown(
+    where: str, name: str, model: type[Optimizer], values: dict[str, Any], shared: dict[str, Any]
+) -> None:
+    problems = []
+    for key, value in values.items():
+        if key in model.model_fields or key in Train.model_fields:
+            continue
+        takers = [other for other, options in OPTIMIZERS.items() if key in options.model_fields]
+        known = sorted(({*model.model_fields} | {*Train.model_fields}) - {"optimizer"})
+        if takers:
+            problems.append(
+                f"{where}.{key} = {value!r}: does not apply to optimizer {name} "
+                f"(only to {', '.join(takers)}; {name} takes {', '.join(known)})"
+            )
+        else:
+            problems.append(unknown(f"{where}.{key}", key, known, "unknown key"))
+    for key in shared:
+        if key not in Train.model_fields:
+            problems.append(unknown(f"train.{key}", key, Train.model_fields, "unknown key"))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _is_axis(key: str, value: Any, model: type[Optimizer]) -> bool:
+    if not isinstance(value, list):
+        return False
+    field = model.model_fields.get(key) or Train.model_fields[key]
+    takes_list = typing.get_origin(field.annotation) is tuple
+    return not takes_list or any(isinstance(item, list) for item in value)
+
+
+def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[Any]:
+    if not _is_axis(key, value, model):
+        return [value]
+    if not value:
+        raise ConfigError(f"{where}.{key} = []: an empty axis leaves no run; give at least one value")
+    return list(value)
+
+
+def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(chosen)
+    except ValidationError as error:
+        shared = any(detail["loc"] and detail["loc"][0] not in own for detail in error.errors())
+        missing = any(detail["type"] == "missing" for detail in error.errors())
+        prefix = "train" if shared and not missing else where
+        raise ConfigError("\n".join(lines(error, prefix, model.model_fields))) from None
+
+
+def _check_switch(where: str, method: Optimizer, train: Train) -> None:
+    t_switch = getattr(method, "t_switch", None)
+    if t_switch is not None and train.epochs is not None and t_switch >= train.epochs:
+        raise ConfigError(
+            f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
+            f"allowed: 0 to {train.epochs - 1}"
+        )
+
+
+def _reject_duplicates(runs: list[Run]) -> None:
+    seen: dict[str, Run] = {}
+    problems = []
+    for run in runs:
+        first = seen.setdefault(run.spec, run)
+        if first is not run:
+            problems.append(
+                f"methods.{run.cell.method}: the run {run.cell.label!r} on {run.cell.dataset}, seed "
+                f"{run.config.seed}, is the same as {first.cell.label!r} on {first.cell.dataset}; remove one"
+            )
+    if problems:
+        raise ConfigError(problems[0])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,6 @@
+"""Sign-based optimizers. Needs only torch."""
+
+from sign_ablate.optim.hybrid import HybridSignSGD
+from sign_ablate.optim.signsgd import SignSGD
+
+__all__ = ["HybridSignSGD", "SignSGD"]
