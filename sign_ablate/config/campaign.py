@@ -46,7 +46,7 @@ class Campaign(Model):
     """A configuration file. In `train` and `methods`, a list where a value is expected is an axis."""
 
     campaign: Name = Field(description="Results go to results/<campaign>/.")
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = Field(
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"minItems": 1})] = Field(
         description="Seeds; each sets initialisation, data order and dither of every method."
     )
     datasets: dict[Name, DatasetSpec] = Field(min_length=1, description="Label → data set.")

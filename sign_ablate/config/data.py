@@ -23,7 +23,7 @@ class Dataset(Model):
 
 
 class Digits(Dataset):
-    """8×8 grey handwritten digits from scikit-learn's wheel: 1,797 images, a fixed quarter of them for test."""
+    """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images, a fixed quarter for test."""
 
     source: Literal["digits"] = "digits"
 
@@ -72,6 +72,4 @@ class Synthetic(Dataset):
     noise: float = Field(0.5, ge=0, description="Noise level; larger is harder.")
 
 
-DatasetSpec = Annotated[
-    Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")
-]
+DatasetSpec = Annotated[Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")]

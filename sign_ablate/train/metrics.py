@@ -18,47 +18,53 @@ METRICS = "metrics.parquet"
 TIMING = "timing.parquet"
 RUN = "run.json"
 ENVIRONMENT = "environment.json"
+#: held with flock while a process trains the run; its presence alone means nothing
+LOCK = ".lock"
 
 
-def _field(name: str, kind: pa.DataType, description: str) -> pa.Field:
+def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
+    """A column that carries its description into the file."""
     return pa.field(name, kind, metadata={"description": description})
 
 
 #: One row per epoch. Null where the optimizer has no such quantity.
 METRICS_SCHEMA = pa.schema(
     [
-        _field("epoch", pa.int32(), "epochs done, from 1"),
-        _field("step", pa.int64(), "optimizer steps done"),
-        _field("train_loss", pa.float64(), "mean cross-entropy over the epoch's training batches, as trained"),
-        _field("train_acc", pa.float64(), "fraction correct over the epoch's training batches, as trained"),
-        _field("val_loss", pa.float64(), "mean cross-entropy on the held-out split; null without one"),
-        _field("val_acc", pa.float64(), "fraction correct on the held-out split; null without one"),
-        _field("test_loss", pa.float64(), "mean cross-entropy on the test images"),
-        _field("test_acc", pa.float64(), "fraction of the test images classified correctly"),
-        _field("lr", pa.float64(), "learning rate (δ) of the epoch's last step"),
-        _field("sigma", pa.float64(), "dither standard deviation σ_k of the epoch's last step"),
-        _field("lambda_k", pa.float64(), "projection λ_k of the epoch's last step, eq. (12)"),
-        _field("lambda_bar", pa.float64(), "calibrated SGD learning rate λ̄ after the epoch's last step"),
-        _field("phase", pa.string(), "sign or sgd; null for a method without a switch"),
-        _field("grad_l1", pa.float64(), "mean over the epoch's steps of ‖g‖₁"),
-        _field("grad_l2", pa.float64(), "mean over the epoch's steps of ‖g‖₂"),
-        _field("momentum_rms", pa.float64(), "root mean square of m at the epoch's last step"),
-        _field("flip_fraction", pa.float64(), "fraction of signs that the dither flipped at the last step"),
+        field("epoch", pa.int32(), "epochs done, from 1"),
+        field("step", pa.int64(), "optimizer steps done"),
+        field("train_loss", pa.float64(), "mean cross-entropy over the epoch's training batches, as trained"),
+        field("train_acc", pa.float64(), "fraction correct over the epoch's training batches, as trained"),
+        field("val_loss", pa.float64(), "mean cross-entropy on the held-out split; null without one"),
+        field("val_acc", pa.float64(), "fraction correct on the held-out split; null without one"),
+        field("test_loss", pa.float64(), "mean cross-entropy on the test images"),
+        field("test_acc", pa.float64(), "fraction of the test images classified correctly"),
+        field("lr", pa.float64(), "learning rate (δ) of the epoch's last step"),
+        field("sigma", pa.float64(), "dither standard deviation σ_k of the epoch's last step"),
+        field("lambda_k", pa.float64(), "projection λ_k of the epoch's last step, eq. (12)"),
+        field("lambda_bar", pa.float64(), "calibrated SGD learning rate λ̄ after the epoch's last step"),
+        field("phase", pa.string(), "sign or sgd; null for a method without a switch"),
+        field("grad_l1", pa.float64(), "mean over the epoch's steps of ‖g‖₁"),
+        field("grad_l2", pa.float64(), "mean over the epoch's steps of ‖g‖₂"),
+        field("momentum_rms", pa.float64(), "root mean square of m at the epoch's last step"),
+        field("flip_fraction", pa.float64(), "fraction of signs that the dither flipped at the last step"),
     ]
 )
 
 TIMING_SCHEMA = pa.schema(
     [
-        _field("epoch", pa.int32(), "epochs done, from 1"),
-        _field("train_seconds", pa.float64(), "wall seconds of the epoch's training steps"),
-        _field("eval_seconds", pa.float64(), "wall seconds of the epoch's evaluation"),
-        _field("images_per_second", pa.float64(), "training images per second of train_seconds"),
+        field("epoch", pa.int32(), "epochs done, from 1"),
+        field("train_seconds", pa.float64(), "wall seconds of the epoch's training steps"),
+        field("eval_seconds", pa.float64(), "wall seconds of the epoch's evaluation"),
+        field("images_per_second", pa.float64(), "training images per second of train_seconds"),
     ]
 )
 
 
 def write_table(
-    path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, metadata: Mapping[str, str] | None = None
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    schema: pa.Schema,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write `rows` to `path` by way of a temporary name: a file called `path` is always whole.
 
@@ -69,4 +75,11 @@ def write_table(
     table = table.replace_schema_metadata(stored)
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` by way of a temporary name."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
