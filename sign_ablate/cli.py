@@ -28,8 +28,8 @@ def _fail(error: Exception) -> NoReturn:
 def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
     """Write a data set's uint8 file (a job of Snakemake's)."""
     from sign_ablate.config import ConfigError
-    from sign_ablate.data.prepare import prepare as write
     from sign_ablate.data.common import DataError
+    from sign_ablate.data.prepare import prepare as write
     from sign_ablate.grid import parse_dataset
 
     try:
@@ -83,7 +83,7 @@ def aggregate(
 @app.command()
 def export(notebook: Path, html: Path) -> None:
     """Turn an executed notebook into one HTML file that needs nothing else (a job of Snakemake's)."""
-    from sign_ablate.analysis.report import export as write
+    from sign_ablate.analysis.export import export as write
 
     write(notebook, html)
 

@@ -94,8 +94,9 @@ def data_id(label: str, spec: DatasetSpec) -> str:
 
 
 def campaign_spec(campaign: Campaign) -> str:
-    """The canonical JSON text of what a campaign measures: all of it but how it is executed."""
-    return canonical(campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True))
+    """The JSON text of what a campaign measures, in the user's order: all of it but how it is executed."""
+    values = campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True)
+    return json.dumps(values, separators=(",", ":"))
 
 
 def parse_run(spec: str) -> RunConfig:
@@ -214,7 +215,7 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
 
 
 def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str, Any]) -> M:
-    """A model of `chosen`. A problem is put down to `train:` unless a key of the method's own has part in it."""
+    """A model of `chosen`. A problem is the shared `train:`'s unless one of the method's keys has part in it."""
     try:
         return model.model_validate(chosen)
     except ValidationError as error:

@@ -19,7 +19,9 @@ class Dataset(Model):
     val: int = Field(
         0, ge=0, description="Hold this many training images out, class-balanced, as a validation split."
     )
-    split_seed: int = Field(0, ge=0, description="Seed of the choice of subset and validation images.")
+    split_seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the choice of subset and validation images."
+    )
 
 
 class Digits(Dataset):

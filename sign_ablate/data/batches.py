@@ -42,8 +42,11 @@ class Loader:
     ) -> None:
         self.batch_size, self.crop_padding, self.flip, self.device = batch_size, crop_padding, flip, device
         self.labels = labels.to(device)
-        self.mean = (mean * 255).view(1, -1, 1, 1).to(device)
-        self.scale = (1 / (std * 255)).view(1, -1, 1, 1).to(device)
+        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
+        # axis of three channels costs as much again as the gather
+        pixels = images.shape[1] * images.shape[2]
+        self._scale = (1 / (std * 255)).repeat(pixels).to(device)
+        self._shift = (-mean / std).repeat(pixels).to(device)
         self._images = images.to(device)
         self._windows = self._all_windows() if crop_padding or flip else None
 
@@ -88,8 +91,9 @@ class Loader:
         return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
 
     def _normalised(self, images: Tensor) -> Tensor:
+        flat = images.reshape(len(images), -1).float().mul_(self._scale).add_(self._shift)
         # NHWC seen as NCHW is the channels_last layout: no copy
-        return images.permute(0, 3, 1, 2).float().sub_(self.mean).mul_(self.scale)
+        return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -34,8 +34,8 @@ def _torchvision(spec: CIFAR) -> Source:
     except Exception as error:  # a network error has many types, and a wrong checksum is a RuntimeError
         raise DataError(
             f"{dataset.__name__}: torchvision could not download or verify it in {spec.download_dir} "
-            f"({error}). Delete what is there and try again with a network, or give `path:`, a folder of "
-            f"Parquet shards (train-*.parquet, test-*.parquet)"
+            f"({str(error).splitlines()[0]}). Delete what is there and try again with a network, or give "
+            f"`path:`, a folder of Parquet shards (train-*.parquet, test-*.parquet)"
         ) from None
     first, second = (in_memory(part.data, np.asarray(part.targets)) for part in (train, test))
     return Source(first, second, list(train.classes), f"{dataset.__name__} (torchvision)")

@@ -42,7 +42,9 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def uniform(shape: torch.Size, seed: int, step: int, param: int, device: torch.device) -> Tensor:
-    """Uniform noise in (0, 1), float32 of `shape`: odd multiples of 2⁻²⁵.
+    """Uniform noise in (0, 1), float32 of `shape`: odd multiples of 2⁻²⁴.
+
+    23 bits: with one more, the largest would round to 1 and its normal number be infinite.
 
     The second key enters between the two rounds, so that the streams of two steps are not shifts of
     one another.
@@ -50,10 +52,10 @@ def uniform(shape: torch.Size, seed: int, step: int, param: int, device: torch.d
     low, high = keys(seed, step, param)
     counter = torch.arange(shape.numel(), dtype=torch.int32, device=device)
     bits = _mix(_mix(counter ^ low) + high)
-    return ((_shift(bits, 8).float() + 0.5) * 2.0**-24).view(shape)
+    return ((_shift(bits, 9).float() + 0.5) * 2.0**-23).view(shape)
 
 
 def normal(shape: torch.Size, seed: int, step: int, param: int, device: torch.device) -> Tensor:
-    """Standard normal noise: Φ⁻¹ of `uniform`, so |ξ| < 5.5."""
+    """Standard normal noise: Φ⁻¹ of `uniform`, so |ξ| < 5.3."""
     u = uniform(shape, seed, step, param, device)
     return torch.erfinv(2 * u - 1) * math.sqrt(2)

@@ -139,4 +139,4 @@ def test_figure_notebook_and_report_stand_alone(
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
     for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
-    assert "report.load" not in text  # code is left out
+    assert "accuracy_forest" not in text  # code is left out

@@ -4,55 +4,57 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from sign_ablate.config.data import Digits, Synthetic
 from sign_ablate.data.common import DataError
-from sign_ablate.data.prepare import choose, prepare, read
-
-LABELS = np.repeat(np.arange(4), 25)
+from sign_ablate.data.prepare import PreparedData, prepare, read
 
 
-def test_kept_and_held_out_are_balanced_and_disjoint() -> None:
-    kept, held = choose(LABELS, 4, 40, val=12, seed=0)
-    assert np.bincount(LABELS[kept]).tolist() == [10] * 4
-    assert np.bincount(LABELS[held]).tolist() == [3] * 4
-    assert not set(kept) & set(held)
-    kept, held = choose(LABELS, 4, None, val=12, seed=0)
-    assert sorted([*kept, *held]) == list(range(100))
+def chosen(folder: Path, **options: int) -> PreparedData:
+    prepare(Synthetic(train_images=100, **options), folder / "out")
+    return read(folder / "out")
 
 
-def test_uneven_numbers_differ_by_one_per_class() -> None:
-    kept, held = choose(LABELS, 4, 42, val=7, seed=0)
-    for rows, total in ((kept, 42), (held, 7)):
-        counts = np.bincount(LABELS[rows], minlength=4)
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_kept_and_held_out_are_balanced_and_disjoint(tmp_path: Path) -> None:
+    data = chosen(tmp_path, subset=40, val=12)
+    assert data.train_labels.bincount().tolist() == [10] * 4
+    assert data.val_labels.bincount().tolist() == [3] * 4
+    assert len(rows(data.train_images) | rows(data.val_images)) == 52
+    data = chosen(tmp_path, val=12)
+    assert len(rows(data.train_images) | rows(data.val_images)) == 100
+
+
+def test_uneven_numbers_differ_by_one_per_class(tmp_path: Path) -> None:
+    data = chosen(tmp_path, subset=42, val=7)
+    for labels, total in ((data.train_labels, 42), (data.val_labels, 7)):
+        counts = labels.bincount(minlength=4)
         assert counts.sum() == total
-        assert np.ptp(counts) == 1
+        assert counts.max() - counts.min() == 1
 
 
-def test_choice_is_a_function_of_the_seed() -> None:
-    again = [choose(LABELS, 4, 40, val=12, seed=seed)[0].tolist() for seed in (0, 0, 1)]
-    assert again[0] == again[1] != again[2]
-    # the held-out images stay when the subset grows
-    assert np.array_equal(choose(LABELS, 4, 20, val=8, seed=3)[1], choose(LABELS, 4, 60, val=8, seed=3)[1])
+def test_choice_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    a, b, c = (rows(chosen(tmp_path, subset=40, split_seed=seed).train_images) for seed in (0, 0, 1))
+    assert a == b != c
 
 
-def test_choice_is_this_one_on_every_machine() -> None:
-    assert choose(LABELS, 4, 6, val=0, seed=0)[0].tolist() == PINNED
-
-
-PINNED: list[int] = [-1]
+def test_held_out_images_stay_when_the_subset_grows(tmp_path: Path) -> None:
+    small, large = (rows(chosen(tmp_path, subset=n, val=8).val_images) for n in (20, 60))
+    assert small == large
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"subset": 257}, "subset = 257: not enough images for a class-balanced choice; the most is 256"),
-        ({"val": 253}, "val = 253: not enough .* the most is 252"),
-        ({"subset": 200, "val": 100}, "subset = 200: not enough .* the most is 156"),
-        ({"test_subset": 1000}, "test_subset = 1,000: not enough .* the most is 128"),
+        ({"subset": 257}, "subset = 257: .* at most 256"),
+        ({"val": 253}, "val = 253: leaves a class without training images"),
+        ({"subset": 200, "val": 100}, "subset = 200: .* at most 156"),
+        ({"test_subset": 1000}, "test_subset = 1000: .* at most 128"),
     ],
 )
 def test_too_few_images(options: dict[str, int], message: str, tmp_path: Path) -> None:
@@ -102,12 +104,12 @@ def test_corrupt_file(position: float, good: bytes, tmp_path: Path) -> None:
     broken = bytearray(good)
     broken[int(len(good) * position)] ^= 1
     (tmp_path / "out").write_bytes(broken)
-    with pytest.raises(DataError, match="truncated or corrupt"):
+    with pytest.raises(DataError, match=r"corrupt .*delete it and run snakemake again"):
         read(tmp_path / "out")
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run snakemake"):
+    with pytest.raises(DataError, match="no such data file; snakemake"):
         read(tmp_path / "out")
 
 

@@ -46,7 +46,7 @@ def test_digits(tmp_path: Path) -> None:
 def test_synthetic(tmp_path: Path) -> None:
     data = prepared(Synthetic(classes=3, channels=1, image_size=5, noise=0), tmp_path)
     assert data.train_images.shape == (256, 5, 5, 1)
-    assert data.classes == ["class0", "class1", "class2"]
+    assert list(data.classes) == ["class0", "class1", "class2"]
     assert (data.train_images[0] == data.test_images[3]).all()  # without noise: the prototype
 
 
@@ -84,7 +84,7 @@ def test_parquet_shards(shards: Path, tmp_path: Path) -> None:
     ):
         # an image of class k is filled with k: rows and labels belong together across shards and batches
         assert (images == labels[:, None, None, None]).all()
-    assert data.classes[6] == "frog"
+    assert len(data.classes) == 10
 
 
 def _truncate(folder: Path) -> None:
@@ -109,18 +109,24 @@ def _wrong_size(folder: Path) -> None:
 
 
 BREAKAGES: list[tuple[Callable[[Path], Any], str]] = [
-    (_truncate, r"train-00001-of-00002.parquet: truncated or not a Parquet file .*; fetch the shards"),
-    (_bad_image, r"train-00001-of-00002.parquet, row 19: the image cannot be decoded; fetch"),
-    (_bad_pages, r"train-00001-of-00002.parquet: corrupt .*; fetch"),
-    (_wrong_size, r"test-00000-of-00001.parquet, row 0: the image is 31×31, expected 32×32"),
-    (lambda f: (f / "train-00001-of-00002.parquet").unlink(), r"20 images in 1 shards, expected 40; a shard"),
-    (lambda f: (f / "test-00000-of-00001.parquet").unlink(), r"no test-\*.parquet in this folder"),
+    (_truncate, r"train-00001-of-00002.parquet: truncated or corrupt .* get this file again"),
+    (_bad_image, r"train-.*image 39 cannot be decoded .*get the shards again"),
+    (_bad_pages, r"train-00001-of-00002.parquet: truncated or corrupt .* get this file again"),
+    (_wrong_size, r"test-.*image 0 has 31×31 pixels, expected 32×32"),
+    (
+        lambda f: (f / "train-00001-of-00002.parquet").unlink(),
+        r"20 train images, expected 40: a train shard is missing",
+    ),
+    (
+        lambda f: (f / "test-00000-of-00001.parquet").unlink(),
+        r"no test-\*.parquet in it; expected the layout of uoft-cs/cifar10",
+    ),
     (
         lambda f: shard(f / "test-00000-of-00001.parquet", [*range(5)] * 4),
         "5 classes have images, expected 10",
     ),
     (lambda f: shard(f / "test-00000-of-00001.parquet", [12] * 20), "label 12 is out of range, .* 0 to 9"),
-    (lambda f: shard(f / "test-00000-of-00001.parquet", [0] * 20, column="y"), "integer column label"),
+    (lambda f: shard(f / "test-00000-of-00001.parquet", [0] * 20, column="y"), "no column label "),
 ]
 
 
@@ -131,11 +137,11 @@ def test_broken_shards(breakage: Callable[[Path], Any], message: str, shards: Pa
 
 
 def test_wrong_data_set_of_the_two(shards: Path, tmp_path: Path) -> None:
-    fails(CIFAR100(path=str(shards)), tmp_path, "integer column fine_label .*uoft-cs/cifar100")
+    fails(CIFAR100(path=str(shards)), tmp_path, "no column fine_label .*uoft-cs/cifar100")
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    fails(CIFAR10(path="nowhere/at/all"), tmp_path, "path = 'nowhere/at/all': no such folder; give a folder")
+    fails(CIFAR10(path="nowhere/at/all"), tmp_path, "nowhere/at/all: no such folder; `path:` is the folder")
 
 
 @pytest.mark.parametrize(("name", "spec"), [("cifar10", CIFAR10), ("cifar100", CIFAR100)])
@@ -154,9 +160,9 @@ def test_real_cifar(name: str, spec: type[CIFAR10] | type[CIFAR100], tmp_path: P
     [
         (
             URLError("no route to host"),
-            "cannot download to here .*no route.* set path: to a folder of Parquet",
+            "in here .*no route.* give `path:`, a folder of Parquet",
         ),
-        (RuntimeError("File not found or corrupted."), "fail their checksums .*; delete that folder"),
+        (RuntimeError("File not found or corrupted."), "in here .*corrupted.* Delete what is there"),
     ],
 )
 def test_download_fails(
@@ -181,7 +187,7 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
     data = prepared(CIFAR10(), tmp_path)
     assert (len(data.train_labels), len(data.test_labels)) == (40, 20)
-    assert data.classes == list("abcdefghij")
+    assert list(data.classes) == list("abcdefghij")
     assert data.mean.tolist() == pytest.approx([9 / 255] * 3)
 
 
@@ -202,7 +208,7 @@ def of(images: Path, **options: Any) -> ImageFolder:
 
 def test_image_folder(images: Path, tmp_path: Path) -> None:
     data = prepared(of(images, val=2), tmp_path)
-    assert data.classes == ["cat", "dog"]
+    assert list(data.classes) == ["cat", "dog"]
     assert data.train_images.shape == (6, 6, 6, 3)
     assert (data.train_images == data.train_labels[:, None, None, None]).all()
 
@@ -227,11 +233,11 @@ def _clear(folder: Path) -> None:
 
 FOLDERS: list[tuple[Callable[[Path], Any], dict[str, int], str]] = [
     (lambda f: (f / "train/dog/2.png").write_bytes(b"no"), {}, r"train/dog/2.png: not a readable image"),
-    (lambda f: (f / "test/dog/1.png").write_bytes(encode(6)[:-20]), {}, r"test/dog/1.png: not a readable"),
-    (lambda f: _clear(f / "train/cat"), {}, r"train/cat: this class has no images"),
-    (lambda f: (f / "train/emu").mkdir(), {}, r"different classes \(emu in one only\)"),
-    (lambda f: None, {"classes": 3}, r"2 class folders found, classes = 3 configured"),
-    (lambda f: None, {"image_size": 8}, r"the image is 6×6, image_size = 8 configured"),
+    (lambda f: (f / "test/dog/1.png").write_bytes(encode(6)[:45]), {}, r"test/dog/1.png"),
+    (lambda f: _clear(f / "train/cat"), {}, r"train/cat: no images in it"),
+    (lambda f: (f / "test/dog").rename(f / "test/emu"), {}, "class dog is in only one of train/ and test/"),
+    (lambda f: None, {"classes": 3}, r"2 class folders, but classes: 3"),
+    (lambda f: None, {"image_size": 8}, r"6×6 pixels, but image_size: 8"),
     (lambda f: (f / "test").rename(f / "tset"), {}, r"test: no such folder"),
 ]
 
@@ -245,4 +251,4 @@ def test_broken_folder(
 
 
 def test_missing_image_folder(tmp_path: Path) -> None:
-    fails(of(tmp_path / "none"), tmp_path, "no such folder; give a folder that holds train/ and test/")
+    fails(of(tmp_path / "none"), tmp_path, "no such folder; a folder source holds train")

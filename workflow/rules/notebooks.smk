@@ -5,6 +5,8 @@
 rule figure:
     input:
         epochs=f"{RESULTS}/{{view}}epochs.parquet",
+        # read beside it: a run that diverged in its first epoch has no row in the epochs
+        runs=f"{RESULTS}/{{view}}runs.parquet",
         notebook=lambda wildcards: f"notebooks/{CAMPAIGN.figures[wildcards.figure].kind}.ipynb",
     output:
         svg=f"{RESULTS}/{{view}}figures/{{figure}}.svg",
