@@ -23,7 +23,7 @@ demo: install  ## run the default campaign (config.yaml) to its report
 	@echo "Report: results/demo/report.html  Table: results/demo/table1.md  Figures: results/demo/figures/"
 
 test: install  ## unit tests, and a tiny campaign through the report
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -23,7 +23,7 @@ rule all:
 
 
 rule partial:
-    message:
-        "What is known so far is in {RESULTS}/partial."
     input:
         products("partial/"),
+    message:
+        "What is known so far is in {RESULTS}/partial."

@@ -117,8 +117,8 @@ def show(run: str, results: Path = Path("results")) -> None:
 
 @app.command()
 def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they differ.")] = False) -> None:
-    """Write the JSON schema and docs/config.md from the typed configuration."""
-    from sign_ablate.config import schema as generated
+    """Write what is generated from the code: the JSON schema, docs/config.md, docs/results.md."""
+    from sign_ablate import generated
 
     stale = generated.write(Path(), check=check)
     if stale and check:

@@ -215,7 +215,7 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
 
 
 def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str, Any]) -> M:
-    """A model of `chosen`. A problem is the shared `train:`'s unless one of the method's keys has part in it."""
+    """A model of `chosen`. A problem that no key of the method has part in is the shared `train:`'s."""
     try:
         return model.model_validate(chosen)
     except ValidationError as error:

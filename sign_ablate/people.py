@@ -47,7 +47,7 @@ def plan(campaign: Campaign, results: Path) -> str:
             if _state(results / campaign.campaign / "runs" / r.id) in {"missing", "running"}
         ]
         seconds = _estimate(members[0].config.model_dump(mode="json"), kind, measured)
-        each, rest = ("?", "?") if seconds is None else (f"{seconds:.1f}", f"{seconds * len(todo) / 60:.1f}")
+        each, rest = ("?", "?") if seconds is None else (f"{seconds:.3g}", f"{seconds * len(todo) / 60:.1f}")
         rows.append((name, str(len(members)), str(len(todo)), each, rest))
         left += (seconds or 0) * len(todo)
         unknown += len(todo) if seconds is None else 0

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
@@ -13,22 +12,6 @@ from sign_ablate.config.campaign import Campaign, Execution, Figure
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import OPTIMIZERS
 from sign_ablate.config.train import Train
-
-SCHEMA = Path("workflow/schemas/config.schema.json")
-PAGE = Path("docs/config.md")
-
-
-def write(root: Path, *, check: bool = False) -> list[str]:
-    """Write both files below `root`. Returns those that were different; with `check` none is written."""
-    stale = []
-    for path, text in ((SCHEMA, schema_text()), (PAGE, page_text())):
-        file = root / path
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            stale.append(str(path))
-            if not check:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text, encoding="utf-8")
-    return stale
 
 
 def schema_text() -> str:

@@ -27,7 +27,7 @@ class Repository:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
     def call(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1", *arguments]
+        command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments]
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment()
         )

@@ -3,22 +3,26 @@ rule aggregate:
         metrics_of,
     output:
         [
-            report(
-                f"{RESULTS}/{{view}}summary.parquet",
-                caption="../report/summary.rst",
-                category="Tables",
+            (
+                report(
+                    f"{RESULTS}/{{view}}summary.parquet",
+                    caption="../report/summary.rst",
+                    category="Tables",
+                )
+                if table == "summary.parquet"
+                else f"{RESULTS}/{{view}}{table}"
             )
-            if table == "summary.parquet"
-            else f"{RESULTS}/{{view}}{table}"
             for table in TABLES
         ],
-    params:
-        campaign=campaign_spec(CAMPAIGN),
-        partial=lambda wildcards: "--partial" if wildcards.view else "",
     log:
         f"{RESULTS}/logs/{{view}}aggregate.log",
     conda:
         "../../environment.yml"
+    params:
+        campaign=campaign_spec(CAMPAIGN),
+        partial=lambda wildcards: "--partial" if wildcards.view else "",
+        results=lambda wildcards: RESULTS,
+        out=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m sign_ablate aggregate --campaign {params.campaign:q} {params.partial} "
-        "--results {RESULTS} --out {RESULTS}/{wildcards.view} > {log} 2>&1"
+        "--results {params.results} --out {params.out} > {log} 2>&1"

@@ -3,16 +3,15 @@
 import json
 import os
 import sys
+from os import environ
 
 from snakemake.exceptions import WorkflowError
 
 # Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
 # whether its environment is activated or not.
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
+environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environ["PATH"]])
+environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(workflow.basedir), environ.get("PYTHONPATH")])
 )
 sys.path.insert(0, str(workflow.basedir))
 

@@ -16,16 +16,16 @@ rule figure:
             caption="../report/figure.rst",
             category="Figures",
         ),
-    params:
-        kind=lambda wildcards: CAMPAIGN.figures[wildcards.figure].kind,
-        dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
-        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
-        stem=f"{RESULTS}/{{view}}figures/{{figure}}",
     log:
         notebook=f"{RESULTS}/logs/{{view}}notebooks/{{figure}}.ipynb",
         text=f"{RESULTS}/logs/{{view}}notebooks/{{figure}}.log",
     conda:
         "../../environment.yml"
+    params:
+        kind=lambda wildcards: CAMPAIGN.figures[wildcards.figure].kind,
+        dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
+        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
+        stem=lambda wildcards, output: os.path.splitext(output.png)[0],
     shell:
         "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p epochs {input.epochs} -p dataset {params.dataset:q} {params.t_switch} -p out {params.stem} "
@@ -44,14 +44,14 @@ rule table:
         ),
         latex=f"{RESULTS}/{{view}}table1.tex",
         csv=f"{RESULTS}/{{view}}table1.csv",
-    params:
-        campaign=f"{RESULTS}/{{view}}campaign.json",
-        stem=f"{RESULTS}/{{view}}table1",
     log:
         notebook=f"{RESULTS}/logs/{{view}}notebooks/table1.ipynb",
         text=f"{RESULTS}/logs/{{view}}notebooks/table1.log",
     conda:
         "../../environment.yml"
+    params:
+        campaign=lambda wildcards, input: f"{os.path.dirname(input.summary)}/campaign.json",
+        stem=lambda wildcards, output: os.path.splitext(output.markdown)[0],
     shell:
         "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p summary {input.summary} -p campaign {params.campaign} -p out {params.stem} > {log.text} 2>&1"
@@ -60,7 +60,9 @@ rule table:
 rule report_html:
     input:
         tables=[f"{RESULTS}/{{view}}{table}" for table in TABLES],
-        figures=[f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures],
+        figures=[
+            f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
+        ],
         table=f"{RESULTS}/{{view}}table1.md",
         notebook="notebooks/report.ipynb",
     output:
@@ -69,14 +71,14 @@ rule report_html:
             caption="../report/report.rst",
             category="Report",
         ),
-    params:
-        folder=f"{RESULTS}/{{view}}",
-        figures=json.dumps(list(CAMPAIGN.figures)),
     log:
         notebook=f"{RESULTS}/logs/{{view}}notebooks/report.ipynb",
         text=f"{RESULTS}/logs/{{view}}notebooks/report.log",
     conda:
         "../../environment.yml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output.html),
+        figures=json.dumps(list(CAMPAIGN.figures)),
     shell:
         "(papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p results {params.folder} -p figures {params.figures:q} && "
