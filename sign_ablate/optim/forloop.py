@@ -68,8 +68,8 @@ class ForLoop(Optimizer):
     def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
         """The direction of ascent: the gradient with coupled weight decay, negated under maximize."""
         assert p.grad is not None
-        g = -p.grad if group["maximize"] else p.grad
-        return real(g.add(p, alpha=decay) if decay else g)
+        g = real(-p.grad if group["maximize"] else p.grad)
+        return g.add(real(p), alpha=decay) if decay else g
 
     def _buffer(self, p: Tensor, name: str) -> Tensor:
         """The state tensor `name` of p, zero at first; as pairs of reals if p is complex."""

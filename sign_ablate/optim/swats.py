@@ -154,7 +154,8 @@ class SWATS(ForLoop):
         just = tracked & ((mean - gamma).abs() < group["tol"]) & (mean > 0)
         if k == 1:  # λ_1/(1−β₂) is γ_1 itself
             just = torch.zeros_like(just)
-        group["ratio"] = torch.where(just, mean / rate(group), group["ratio"])
+        relative = (mean / rate(group)).nan_to_num(posinf=0.0)  # lr = 0: frozen groups stay so
+        group["ratio"] = torch.where(just, relative, group["ratio"])
         group["switched"] = group["switched"] | just
         return just
 
