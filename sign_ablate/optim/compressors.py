@@ -35,7 +35,7 @@ class Compressor(ABC):
 class ScaledSign(Compressor):
     """(‖x‖₁/d)·sign(x): Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 1, line 4.
 
-    The scale makes it the projection of x on sign(x), a contraction: ‖x−C(x)‖² = ‖x‖² − ‖x‖₁²/d.
+    A contraction, the projection of x on sign(x): ‖x−C(x)‖² = ‖x‖² − ‖x‖₁²/d, less where x has zeros.
     With `norm="l2"` the scale is ‖x‖₂/√d, so that ‖C(x)‖₂ = ‖x‖₂: 1-bit Adam's, no contraction.
 
     >>> ScaledSign()(torch.tensor([3.0, -1.0]), step=1, index=0).tolist()

@@ -107,7 +107,7 @@ class SWATS(ForLoop):
             if group["scope"] == "global" and senior is not group:  # a group added later
                 group["step"] = senior["step"]
                 for key in ("gamma", "lambda", "switched", "ratio"):
-                    group[key] = senior[key][0].to(first.device).expand(len(group["params"])).clone()
+                    group[key] = senior[key][0].to(group[key]).expand_as(group[key]).clone()
         for key in ("gamma", "lambda", "switched", "ratio"):
             group[key] = group[key].to(first.device)
 
@@ -136,7 +136,9 @@ class SWATS(ForLoop):
         joint = [s.sum(1) for s, group in zip(sums, self.param_groups, strict=True) if _is_global(group)]
         for group, own in zip(self.param_groups, sums, strict=True):
             group["step"] += 1
-            both = torch.stack(joint, dim=1).sum(1, keepdim=True).expand_as(own) if _is_global(group) else own
+            both = own
+            if _is_global(group):
+                both = torch.stack(joint).sum(0).to(own.dtype)[:, None].expand_as(own)
             just = self._trigger(group, both[0], both[1])
             for p, now in zip(group["params"], just, strict=True):
                 if p in self.state:
