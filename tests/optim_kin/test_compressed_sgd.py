@@ -212,3 +212,17 @@ def test_the_noise_of_a_parameter_is_its_own() -> None:
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         CompressedSGD(parameters(), **{"compressor": TernGrad(), **options})
+
+
+@pytest.mark.parametrize(("compressor", "stable"), [(QSGD(1, "l2", None), False), (QSGD(), True)])
+def test_feedback_of_a_noisy_compressor_diverges(compressor: Compressor, stable: bool) -> None:
+    """Error feedback needs a contraction: with E‖C(v)−v‖² > ‖v‖² the residual grows without bound."""
+    x = nn.Parameter(torch.zeros(2000))
+    optimizer = CompressedSGD([x], lr=1.0, compressor=compressor, error_feedback=True)
+    direction = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    sizes = []
+    for _ in range(20):
+        x.grad = direction
+        optimizer.step()
+        sizes.append(float(optimizer.state[x]["error"].norm() / direction.norm()))
+    assert sizes[-1] < 1 if stable else sizes[-1] > 1e6
