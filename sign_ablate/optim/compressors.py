@@ -33,7 +33,7 @@ class Compressor(ABC):
 
 @dataclass(frozen=True)
 class ScaledSign(Compressor):
-    """(‖x‖₁/d)·sign(x): Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 1, line 4.
+    """(‖x‖₁/d)·sign(x): Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 1.
 
     A contraction, the projection of x on sign(x): ‖x−C(x)‖² = ‖x‖² − ‖x‖₁²/d, less where x has zeros.
     With `norm="l2"` the scale is ‖x‖₂/√d, so that ‖C(x)‖₂ = ‖x‖₂: 1-bit Adam's, no contraction.
@@ -57,7 +57,7 @@ class ScaledSign(Compressor):
 
 @dataclass(frozen=True)
 class OneBit(Compressor):
-    """One bit per value, x < 0 or not, decoded as the mean of its side: Seide et al. 2014, section 3.2.
+    """One bit per value, x < 0 or not, decoded as the mean of its side: 1-bit SGD, Seide et al. 2014.
 
     The two reconstruction values minimise the squared error of each column of the weight matrix; the
     threshold is 0. A tensor of more than two dimensions is the matrix (first dimension × the rest),
@@ -130,8 +130,7 @@ class TernGrad(Compressor):
     """s·sign(g)∘b with s = max|g| and P(bᵢ=1) = |gᵢ|/s: Wen et al. 2017, arXiv 1705.07878, eqs. (1)–(3).
 
     Args:
-        clip: clip g to ±clip·σ first, σ the standard deviation of the tensor (eq. 16; 2.5 in the
-            paper); where σ = 0 nothing is clipped. None: no clipping; then E C(g) = g.
+        clip: clip g to ±clip·σ first, σ the standard deviation of the tensor (2.5 in the paper); where σ = 0 nothing is clipped. None: no clipping; then E C(g) = g.
         seed: seed of the rounding.
 
     >>> TernGrad(clip=None)(torch.tensor([0.0, -2.0, 2.0]), step=1, index=0).tolist()

@@ -16,7 +16,7 @@ Products = dict[Tensor, tuple[Tensor, Tensor]]
 class SWATS(ForLoop):
     """Adam until the learning rate that SGD would need has settled, then SGD with that rate.
 
-    Adam takes the step p_k, and with k = 1, 2, … (eqs. 2–4 and Algorithm 1)
+    Adam takes the step p_k, and with k = 1, 2, … (Algorithm 1)
 
     - γ_k ← p_kᵀp_k / (−p_kᵀg_k): the rate at which SGD's step, projected on p_k, is p_k,
     - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0,

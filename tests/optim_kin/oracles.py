@@ -53,7 +53,7 @@ def qsgd(x: Array, u: Array, s: int, norm: float, bucket: int) -> Array:
 
 
 def terngrad(g: Array, u: Array, clip: float | None) -> Array:
-    """1705.07878: clipping (eq. 16), then ternarization (eqs. 1–3)."""
+    """1705.07878: clipping, then ternarization (eqs. 1–3)."""
     if clip is not None:
         bound = clip * np.sqrt(np.mean((g - g.mean()) ** 2))
         g = np.where(np.abs(g) <= bound, g, np.sign(g) * bound)

@@ -225,4 +225,4 @@ def test_feedback_of_a_noisy_compressor_diverges(compressor: Compressor, stable:
         x.grad = direction
         optimizer.step()
         sizes.append(float(optimizer.state[x]["error"].norm() / direction.norm()))
-    assert sizes[-1] < 1 if stable else sizes[-1] > 1e6
+    assert sizes[-1] < 1 if stable else sizes[-1] > 1e3
