@@ -130,7 +130,8 @@ class TernGrad(Compressor):
     """s·sign(g)∘b with s = max|g| and P(bᵢ=1) = |gᵢ|/s: Wen et al. 2017, arXiv 1705.07878, eqs. (1)–(3).
 
     Args:
-        clip: clip g to ±clip·σ first, σ the standard deviation of the tensor (2.5 in the paper); where σ = 0 nothing is clipped. None: no clipping; then E C(g) = g.
+        clip: clip g to ±clip·σ first, σ the tensor's standard deviation (2.5 in the paper); where σ = 0
+            nothing is clipped. None: no clipping; then E C(g) = g.
         seed: seed of the rounding.
 
     >>> TernGrad(clip=None)(torch.tensor([0.0, -2.0, 2.0]), step=1, index=0).tolist()
