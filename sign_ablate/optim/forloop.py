@@ -122,11 +122,11 @@ def check(name: str, value: object, valid: bool, allowed: str) -> None:
 
 
 def check_lr(lr: float | Tensor) -> None:
-    """Raises ValueError unless lr is a number, or a tensor of one element, of at least 0."""
-    if isinstance(lr, Tensor):
-        check("lr", tuple(lr.shape), lr.numel() == 1, "a tensor of one element")
-    else:
+    """Raises ValueError unless lr is a number of at least 0, or a tensor of one element (not read here)."""
+    if not isinstance(lr, Tensor):
         check("lr", lr, lr >= 0, "at least 0")
+    elif lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")  # torch.optim's words
 
 
 def check_betas(betas: tuple[float, float]) -> None:
