@@ -8,7 +8,7 @@ from torch import nn
 
 from sign_ablate.config.errors import ConfigError
 from sign_ablate.config.load import parse_campaign
-from sign_ablate.config.methods import OPTIMIZERS
+from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.grid import expand, parse_run
 from sign_ablate.optim.registry import BUILDERS, build
 from tests.optim_kin.cases import assert_bitwise, gradients, parameters
@@ -65,6 +65,9 @@ CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "bias_correction": ({}, True),
     },
 }
+if "exclude_norm_bias" in Optimizer.model_fields:  # an option that all optimizers share
+    for _options in CHANGES.values():
+        _options["exclude_norm_bias"] = ({"weight_decay": 0.1}, True)
 PAIRS = [(name, option) for name, options in CHANGES.items() for option in options]
 
 
