@@ -25,7 +25,7 @@ class SWATS(ForLoop):
     SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, holds (1−β₁)v.
     Λ follows the schedule: a later lr scales it by lr over the lr at the switch. A negative Λ, which the
     paper does not exclude, would ascend: no switch. The phase lives on the device and no step waits for
-    it, so that SGD pays for Adam's arithmetic as well.
+    it, so that SGD pays for Adam's arithmetic as well. The parameters are on one device.
 
     Args:
         params: parameters or parameter groups.
@@ -90,12 +90,14 @@ class SWATS(ForLoop):
     def _update_all(self, items: list[Item]) -> None:
         if not items:
             return
-        for group in self.param_groups:
-            self._place(group)
-        position = {p: i for group in self.param_groups for i, p in enumerate(group["params"])}
-        self._track({p: self._update(p, position[p], group) for _, p, group in items})
+        groups = [group for group in self.param_groups if group["params"]]
+        for group in groups:
+            self._place(group, senior=groups[0])
+        position = {p: i for group in groups for i, p in enumerate(group["params"])}
+        self._track(groups, {p: self._update(p, position[p], group) for _, p, group in items})
 
-    def _place(self, group: Group) -> None:
+    @staticmethod
+    def _place(group: Group, senior: Group) -> None:
         """Create the group's numbers, or bring those of a checkpoint to the parameters' device."""
         first = group["params"][0]
         if group["switched"] is None:
@@ -103,7 +105,6 @@ class SWATS(ForLoop):
             zeros = torch.zeros(len(group["params"]), dtype=dtype, device=first.device)
             group.update(gamma=zeros, ratio=zeros, switched=zeros.bool())
             group["lambda"] = zeros
-            senior = self.param_groups[0]
             if group["scope"] == "global" and senior is not group:  # a group added later
                 group["step"] = senior["step"]
                 for key in ("gamma", "lambda", "switched", "ratio"):
@@ -126,15 +127,15 @@ class SWATS(ForLoop):
         dtype = group["lambda"].dtype
         return adam.square().sum(dtype=dtype), (adam * g).sum(dtype=dtype)
 
-    def _track(self, products: Products) -> None:
+    def _track(self, groups: list[Group], products: Products) -> None:
         """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on."""
-        zero = torch.zeros_like(self.param_groups[0]["lambda"][0])
+        zero = torch.zeros_like(groups[0]["lambda"][0])
         sums = []
-        for group in self.param_groups:
+        for group in groups:
             pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
             sums.append(torch.stack(pairs, dim=1))  # 2 × tensors
-        joint = [s.sum(1) for s, group in zip(sums, self.param_groups, strict=True) if _is_global(group)]
-        for group, own in zip(self.param_groups, sums, strict=True):
+        joint = [s.sum(1) for s, group in zip(sums, groups, strict=True) if _is_global(group)]
+        for group, own in zip(groups, sums, strict=True):
             group["step"] += 1
             both = own
             if _is_global(group):

@@ -68,6 +68,7 @@ def _info(
         optim_inputs_func=_inputs(own, base),
         optim_error_inputs_func=_errors(bad, base),
         supported_impls=(),
+        supports_multiple_devices=kind is not SWATS,  # it sums over all parameters
         not_og_supported_flags=(),
     )
 

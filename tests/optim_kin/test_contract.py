@@ -62,6 +62,15 @@ def test_split_groups_change_nothing(make: Make) -> None:
 
 
 @each
+def test_an_empty_group_is_harmless(make: Make) -> None:
+    params = parameters()
+    optimizer = make([{"params": []}, {"params": params}])
+    train(optimizer, params, range(4))
+    assert all(torch.isfinite(p).all() for p in params)
+    getattr(optimizer, "diagnostics", dict)()
+
+
+@each
 def test_a_group_overrides_options(make: Make) -> None:
     params, still = parameters(), parameters()
     optimizer = make([{"params": params}, {"params": still, "lr": 0.0}])
