@@ -23,9 +23,9 @@ class Compressed(Optimizer):
     decoupled: bool = Field(False, description="Decoupled weight decay, which bypasses the compressor.")
 
     @model_validator(mode="after")
-    def _momentum_has_an_effect(self) -> Self:
-        if self.momentum_after and not self.momentum:
-            raise ValueError("momentum_after has no effect with momentum = 0")
+    def _needs(self) -> Self:
+        _no_effect(self, "momentum_after", "momentum")
+        _no_effect(self, "decoupled", "weight_decay")
         return self
 
 
@@ -97,6 +97,16 @@ class OneBitAdam(Optimizer):
     norm: Literal["l2", "l1"] = Field("l2", description="Scale of the sign: l2, ‖p‖₂/√d; l1, ‖p‖₁/d.")
     bias_correction: bool = Field(False, description="Adam's bias correction, which the paper disables.")
     decoupled: bool = Field(False, description="Decoupled weight decay.")
+
+    @model_validator(mode="after")
+    def _needs(self) -> Self:
+        _no_effect(self, "decoupled", "weight_decay")
+        return self
+
+
+def _no_effect(model: Optimizer, option: str, needed: str) -> None:
+    if getattr(model, option) and not getattr(model, needed):
+        raise ValueError(f"{option} has no effect without {needed}")
 
 
 Kin = Lion | ScaledSign | EFSignSGD | OneBitSGD | QSGD | TernGrad | TopK | SWATS | OneBitAdam

@@ -36,8 +36,8 @@ class CompressedSGD(ForLoop):
         maximize: ascend instead.
 
     Raises:
-        ValueError: for an argument out of range, `momentum_after` without momentum, or error feedback
-            without a compressor.
+        ValueError: for an argument out of range, or one without effect: `decoupled` without weight_decay,
+            `momentum_after` without momentum, it or `error_feedback` without a compressor.
         RuntimeError: in `step`, for a sparse gradient.
 
     >>> import torch
@@ -49,6 +49,13 @@ class CompressedSGD(ForLoop):
     >>> x.tolist(), optimizer.state[x]["error"].tolist()
     ([2.75, 0.25], [0.75, 0.75])
     """
+
+    needs = (
+        ("error_feedback", "compressor"),
+        ("momentum_after", "compressor"),
+        ("momentum_after", "momentum"),
+        ("decoupled", "weight_decay"),
+    )
 
     def __init__(
         self,
@@ -84,22 +91,13 @@ class CompressedSGD(ForLoop):
         compressor = param_group.get("compressor")
         if isinstance(compressor, Compressor):
             param_group = {**param_group, "compressor": compressor.as_dict()}
-        # an uncompressed group among compressed ones has no error to feed back
-        if "compressor" in param_group and compressor is None:
-            param_group = {"error_feedback": False, **param_group}
         super().add_param_group(param_group)
 
     def _check(self, group: Group) -> None:
         super()._check(group)
         check("momentum", group["momentum"], 0 <= group["momentum"] < 1, "in [0, 1)")
-        if group["momentum_after"] and not group["momentum"]:
-            raise ValueError("momentum_after has no effect with momentum=0")
         if group["compressor"] is not None:
             from_dict(group["compressor"])
-        elif group["error_feedback"]:
-            raise ValueError("error_feedback has no effect with compressor=None")
-        elif group["momentum_after"]:
-            raise ValueError("momentum_after has no effect with compressor=None")
 
     def _update(self, p: Tensor, index: int, group: Group) -> None:
         x, lr, step = real(p), rate(group), self._count(p)

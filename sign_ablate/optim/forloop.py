@@ -1,11 +1,11 @@
 """The contract that the kin of SignSGD share: one plain loop over the parameters, and its helpers."""
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer
+from torch.optim.optimizer import Optimizer, ParamsT
 
 Group = dict[str, Any]
 #: (index over all groups, parameter, its group)
@@ -19,6 +19,16 @@ class ForLoop(Optimizer):
     `load_state_dict` must not cast to the parameter's dtype are Python ints in the state or live in
     the parameter groups. Complex parameters are treated as pairs of real ones.
     """
+
+    #: (option, what it has no effect without)
+    needs: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, params: ParamsT, defaults: Group) -> None:
+        super().__init__(params, defaults)
+        for option, needed in self.needs:
+            users = [group for group in self.param_groups if group[option]]
+            if users and not any(group[needed] for group in users):
+                raise ValueError(f"{option} has no effect without {needed}")
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group, after a check of its options.

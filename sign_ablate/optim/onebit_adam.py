@@ -34,7 +34,7 @@ class OneBitAdam(ForLoop):
         maximize: ascend instead.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: for an argument out of range, or `decoupled` without weight_decay.
         RuntimeError: in `step`, for a sparse gradient.
 
     >>> import torch
@@ -46,6 +46,8 @@ class OneBitAdam(ForLoop):
     >>> optimizer.diagnostics()["phase"]
     1.0
     """
+
+    needs = (("decoupled", "weight_decay"),)
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ KIN: list[OptimizerInfo] = [
 ]
 
 #: every (class, keyword arguments) of the entries
-ALL: list[tuple[str, Callable[..., Any]]] = [
+ALL: list[tuple[str, partial[Any]]] = [
     (f"{info.optim_cls.__name__}-{each.desc}", partial(info.optim_cls, **each.kwargs))
     for info in KIN
     for each in info.optim_inputs_func(device="cpu")

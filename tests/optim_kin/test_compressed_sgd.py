@@ -196,12 +196,13 @@ def test_the_noise_of_a_parameter_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"decoupled": True}, "decoupled has no effect without weight_decay"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
-        ({"momentum_after": True}, "momentum_after has no effect with momentum=0"),
-        ({"compressor": None, "error_feedback": True}, "error_feedback has no effect with compressor=None"),
+        ({"momentum_after": True}, "momentum_after has no effect without momentum"),
+        ({"compressor": None, "error_feedback": True}, "error_feedback has no effect without compressor"),
         (
             {"compressor": None, "momentum": 0.9, "momentum_after": True},
-            "momentum_after has no effect with compressor=None",
+            "momentum_after has no effect without compressor",
         ),
         (
             {"compressor": {"name": "nope"}},

@@ -161,7 +161,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         ({"optimizer": "onebit-adam", "lr": 0.1}, "warmup_steps: required, but missing"),
         (
             {"optimizer": "topk", "lr": 0.1, "momentum_after": True},
-            "momentum_after has no effect with momentum = 0",
+            "momentum_after has no effect without momentum",
         ),
         (
             {"optimizer": "swats", "lr": 0.1, "scope": "group"},

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from tests.optim_kin.optimizer_infos import ALL, KIN
 
 each = pytest.mark.parametrize("make", [make for _, make in ALL], ids=[name for name, _ in ALL])
-Make = Callable[..., torch.optim.Optimizer]
+Make = partial[torch.optim.Optimizer]
 
 
 @pytest.mark.parametrize("info", KIN, ids=lambda info: info.optim_cls.__name__)
@@ -74,13 +74,11 @@ def test_printed_hooked_and_restored(make: Make) -> None:
     assert optimizer.param_groups[0]["lr"] == 0.125
 
 
-@each
+@pytest.mark.parametrize("make", [make for _, make in ALL if not make.keywords.get("weight_decay")])
 def test_zero_gradients(make: Make) -> None:
     params = [nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(()))]
     before = [p.detach().clone() for p in params]
     optimizer = make(params)
-    if optimizer.param_groups[0]["weight_decay"]:
-        pytest.skip("weight decay moves the parameters")
     for p in params:
         p.grad = torch.zeros_like(p)
     optimizer.step()
