@@ -20,7 +20,7 @@ class CompressedSGD(ForLoop):
     they are `ScaledSign()` with the residual off and on, 1-bit SGD is `OneBit()` with it, QSGD and
     TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
     one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
-    which is what the papers do with biases.
+    as one may wish for biases.
 
     Args:
         params: parameters or parameter groups.
