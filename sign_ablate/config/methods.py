@@ -8,17 +8,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from sign_ablate.config.base import Model
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Optimizer(Model):
-    """What every optimizer has."""
-
-    lr: Positive = Field(description="Learning rate: δ for the sign-based methods.")
-    weight_decay: NonNegative = Field(0.0, description="Weight decay.")
+from sign_ablate.config.method_base import Fraction, NonNegative, Optimizer, Positive
+from sign_ablate.config.methods_kin import Kin
 
 
 class SGD(Optimizer):
@@ -100,7 +91,7 @@ class NaiveSwitch(SignSGDM, Switch):
 
 
 Method = Annotated[
-    SGD | Adam | SignSGD | SignSGDM | Dithered | Hybrid | DitheredHybrid | NaiveSwitch,
+    SGD | Adam | SignSGD | SignSGDM | Dithered | Hybrid | DitheredHybrid | NaiveSwitch | Kin,
     Field(discriminator="optimizer"),
 ]
 
