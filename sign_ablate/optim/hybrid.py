@@ -30,6 +30,9 @@ class HybridSignSGD(SignSGD):
     The other arguments are SignSGD's; its dither acts in the sign phase and leaves λ_k as it is.
     """
 
+    #: before and after the switch
+    phases = ("sign", "sgd")
+
     def __init__(
         self,
         params: ParamsT,

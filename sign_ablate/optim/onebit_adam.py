@@ -47,6 +47,8 @@ class OneBitAdam(ForLoop):
     1.0
     """
 
+    #: before and after the warm-up
+    phases = ("adam", "compressed")
     needs = (("decoupled", "weight_decay"),)
 
     def __init__(

@@ -50,6 +50,9 @@ class SWATS(ForLoop):
     1.0
     """
 
+    #: before and after the switch
+    phases = ("adam", "sgd")
+
     def __init__(
         self,
         params: ParamsT,

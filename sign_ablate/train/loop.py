@@ -125,7 +125,8 @@ class Trainer:
         diagnose = getattr(self.optimizer, "diagnostics", dict)
         found: Row = {name: float(value) for name, value in diagnose().items()}
         if "phase" in found:
-            found["phase"] = "sgd" if found["phase"] else "sign"
+            before, after = self.optimizer.phases  # type: ignore[attr-defined]
+            found["phase"] = {0.0: before, 1.0: after}.get(found["phase"], "mixed")
         return {
             "train_loss": float(steps[:, 0].sum()) / images,
             "train_acc": float(steps[:, 1].sum()) / images,

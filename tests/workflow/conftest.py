@@ -56,6 +56,7 @@ def _environment() -> dict[str, str]:
 
 
 def make(folder: Path, config: dict[str, Any]) -> Repository:
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
