@@ -45,17 +45,25 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.train import job
+    from sign_ablate.train.checkpoint import Interrupted
     from sign_ablate.train.lock import JobError
 
     try:
-        result = job.train(spec, data, out, device=device, threads=threads)
-    except (ConfigError, DataError, JobError) as error:
+        result = job.train(
+            spec, data, out, device=device, threads=threads, checkpoint_seconds=checkpoint_seconds
+        )
+    except (ConfigError, DataError, JobError, OSError) as error:
         _fail(error)
+    except Interrupted as stopped:
+        number = stopped.args[0]
+        print(f"stopped by {number.name}; a checkpoint is kept, and the next call goes on from it")
+        sys.exit(128 + number)
     if result.diverged_at_step is not None:
         print(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
 

@@ -58,8 +58,8 @@ class Loader:
         """Batches in an epoch."""
         return math.ceil(len(self) / self.batch_size)
 
-    def epoch(self, seed: int, epoch: int) -> Iterator[Batch]:
-        """Shuffled and augmented batches, a pure function of (seed, epoch) on any device."""
+    def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Shuffled and augmented batches from batch `first` on, a pure function of (seed, epoch)."""
         count = len(self)
         generator = torch.Generator().manual_seed(_mix(seed, epoch))
         # All are always drawn: the order does not depend on the augmentation.
@@ -68,7 +68,7 @@ class Loader:
         mirrored = torch.randint(0, 2, (count,), generator=generator)
         window = order + count * mirrored if self.flip else order
         order, window, rows, columns = (t.to(self.device) for t in (order, window, rows, columns))
-        for start in range(0, count, self.batch_size):
+        for start in range(first * self.batch_size, count, self.batch_size):
             batch = slice(start, start + self.batch_size)
             if self._windows is None:
                 images = self._images[order[batch]]

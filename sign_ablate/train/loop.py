@@ -65,61 +65,105 @@ class Trainer:
         )
         self.scheduler = LambdaLR(self.optimizer, lr_factor(train, per_epoch, self.total_steps))
         self.step = 0
+        self.result = Result([], [])
+        self._parameters = list(self.network.parameters())
+        self._restart_epoch()
 
-    def fit(self, report: Callable[[Row, Row], None] = lambda metrics, timing: None) -> Result:
+    def _restart_epoch(self) -> None:
+        #: of the epoch in progress: images, per-step sums on the device, seconds
+        self.images, self.sums, self.seconds = 0, list[Tensor](), 0.0
+
+    def fit(
+        self,
+        report: Callable[[Row, Row], None] = lambda metrics, timing: None,
+        before_step: Callable[[], None] = lambda: None,
+    ) -> Result:
         """Train to the end, or to the first loss or gradient that is not finite.
 
-        `report` is called with the metrics and the timing of each epoch.
+        Args:
+            report: called with the metrics and the timing of each epoch.
+            before_step: called where `state_dict` is a complete account of the run; it may raise.
         """
-        result = Result([], [])
-        for epoch in range(1, self.epochs + 1):
+        while self.step < self.total_steps:
+            first = self.step - self.step % self.loader.steps_per_epoch
+            self.train_epoch(before_step)
             start = time.perf_counter()
-            first, images, sums = self.step, *self.train_epoch(epoch)
-            steps = sums.cpu().double()  # the epoch's one synchronisation with the device
+            steps = torch.stack(self.sums).cpu().double()  # the epoch's one synchronisation with the device
+            self.seconds += time.perf_counter() - start
             bad = torch.nonzero(~torch.isfinite(steps).all(dim=1))
             if len(bad):
-                result.diverged_at_step = first + int(bad[0])
-                return result
-            trained = time.perf_counter()
-            metrics = {"epoch": epoch, "step": self.step, **self._summary(steps, images), **self._evaluate()}
-            timing = {
-                "epoch": epoch,
-                "train_seconds": trained - start,
-                "eval_seconds": time.perf_counter() - trained,
-                "images_per_second": images / (trained - start),
-            }
-            result.metrics.append(metrics)
-            result.timing.append(timing)
-            report(metrics, timing)
-        return result
-
-    def train_epoch(self, epoch: int) -> tuple[int, Tensor]:
-        """One epoch without a host synchronisation.
-
-        Returns:
-            The number of images, and (steps, 4) on the device: summed loss, correct, ‖g‖₁, ‖g‖₂.
-        """
-        self.network.train()
-        parameters = list(self.network.parameters())
-        images, sums = 0, []
-        for x, y in self.loader.epoch(self.run.seed, epoch):
-            if self.step == self.total_steps:
+                self.result.diverged_at_step = first + int(bad[0])
                 break
-            self.optimizer.zero_grad()
-            with self._autocast():
-                logits = self.network(x)
-            loss = cross_entropy(logits.float(), y)
-            loss.backward()
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
-            self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the scheduler moves on
-            self.optimizer.step()
-            self.scheduler.step()
-            self.step += 1
-            images += len(y)
-            correct = (logits.argmax(1) == y).sum()
-            sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
-        return images, torch.stack(sums)
+            self._finish_epoch(steps)
+            report(self.result.metrics[-1], self.result.timing[-1])
+        return self.result
+
+    def train_epoch(self, before_step: Callable[[], None] = lambda: None) -> None:
+        """Train to the end of the epoch in progress, without a host synchronisation."""
+        self.network.train()
+        epoch, done = divmod(self.step, self.loader.steps_per_epoch)
+        start = time.perf_counter()
+        try:
+            for x, y in self.loader.epoch(self.run.seed, epoch + 1, first=done):
+                if self.step == self.total_steps:
+                    break
+                before_step()
+                self._train_step(x, y)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _train_step(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        with self._autocast():
+            logits = self.network(x)
+        loss = cross_entropy(logits.float(), y)
+        loss.backward()
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
+        self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the scheduler moves on
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        self.images += len(y)
+        correct = (logits.argmax(1) == y).sum()
+        # summed loss, correct, ‖g‖₁, ‖g‖₂
+        self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
+
+    def _finish_epoch(self, steps: Tensor) -> None:
+        start = time.perf_counter()
+        epoch = len(self.result.metrics) + 1
+        metrics = {"epoch": epoch, "step": self.step, **self._summary(steps, self.images), **self._evaluate()}
+        timing = {
+            "epoch": epoch,
+            "train_seconds": self.seconds,
+            "eval_seconds": time.perf_counter() - start,
+            "images_per_second": self.images / self.seconds,
+        }
+        self.result.metrics.append(metrics)
+        self.result.timing.append(timing)
+        self._restart_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run is between two steps, in types that `torch.load(weights_only=True)` takes."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "step": self.step,
+            "metrics": self.result.metrics,
+            "timing": self.result.timing,
+            "epoch": {"images": self.images, "sums": self.sums, "seconds": self.seconds},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken. Raises what torch raises for a state that does not fit."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.step = state["step"]
+        self.result = Result(state["metrics"], state["timing"])
+        epoch = state["epoch"]
+        self.images, self.sums, self.seconds = epoch["images"], epoch["sums"], epoch["seconds"]
 
     def _summary(self, steps: Tensor, images: int) -> Row:
         diagnose = getattr(self.optimizer, "diagnostics", dict)

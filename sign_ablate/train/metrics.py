@@ -18,6 +18,8 @@ METRICS = "metrics.parquet"
 TIMING = "timing.parquet"
 RUN = "run.json"
 ENVIRONMENT = "environment.json"
+#: of a run that was interrupted
+CHECKPOINT = "checkpoint.pt"
 #: held with flock while a process trains the run; its presence alone means nothing
 LOCK = ".lock"
 
@@ -42,7 +44,11 @@ METRICS_SCHEMA = pa.schema(
         field("sigma", pa.float64(), "dither standard deviation σ_k of the epoch's last step"),
         field("lambda_k", pa.float64(), "projection λ_k of the epoch's last step, eq. (12)"),
         field("lambda_bar", pa.float64(), "calibrated SGD learning rate λ̄ after the epoch's last step"),
-        field("phase", pa.string(), "sign or adam, then sgd or compressed; mixed where tensors differ; null without a switch"),
+        field(
+            "phase",
+            pa.string(),
+            "sign or adam, then sgd or compressed; mixed where tensors differ; null without a switch",
+        ),
         field("grad_l1", pa.float64(), "mean over the epoch's steps of ‖g‖₁"),
         field("grad_l2", pa.float64(), "mean over the epoch's steps of ‖g‖₂"),
         field("momentum_rms", pa.float64(), "root mean square of m at the epoch's last step"),

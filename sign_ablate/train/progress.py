@@ -12,9 +12,10 @@ from tqdm import tqdm
 class Progress:
     """Reports one line, or one tick of a bar, per epoch."""
 
-    def __init__(self, title: str, epochs: int) -> None:
-        self._title, self._epochs, self._start = title, epochs, time.monotonic()
-        self._bar = tqdm(total=epochs, desc=title, unit="epoch") if sys.stderr.isatty() else None
+    def __init__(self, title: str, epochs: int, done: int = 0) -> None:
+        self._title, self._epochs, self._done, self._start = title, epochs, done, time.monotonic()
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=epochs, initial=done, desc=title, unit="epoch") if terminal else None
 
     def __enter__(self) -> Self:
         return self
@@ -25,15 +26,16 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def epoch(self, row: Mapping[str, Any], images_per_second: float) -> None:
-        """Report an epoch's row of metrics."""
+    def epoch(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Report an epoch's rows of metrics and timing."""
+        images_per_second = timing["images_per_second"]
         test = f"test {row['test_acc']:.2%}"
         if self._bar is not None:
             self._bar.set_postfix_str(f"{test}, {images_per_second:,.0f} images/s")
             self._bar.update()
             return
         done = row["epoch"]
-        left = (time.monotonic() - self._start) / done * (self._epochs - done)
+        left = (time.monotonic() - self._start) / (done - self._done) * (self._epochs - done)
         print(
             f"{self._title}  epoch {done}/{self._epochs}  train loss {row['train_loss']:.4f} "
             f"({row['train_acc']:.2%})  {test}  lr {row['lr']:.3g}  {images_per_second:,.0f} images/s  "

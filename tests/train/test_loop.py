@@ -129,10 +129,10 @@ def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: P
     """There, `.item()` and a stray CPU tensor raise: an epoch needs no host synchronisation."""
     tiny["train"] |= {"crop_padding": 1, "flip": True}
     trainer = Trainer(cells(tiny)[label].config, data, torch.device("meta"))
-    images, sums = trainer.train_epoch(1)
-    trainer.train_epoch(2)  # after the switch
-    assert images == 96
-    assert sums.shape == (3, 4)
+    trainer.train_epoch()
+    trainer.train_epoch()  # after the switch
+    assert trainer.images == 2 * 96
+    assert [s.shape for s in trainer.sums] == [(4,)] * 6
 
 
 @pytest.mark.parametrize("model", ["resnet18", "resnet18-imagenet"])

@@ -74,6 +74,9 @@ def test_learning_rate_sweep_is_one_line(finished: Repository, config: dict[str,
 
 
 def test_how_it_is_executed_changes_nothing(finished: Repository, config: dict[str, Any]) -> None:
+    config["execution"] |= {"threads": 2, "checkpoint_seconds": 5}
+    finished.configure(config)
+    assert finished.jobs() == {}
     config["figures"].pop("figure2")
     finished.configure(config)
     assert "train" not in finished.jobs()
@@ -167,7 +170,9 @@ def test_run_that_fails_stops_no_other(config: dict[str, Any], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("victim", ["job", "snakemake"])
-def test_kill_half_way_leaves_nothing_that_counts(victim: str, config: dict[str, Any], tmp_path: Path) -> None:
+def test_kill_half_way_leaves_nothing_that_counts(
+    victim: str, config: dict[str, Any], tmp_path: Path
+) -> None:
     config["methods"] = {"sgd": {"optimizer": "sgd", "lr": 0.05, "epochs": 150}}
     config |= {"figures": {}, "seeds": [0]}
     (run,) = expand(parse_campaign(config))
