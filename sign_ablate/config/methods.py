@@ -118,7 +118,7 @@ class Calibration(Switch):
     )
     trigger: Literal["fixed", "stable", "swats", "plateau"] = Field(
         "fixed",
-        description="What switches: t_switch, a stable λ̄, SWATS's |λ̄ − λ_k| < tolerance, a plateau of the loss.",
+        description="What switches: t_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
     )
     tolerance: Positive | None = Field(None, description="Of the trigger: relative (swats: absolute).")
     patience: int | None = Field(None, gt=0, description="Steps that the trigger waits (stable, plateau).")

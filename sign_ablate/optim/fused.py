@@ -110,7 +110,7 @@ def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, i
     decay = 1.0 if rule.decay is None else float(rule.decay)
     return _Rule(
         1 - rule.beta, float(rule.lr), decay, rule.coupled, rule.scale, amplitude,
-        momentum, law, rule.project is not None,
+        momentum, law, 0 if rule.project is None else 1 + rule.project.energy,
     )  # fmt: skip
 
 

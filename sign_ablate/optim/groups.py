@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
 
-
-def decay_groups(params: Iterable[Tensor] | Iterable[tuple[str, Tensor]]) -> list[dict[str, Any]]:
+def decay_groups(params: Iterable[Any]) -> list[dict[str, Any]]:
     """Two groups: the first decays as the optimizer says; biases and normalisation parameters do not.
 
     Those are the parameters of at most one dimension. An empty group is left out.
@@ -22,7 +20,7 @@ def decay_groups(params: Iterable[Tensor] | Iterable[tuple[str, Tensor]]) -> lis
     decaying: list[Any] = []
     others: list[Any] = []
     for entry in params:
-        p = entry[1] if isinstance(entry, tuple) else entry
+        p: Any = entry[1] if isinstance(entry, tuple) else entry
         (decaying if p.dim() > 1 else others).append(entry)
     groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

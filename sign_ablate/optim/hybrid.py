@@ -144,7 +144,11 @@ class HybridSignSGD(SignSGD):
                 first_sgd = bool(first_sgd)
         project = None
         if group["calibrate"] and phase is not True:
-            project = Projection(group["lambda_step"] == "applied", group["lambda_momentum"] == "previous")
+            project = Projection(
+                applied=group["lambda_step"] == "applied",
+                previous=group["lambda_momentum"] == "previous",
+                energy=group["lambda_rule"] == "swats",
+            )
         return super()._rule(
             group, phase=phase, first_sgd=first_sgd, project=project,
             lam=projection.lambda_bar(group) if phase is not False else 0.0,

@@ -24,6 +24,7 @@ class Projection:
 
     applied: bool  #: measured on the applied, dithered step instead of sign(m)
     previous: bool  #: measured on the momentum before its update
+    energy: bool  #: ‖s‖² is wanted: SWATS's rule
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def sign(m: Tensor, x: Item, rule: Rule) -> Tensor:
     else:
         coin = torch.where(x.uniform(rule, noise.ZERO) < 0.5, 1.0, -1.0)
         s = torch.where(m == 0, coin.to(m.dtype), torch.sign(m))
-    return (m - m).add_(s)
+    return s.add_(m, alpha=0)  # 0·m is NaN where m is not finite
 
 
 def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
@@ -161,11 +162,11 @@ def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
     if rule.law == "gaussian":
         inverse = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38)
         plus = noise.below_phi(u, (m * inverse).detach().float())
-        step = torch.where(plus, 1.0, -1.0).to(m.dtype).add_(m - m)
+        step = torch.where(plus, 1.0, -1.0).to(m.dtype).add_(m, alpha=0)
     else:  # uniform on ±A with variance σ²
         v = 2 * u - 1
         step = m + (v * (sigma * 3**0.5)).to(m.dtype)
-        step = (step - step).add_(torch.sign(step))
+        step = torch.sign(step).add_(step, alpha=0)
         if rule.law == "subtractive":
             step = step - v.to(m.dtype)
     if isinstance(sigma, Tensor):  # σ relative to an rms of 0
@@ -175,27 +176,24 @@ def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
 
 def move(x: Item, g: Tensor, step: Tensor | None, v: Tensor | None, rule: Rule) -> None:
     """x ← (1 − δ·weight_decay)x − δ·step, or − λ̄g in the SGD phase (v is its momentum)."""
-    update = None
-    if step is not None:
-        update = step.mul_(rule.lr) if not step.requires_grad else step * rule.lr
+    update, factor = step, rule.lr
     if rule.phase is not False:
         lam = x.lam(rule)
         sgd = g * lam if v is None else v * (lam * (1 - rule.beta))
-        update = (
-            sgd if update is None else torch.where(torch.as_tensor(rule.phase), sgd.to(update.dtype), update)
-        )
+        if step is not None:
+            sgd = torch.where(torch.as_tensor(rule.phase), sgd.to(step.dtype), step * rule.lr)
+        update, factor = sgd, 1
     assert update is not None
-    p = x.p
-    if p.dtype == g.dtype:
-        if rule.decay is not None:
-            p.mul_(rule.decay)
-        p.sub_(update)
-        return
-    wide = p.to(g.dtype)
+    wide = x.p.to(g.dtype)  # the parameter itself, unless it has 16 bits
     if rule.decay is not None:
         wide.mul_(rule.decay)
-    wide.sub_(update)
-    p.copy_(stochastic(wide, x, rule) if rule.stochastic and p.dtype == torch.bfloat16 else wide)
+    if isinstance(factor, Tensor):
+        wide.sub_(update * factor)
+    else:
+        wide.sub_(update, alpha=factor)
+    if wide is not x.p:
+        random = rule.stochastic and x.p.dtype == torch.bfloat16
+        x.p.copy_(stochastic(wide, x, rule) if random else wide)
 
 
 def stochastic(wide: Tensor, x: Item, rule: Rule) -> Tensor:
@@ -280,8 +278,8 @@ def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
         else:
             torch._foreach_lerp_(ms, gs, 1 - rule.beta)
     if rule.zero == "zero" and not isinstance(rule.sigma, Tensor) and rule.sigma == 0:
-        steps = list(torch._foreach_sub(ms, ms))
-        torch._foreach_add_(steps, torch._foreach_sign(ms))
+        steps = list(torch._foreach_sign(ms))
+        torch._foreach_add_(steps, ms, alpha=0)
     else:
         steps = [direction(m, x, rule) for m, x in zip(ms, items, strict=True)]
     sums: list[Tensor | None] = [None] * len(items)
@@ -293,6 +291,9 @@ def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
             sums[i] = torch.stack([partial_sums(b.m, b.g) for b in whole.blocks() if b.m is not None]).sum(0)
     if rule.decay is not None:
         torch._foreach_mul_([x.p for x in items], rule.decay)
-    torch._foreach_mul_(steps, rule.lr)
-    torch._foreach_sub_([x.p for x in items], steps)
+    if isinstance(rule.lr, Tensor):
+        torch._foreach_mul_(steps, rule.lr)
+        torch._foreach_sub_([x.p for x in items], steps)
+    else:
+        torch._foreach_sub_([x.p for x in items], steps, alpha=rule.lr)
     return sums

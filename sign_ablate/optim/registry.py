@@ -81,6 +81,5 @@ def build(
     if optimizer not in BUILDERS:
         raise ValueError(f"unknown optimizer {optimizer!r} (known: {', '.join(sorted(BUILDERS))})")
     options = dict(options)
-    if options.pop("exclude_norm_bias", False):
-        params = decay_groups(params)
-    return BUILDERS[optimizer](params, options, seed, steps_per_epoch)
+    chosen = decay_groups(params) if options.pop("exclude_norm_bias", False) else params
+    return BUILDERS[optimizer](chosen, options, seed, steps_per_epoch)

@@ -11,8 +11,9 @@
 #endif
 
 enum { CLEAN, GAUSSIAN, UNIFORM };
+enum { NO_SUMS, SUMS, ENERGY }; /* what to track: nothing; dot and square; energy too */
 enum { NO_MOMENTUM, FLOAT32, BFLOAT16 };
-enum { BLOCK = 256, AHEAD = 2 * BLOCK };
+enum { BLOCK = 64, AHEAD = 6 * BLOCK };
 
 typedef struct {
   float *p;
@@ -64,8 +65,13 @@ static inline int below_near(float u, float x) {
 }
 
 static inline int below(float u, float x) {
-  float far = x > 5.42f ? 5.42f : x < -5.42f ? -5.42f : x;
-  float t = far * far, p = 6.871798718e-06f, q = 5.708241377e-07f;
+  const int is_near = fabsf(x) <= 1;
+  const float far = x > 5.42f ? 5.42f : x < -5.42f ? -5.42f : x, t = far * far;
+  float s = 9.246838123e-05f, p = 6.871798718e-06f, q = 5.708241377e-07f;
+  s = s * t + -1.165350761e-03f;
+  s = s * t + 9.964166816e-03f;
+  s = s * t + -6.648873000e-02f;
+  s = s * t + 3.989421990e-01f;
   p = p * t + 3.799339306e-04f;
   p = p * t + 5.951127314e-03f;
   p = p * t + 5.551174382e-02f;
@@ -75,7 +81,8 @@ static inline int below(float u, float x) {
   q = q * t + 4.090178098e-02f;
   q = q * t + 3.058045333e-01f;
   q = q * t + 1.0f;
-  return fabsf(x) <= 1 ? below_near(u, x) : (u - 0.5f) * q < far * p;
+  const float left = (u - 0.5f) * (is_near ? 1.0f : q), right = far * (is_near ? s : p);
+  return left < right;
 }
 
 static inline float sign(float x) { /* NaN where x is not finite */
@@ -98,10 +105,10 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
     const int n = a + BLOCK < t->n ? BLOCK : (int)(t->n - a);
     const uint32_t first = t->first + (uint32_t)a;
     for (int i = AHEAD; i < AHEAD + BLOCK; i += 16) { /* a cache line; beyond the end it is a no-op */
-      __builtin_prefetch(p + a + i, 1, 2);
-      __builtin_prefetch(gradient + a + i, 0, 2);
-      if (momentum == FLOAT32) __builtin_prefetch(wide + a + i, 1, 2);
-      if (momentum == BFLOAT16 && i % 32 == 0) __builtin_prefetch(narrow + a + i, 1, 2);
+      __builtin_prefetch(p + a + i, 1, 3);
+      __builtin_prefetch(gradient + a + i, 0, 3);
+      if (momentum == FLOAT32) __builtin_prefetch(wide + a + i, 1, 3);
+      if (momentum == BFLOAT16 && i % 32 == 0) __builtin_prefetch(narrow + a + i, 1, 3);
     }
     float d = 0, q = 0, e = 0;
     uint32_t top = 0; /* the bits of max |m|, which order as the numbers do */
@@ -122,7 +129,7 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
       if (track) {
         d += s * g;
         q += g * g;
-        e += s * s;
+        if (track == ENERGY) e += s * s;
       }
       if (law == CLEAN) {
         p[a + i] = x * decay - lr * s;
@@ -160,12 +167,12 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
   t->energy = energy;
 }
 
-#define CASE(M, L, T) case (M) * 6 + (L) * 2 + (T): run(t, r, M, L, T); break;
-#define LAWS(M) \
-  CASE(M, CLEAN, 0) CASE(M, CLEAN, 1) CASE(M, GAUSSIAN, 0) CASE(M, GAUSSIAN, 1) CASE(M, UNIFORM, 0) CASE(M, UNIFORM, 1)
+#define CASE(M, L, T) case (M) * 9 + (L) * 3 + (T): run(t, r, M, L, T); break;
+#define SUMS_OF(M, L) CASE(M, L, NO_SUMS) CASE(M, L, SUMS) CASE(M, L, ENERGY)
+#define LAWS(M) SUMS_OF(M, CLEAN) SUMS_OF(M, GAUSSIAN) SUMS_OF(M, UNIFORM)
 
 void sign_ablate_step(task *tasks, int64_t count, const rule *r) {
-  for (task *t = tasks; t < tasks + count; t++) switch (r->momentum * 6 + r->law * 2 + r->track) {
+  for (task *t = tasks; t < tasks + count; t++) switch (r->momentum * 9 + r->law * 3 + r->track) {
     LAWS(NO_MOMENTUM) LAWS(FLOAT32) LAWS(BFLOAT16)
   }
 }
