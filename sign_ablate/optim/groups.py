@@ -22,5 +22,5 @@ def decay_groups(params: Iterable[Any]) -> list[dict[str, Any]]:
     for entry in params:
         p: Any = entry[1] if isinstance(entry, tuple) else entry
         (decaying if p.dim() > 1 else others).append(entry)
-    groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

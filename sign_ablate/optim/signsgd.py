@@ -15,6 +15,10 @@ from torch.optim.optimizer import (
 from sign_ablate.optim import checks, diagnostics, fused, native, plain, shards
 from sign_ablate.optim.plain import Item, Rule, sigma_k
 
+#: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
+_HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
+    Optimizer, "_accelerator_graph_capture_health_check", None
+) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
 Site = Literal["pre", "post"]
 #: (parameter, local parameter, its gradient, its momentum, number, number in the group)
 Work = tuple[Tensor, Tensor, Tensor, Tensor | None, int, int]
@@ -140,7 +144,7 @@ class SignSGD(Optimizer):
     @_use_grad_for_differentiable
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step. Returns the closure's loss, if one is given."""
-        self._cuda_graph_capture_health_check()
+        _HEALTH_CHECK(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
