@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import projection, shards, trigger
+from sign_ablate.optim import plain, projection, shards, trigger
 from sign_ablate.optim.plain import Projection, Rule
 from sign_ablate.optim.signsgd import SignSGD, Work
 
@@ -97,7 +97,8 @@ class HybridSignSGD(SignSGD):
         """Add a group; it joins the others at their step and phase, with λ̄ still to be measured."""
         super().add_param_group(param_group)
         group, first = self.param_groups[-1], self.param_groups[0]
-        group.setdefault("naive_ratio", 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / group["lr"])
+        naive = 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / float(group["lr"])
+        group.setdefault("naive_ratio", naive)
         group["sgd_step"] = first["sgd_step"]
 
     def report_loss(self, loss: Tensor | float) -> None:
@@ -204,7 +205,7 @@ class HybridSignSGD(SignSGD):
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
         if group["lambda_ema"] is not None:
             if in_sgd is not True:
-                unit = 1.0 if group["lambda_schedule"] == "frozen" else group["lr"]
+                unit = 1.0 if group["lambda_schedule"] == "frozen" else plain.delta(group)
                 out["lambda_k"] = (group["lambda_last"] * unit).mean()
             value = projection.lambda_bar(group)
             out["lambda_bar"] = value.mean() if isinstance(value, Tensor) else value

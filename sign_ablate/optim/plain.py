@@ -102,6 +102,12 @@ def sigma_k(group: dict[str, Any], step: int | Tensor | None = None) -> float | 
     return variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance)
 
 
+def delta(group: dict[str, Any]) -> float | Tensor:
+    """δ, the group's lr: a number or a 0-dimensional tensor."""
+    lr: float | Tensor = group["lr"]
+    return lr.reshape(()) if isinstance(lr, Tensor) else lr
+
+
 def work_dtype(p: Tensor) -> torch.dtype:
     """What to compute in: float32 for 16-bit parameters."""
     return torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype

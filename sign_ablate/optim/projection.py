@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sign_ablate.optim.plain import delta
+
 
 def rows(values: list[Any], device: torch.device) -> Tensor:
     """⟨s, g⟩, ‖g‖², ‖s‖² of each parameter, from whichever implementation made the step."""
@@ -50,7 +52,7 @@ def observe(group: dict[str, Any], values: Tensor, slots: list[int], size: int, 
     for key in keys:
         group[key] = group[key].to(values.device)  # after a load from another device
     if group["lambda_schedule"] == "frozen":
-        values = values * group["lr"]
+        values = values * delta(group)
     one = 1 - group["eta"]
     whole = len(slots) == size
     pieces = (
@@ -70,13 +72,13 @@ def averaged(group: dict[str, Any]) -> Tensor:
     """The average of what was observed: r̄, or λ̄ itself where the schedule is frozen."""
     weight = group["lambda_weight"]
     value: Tensor = group["lambda_ema"] / weight
-    unit = group["lr"] if group["lambda_schedule"] == "frozen" else 1.0
+    unit = delta(group) if group["lambda_schedule"] == "frozen" else 1.0
     return torch.where(weight > 0, value, unit)
 
 
 def lambda_bar(group: dict[str, Any]) -> Tensor | float:
     """λ̄; 0-dimensional, or one per parameter. Before any observation, δ; at the naive hand-off, `sgd_lr`."""
-    lr = group["lr"].reshape(()) if isinstance(group["lr"], Tensor) else group["lr"]
+    lr = delta(group)
     if group["lambda_ema"] is None:
         value: Tensor | float = lr * group["naive_ratio"]
         return value

@@ -205,7 +205,7 @@ class SignSGD(Optimizer):
             shared = torch.tensor(self.param_groups[0]["step"], dtype=torch.int64, device=device)
             for other in self.param_groups:
                 other["step"] = shared
-        lr = group["lr"].reshape(()) if isinstance(group["lr"], Tensor) else group["lr"]
+        lr = plain.delta(group)
         decayed, decoupled = group["weight_decay"], group["decoupled"]
         return Rule(
             lr=lr,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sign_ablate.optim.plain import delta
 from sign_ablate.optim.projection import averaged
 
 
@@ -30,7 +31,7 @@ def fired(groups: list[dict[str, Any]], loss: Tensor | float | None, device: tor
 def _observed(groups: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     """The averages and the last observations of all groups, as λ (times δ where they are ratios)."""
     known = [g for g in groups if g["lambda_ema"] is not None]
-    units = [1.0 if g["lambda_schedule"] == "frozen" else g["lr"] for g in known]
+    units = [1.0 if g["lambda_schedule"] == "frozen" else delta(g) for g in known]
     averages = torch.cat([averaged(g) * u for g, u in zip(known, units, strict=True)])
     return averages, torch.cat([g["lambda_last"] * u for g, u in zip(known, units, strict=True)])
 

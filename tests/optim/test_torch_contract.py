@@ -7,6 +7,7 @@ inputs: plain, fused (the default here), foreach and, where the original does, d
 import copy
 import io
 import itertools
+import sys
 
 import pytest
 import torch
@@ -270,9 +271,8 @@ def test_param_groups_lr(info):
         weight, bias, backward = problem()
         irrelevant = Parameter(torch.randn(2))
         before = irrelevant.detach().clone()
-        optimizer = info.optim_cls([{"params": [weight, bias], **kwargs}, {"params": [irrelevant]}], lr=1e-28)
-        if "lr" not in kwargs:
-            optimizer.param_groups[0]["lr"] = 1e-3
+        chosen = {"lr": 1e-3, **kwargs}
+        optimizer = info.optim_cls([{"params": [weight, bias], **chosen}, {"params": [irrelevant]}], lr=1e-28)
         first = backward().item()
         for _ in range(20):
             backward()
@@ -546,13 +546,14 @@ def test_deepcopy_copies_all_public_attrs(info):
 @CLASSES
 def test_defaults_changed_to_foreach(info, monkeypatch):
     """On CUDA, foreach is the default; here FakeTensors stand in for a GPU."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
     from sign_ablate.optim import signsgd
 
     called = []
     original = signsgd._multi_tensor_signsgd
     monkeypatch.setattr(signsgd, "_multi_tensor_signsgd", lambda *a: called.append(1) or original(*a))
+    monkeypatch.setattr(sys.modules["torch.optim.optimizer"], "_foreach_supported_types", [FakeTensor])
     with FakeTensorMode(), torch.device("cuda"):
         p = Parameter(torch.ones(3))
         p.grad = torch.ones_like(p)
