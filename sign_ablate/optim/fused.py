@@ -47,6 +47,7 @@ def takes_rule(rule: Rule) -> bool:
     return (
         rule.phase is False
         and not rule.heavy_ball
+        and (rule.beta == 0 or rule.beta > 0.501)  # torch.lerp has another formula for weights from ½
         and not isinstance(rule.step, Tensor)
         and not isinstance(rule.sigma, Tensor)
         and rule.zero == "zero"
@@ -88,7 +89,7 @@ def step(
         pp, pg, pm = p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
         for a in range(0, n, _PIECE):
             size = min(_PIECE, n - a)
-            pieces.append(_Task(pp + 4 * a, pg + 4 * a, pm + width * a, size, a, low, high))
+            pieces.append((pp + 4 * a, pg + 4 * a, pm + width * a, size, a, low, high))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)
     _call(library, tasks, _constants(rule, work))

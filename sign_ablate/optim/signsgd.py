@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -183,7 +183,9 @@ class SignSGD(Optimizer):
                     if p.grad.layout != torch.strided:
                         raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
                     m = self._momentum(p, group) if group["beta"] else None
-                    work.append((p, *shards.local(p, p.grad, m), index, slot))
+                    whole = type(p) is nn.Parameter and not p.is_complex()
+                    local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
+                    work.append((p, *local, index, slot))
                 index += 1
             out.append(work)
         return out

@@ -95,8 +95,7 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
   const float *restrict gradient = t->g;
   float *restrict wide = t->m;
   uint16_t *restrict narrow = t->m;
-  const int late = r->weight >= 0.5f; /* torch.lerp starts at the nearer end */
-  const float weight = late ? r->weight - 1 : r->weight, lr = r->lr, decay = r->decay, coupled = r->coupled;
+  const float weight = r->weight, lr = r->lr, decay = r->decay, coupled = r->coupled;
   const float scale = r->scale, amplitude = r->amplitude;
   const uint32_t low = t->low, high = t->high;
   double dot = 0, square = 0, energy = 0;
@@ -119,11 +118,11 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
       float m = g;
       if (momentum == FLOAT32) {
         m = wide[a + i];
-        m = fmaf(weight, g - m, late ? g : m);
+        m = fmaf(weight, g - m, m);
         wide[a + i] = m;
       } else if (momentum == BFLOAT16) {
         m = from_bits((uint32_t)narrow[a + i] << 16);
-        m = fmaf(weight, g - m, late ? g : m);
+        m = fmaf(weight, g - m, m);
         narrow[a + i] = to_bfloat16(m);
       }
       const float s = sign(m);
