@@ -118,18 +118,19 @@ class HybridSignSGD(SignSGD):
         if group["trigger"] == "fixed":
             step = group["step"] if step is None else step
             return False if group["switch_step"] is None else step >= group["switch_step"]
-        if group["sgd_step"] is None:
-            return False
-        phase: Tensor = group["sgd_step"] > 0
-        return bool(phase) if phase.device.type == "cpu" and not group["capturable"] else phase
+        return self._sgd_steps_above(0)
 
     def _last_phase(self) -> bool | Tensor:
         group = self.param_groups[0]
-        if group["trigger"] == "fixed":
-            return self.phase(group["step"] - 1)
+        return self.phase(group["step"] - 1) if group["trigger"] == "fixed" else self._sgd_steps_above(1)
+
+    def _sgd_steps_above(self, count: int) -> bool | Tensor:
+        """Whether more SGD steps than `count` are made or due; a bool where that costs no wait."""
+        group = self.param_groups[0]
         if group["sgd_step"] is None:
             return False
-        return self.phase() if group["capturable"] else bool(group["sgd_step"] > 1)
+        above: Tensor = group["sgd_step"] > count
+        return bool(above) if above.device.type == "cpu" and not group["capturable"] else above
 
     def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
         if group["capturable"] and not isinstance(group["step"], Tensor):
