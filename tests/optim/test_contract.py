@@ -202,7 +202,7 @@ def test_torch_compile_gives_the_same_numbers(options):
             step()
         results.append(params)
     assert equal(*results)
-    assert counter.frame_count <= 3, "the step recompiles"
+    assert 0 < counter.frame_count <= 3, "the step recompiles"
 
 
 def test_torch_compile_of_the_hybrid_over_its_switch():
@@ -219,7 +219,7 @@ def test_torch_compile_of_the_hybrid_over_its_switch():
             step()
         results.append(params)
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
-    assert counter.frame_count <= 6
+    assert 0 < counter.frame_count <= 6
 
 
 def test_no_temporary_is_as_large_as_the_model():
