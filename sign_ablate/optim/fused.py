@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sign_ablate.optim import native, noise
-from sign_ablate.optim.plain import Rule
+from sign_ablate.optim.work import Rule
 
 #: elements of a task: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
-_LAWS = {"gaussian": 1, "uniform": 2}
+_LAWS, _GRADIENT = {"gaussian": 1, "uniform": 2}, 3
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads
 
@@ -42,18 +42,22 @@ class _Rule(ctypes.Structure):
 
 
 def takes_rule(rule: Rule) -> bool:
-    """Whether step.c has this rule: the paper's defaults, and uniform dither."""
+    """Whether step.c has this rule: the paper's defaults, uniform dither, and plain SGD after the switch."""
+    if isinstance(rule.phase, Tensor) or isinstance(rule.step, Tensor):
+        return False
+    numbers = [x for x in (rule.lr, rule.lam) if isinstance(x, Tensor)]
+    if any(x.device.type != "cpu" or x.numel() != 1 for x in numbers):
+        return False
+    if rule.phase:
+        return not rule.sgd_momentum
     dithered = rule.site is not None
     return (
-        rule.phase is False
-        and not rule.heavy_ball
+        not rule.heavy_ball
         and (rule.beta == 0 or rule.beta > 0.501)  # torch.lerp has another formula for weights from ½
-        and not isinstance(rule.step, Tensor)
         and not isinstance(rule.sigma, Tensor)
         and rule.zero == "zero"
         and (not dithered or (rule.site == "pre" and rule.law in _LAWS))
         and (rule.project is None or not (rule.project.applied or rule.project.previous))
-        and not (isinstance(rule.lr, Tensor) and rule.lr.device.type != "cpu")
     )
 
 
@@ -83,7 +87,7 @@ def step(
     owners = []
     for i, (p, g, m, index) in enumerate(work):
         low = high = 0
-        if rule.site is not None:
+        if rule.site is not None and not rule.phase:
             low, high = noise.keys(rule.seed, rule.step, index)  # type: ignore[assignment]
         n, width = p.numel(), 0 if m is None else m.element_size()
         pp, pg, pm = p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
@@ -104,13 +108,15 @@ def step(
 def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]]) -> _Rule:
     m = work[0][2]
     momentum = 0 if m is None else 2 if m.dtype is torch.bfloat16 else 1
-    law, amplitude = 0, 0.0
-    if rule.sigma:
+    law, amplitude, lr = 0, 0.0, rule.lr
+    if rule.phase:
+        law, momentum, lr = _GRADIENT, 0, rule.lam
+    elif rule.sigma:
         law = _LAWS[rule.law]
         amplitude = min(1 / float(rule.sigma), 1e38) if rule.law == "gaussian" else float(rule.sigma) * 3**0.5
     decay = 1.0 if rule.decay is None else float(rule.decay)
     return _Rule(
-        1 - rule.beta, float(rule.lr), decay, rule.coupled, rule.scale, amplitude,
+        1 - rule.beta, float(lr), decay, rule.coupled, rule.scale, amplitude,
         momentum, law, 0 if rule.project is None else 1 + rule.project.energy,
     )  # fmt: skip
 

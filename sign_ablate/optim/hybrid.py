@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import plain, projection, shards, trigger
-from sign_ablate.optim.plain import Projection, Rule
+from sign_ablate.optim import projection, shards, trigger
 from sign_ablate.optim.signsgd import SignSGD, Work
+from sign_ablate.optim.work import Projection, Rule, delta
 
 
 class HybridSignSGD(SignSGD):
@@ -206,7 +206,7 @@ class HybridSignSGD(SignSGD):
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
         if group["lambda_ema"] is not None:
             if in_sgd is not True:
-                unit = 1.0 if group["lambda_schedule"] == "frozen" else plain.delta(group)
+                unit = 1.0 if group["lambda_schedule"] == "frozen" else delta(group)
                 out["lambda_k"] = (group["lambda_last"] * unit).mean()
             value = projection.lambda_bar(group)
             out["lambda_bar"] = value.mean() if isinstance(value, Tensor) else value

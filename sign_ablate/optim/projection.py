@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.plain import delta
+from sign_ablate.optim.work import delta
 
 
 def rows(values: list[Any], device: torch.device) -> Tensor:

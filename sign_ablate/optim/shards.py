@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import plain
-from sign_ablate.optim.plain import Item, Rule
+from sign_ablate.optim.work import Item, Rule
 
 #: a group, its parameters at work, its rule
 Todo = tuple[dict[str, Any], list[Any], Rule]

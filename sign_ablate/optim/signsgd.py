@@ -13,7 +13,7 @@ from torch.optim.optimizer import (
 )
 
 from sign_ablate.optim import checks, diagnostics, fused, native, plain, shards
-from sign_ablate.optim.plain import Item, Rule, sigma_k
+from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
 _HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
@@ -207,7 +207,7 @@ class SignSGD(Optimizer):
             shared = torch.tensor(self.param_groups[0]["step"], dtype=torch.int64, device=device)
             for other in self.param_groups:
                 other["step"] = shared
-        lr = plain.delta(group)
+        lr = delta(group)
         decayed, decoupled = group["weight_decay"], group["decoupled"]
         return Rule(
             lr=lr,
@@ -286,7 +286,7 @@ def _multi_tensor_signsgd(
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
-        same = x.p.dtype == plain.work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
+        same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
         found = plain.step_foreach([x for _, x in chosen], rule)

@@ -10,7 +10,7 @@
 #error "without FMA instructions fmaf is slower than the torch operations"
 #endif
 
-enum { CLEAN, GAUSSIAN, UNIFORM };
+enum { CLEAN, GAUSSIAN, UNIFORM, GRADIENT }; /* GRADIENT: the SGD phase, without momentum */
 enum { NO_SUMS, SUMS, ENERGY }; /* what to track: nothing; dot and square; energy too */
 enum { NO_MOMENTUM, FLOAT32, BFLOAT16 };
 enum { BLOCK = 64, AHEAD = 6 * BLOCK };
@@ -131,7 +131,9 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
         q += g * g;
         if (track == ENERGY) e += s * s;
       }
-      if (law == CLEAN) {
+      if (law == GRADIENT) {
+        p[a + i] = x * decay - lr * g;
+      } else if (law == CLEAN) {
         p[a + i] = x * decay - lr * s;
       } else {
         ms[i] = m;
@@ -167,12 +169,12 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
   t->energy = energy;
 }
 
-#define CASE(M, L, T) case (M) * 9 + (L) * 3 + (T): run(t, r, M, L, T); break;
+#define CASE(M, L, T) case (M) * 12 + (L) * 3 + (T): run(t, r, M, L, T); break;
 #define SUMS_OF(M, L) CASE(M, L, NO_SUMS) CASE(M, L, SUMS) CASE(M, L, ENERGY)
 #define LAWS(M) SUMS_OF(M, CLEAN) SUMS_OF(M, GAUSSIAN) SUMS_OF(M, UNIFORM)
 
 void sign_ablate_step(task *tasks, int64_t count, const rule *r) {
-  for (task *t = tasks; t < tasks + count; t++) switch (r->momentum * 9 + r->law * 3 + r->track) {
-    LAWS(NO_MOMENTUM) LAWS(FLOAT32) LAWS(BFLOAT16)
+  for (task *t = tasks; t < tasks + count; t++) switch (r->momentum * 12 + r->law * 3 + r->track) {
+    CASE(NO_MOMENTUM, GRADIENT, NO_SUMS) LAWS(NO_MOMENTUM) LAWS(FLOAT32) LAWS(BFLOAT16)
   }
 }

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.plain import delta
 from sign_ablate.optim.projection import averaged
+from sign_ablate.optim.work import delta
 
 
 def fired(groups: list[dict[str, Any]], loss: Tensor | float | None, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, plain
+from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, work
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
 BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
@@ -61,7 +61,7 @@ def test_the_fused_step_is_used(monkeypatch):
     assert native.library() is not None, "these tests need a C compiler"
     calls = []
     original = fused.step
-    monkeypatch.setattr(fused, "step", lambda work, rule: calls.append(len(work)) or original(work, rule))
+    monkeypatch.setattr(fused, "step", lambda todo, rule: calls.append(len(todo)) or original(todo, rule))
     run(SignSGD, {"dither": "pre", "alpha": 0.1}, steps=2)
     assert calls == [6, 6]
     run(SignSGD, {"foreach": False}, steps=1)
@@ -113,7 +113,7 @@ def test_threads_and_pieces_change_nothing(monkeypatch):
 def test_block_size_changes_nothing(monkeypatch):
     options = {"dither": "pre", "alpha": 0.1, "foreach": False}
     one, _ = run(SignSGD, options)
-    monkeypatch.setattr(plain, "BLOCK", 1000)
+    monkeypatch.setattr(work, "BLOCK", 1000)
     two, _ = run(SignSGD, options)
     assert equal(one, two)
 
