@@ -9,9 +9,10 @@ import numpy as np
 from scipy.stats import norm
 
 
-def fit(
-    limit: float, p_degree: int, q_degree: int, rounds: int = 200
-) -> tuple[np.ndarray, np.ndarray, float]:
+Fit = tuple[np.ndarray, np.ndarray, float]
+
+
+def fit(limit: float, p_degree: int, q_degree: int, rounds: int = 200) -> Fit:
     """Coefficients of P and Q, lowest power first, and the largest error on |x| ≤ limit."""
     x = limit * (0.5 - 0.5 * np.cos(np.pi * np.arange(1, 6001) / 6000))
     t, y = (x / limit) ** 2, norm.cdf(x) - 0.5

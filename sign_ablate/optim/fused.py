@@ -95,7 +95,7 @@ def step(
             size = min(_PIECE, n - a)
             pieces.append((pp + 4 * a, pg + 4 * a, pm + width * a, size, a, low, high))
             owners.append(i)
-    tasks = (_Task * len(pieces))(*pieces)
+    tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
     _call(library, tasks, _constants(rule, work))
     sums = [(0.0, 0.0, 0.0)] * len(work)
     if rule.project is not None:
