@@ -8,7 +8,6 @@ Lawson's iteration: least squares, reweighted until the largest errors are alike
 import numpy as np
 from scipy.stats import norm
 
-
 Fit = tuple[np.ndarray, np.ndarray, float]
 
 

@@ -15,7 +15,7 @@ from sign_ablate import NUMERICS_VERSION
 from sign_ablate.config.base import Model, canonical
 from sign_ablate.config.campaign import Campaign, RunConfig
 from sign_ablate.config.data import DatasetSpec
-from sign_ablate.config.errors import ConfigError, lines, unknown
+from sign_ablate.config.errors import ConfigError, line, unknown
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.config.train import Train
 
@@ -93,6 +93,12 @@ def data_id(label: str, spec: DatasetSpec) -> str:
     return f"{label}.{short_hash(identity(spec))}"
 
 
+def campaign_spec(campaign: Campaign) -> str:
+    """The JSON text of what a campaign measures, in the user's order: all of it but how it is executed."""
+    values = campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True)
+    return json.dumps(values, separators=(",", ":"))
+
+
 def parse_run(spec: str) -> RunConfig:
     """The run that a canonical text describes. Raises ConfigError where this version cannot train it."""
     return RunConfig.model_validate_json(_checked(spec))
@@ -111,10 +117,14 @@ def _checked(spec: str) -> str:
     return canonical(values)
 
 
+#: a method's label, the values of its axes, and what they resolve to
+_Point = tuple[str, tuple[tuple[str, Any], ...], Optimizer, Train]
+
+
 def expand(campaign: Campaign) -> list[Run]:
     """All runs, seed by seed. Raises ConfigError with a line for every problem found."""
     problems: list[str] = []
-    cells = []
+    cells: list[_Point] = []
     for label, values in campaign.methods.items():
         try:
             cells.extend(_method_cells(label, values, campaign.train))
@@ -123,7 +133,11 @@ def expand(campaign: Campaign) -> list[Run]:
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     runs = [
-        Run(Cell(name, label, axes), RunConfig.model_construct(data=data, method=method, train=train, seed=seed))
+        Run(
+            Cell(name, label, axes),
+            # its parts are validated already
+            RunConfig.model_construct(data=data, method=typing.cast(Any, method), train=train, seed=seed),
+        )
         for seed in campaign.seeds
         for name, data in campaign.datasets.items()
         for label, axes, method, train in cells
@@ -132,14 +146,14 @@ def expand(campaign: Campaign) -> list[Run]:
     return runs
 
 
-def _method_cells(
-    label: str, values: dict[str, Any], shared: dict[str, Any]
-) -> Iterator[tuple[str, tuple[tuple[str, Any], ...], Optimizer, Train]]:
+def _method_cells(label: str, values: dict[str, Any], shared: dict[str, Any]) -> Iterator[_Point]:
     where = f"methods.{label}"
     values = dict(values)
     name = values.pop("optimizer", None)
     if name is None:
-        raise ConfigError(f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})")
+        raise ConfigError(
+            f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})"
+        )
     if not isinstance(name, str) or name not in OPTIMIZERS:
         raise ConfigError(unknown(f"{where}.optimizer = {name!r}", str(name), OPTIMIZERS))
     model = OPTIMIZERS[name]
@@ -149,7 +163,9 @@ def _method_cells(
     for own, other in (("epochs", "steps"), ("steps", "epochs")):
         if own in values and other not in values:
             merged.pop(other, None)
-    points = {key: _points(key, value, where if key in values else "train", model) for key, value in merged.items()}
+    points = {
+        key: _points(key, value, where if key in values else "train", model) for key, value in merged.items()
+    }
     axes = [key for key, value in merged.items() if _is_axis(key, value, model)]
     for combination in itertools.product(*points.values()):
         chosen = dict(zip(points, combination, strict=True))
@@ -199,13 +215,16 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
 
 
 def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str, Any]) -> M:
+    """A model of `chosen`. A problem that no key of the method has part in is the shared `train:`'s."""
     try:
         return model.model_validate(chosen)
     except ValidationError as error:
-        shared = any(detail["loc"] and detail["loc"][0] not in own for detail in error.errors())
-        missing = any(detail["type"] == "missing" for detail in error.errors())
-        prefix = "train" if shared and not missing else where
-        raise ConfigError("\n".join(lines(error, prefix, model.model_fields))) from None
+        problems = []
+        for detail in error.errors():
+            keys = set(detail["loc"][:1]) or set(model.model_fields)
+            shared = model is Train and keys.isdisjoint(own)
+            problems.append(line(detail, model, "train" if shared else where))
+        raise ConfigError("\n".join(problems)) from None
 
 
 def _check_switch(where: str, method: Optimizer, train: Train) -> None:

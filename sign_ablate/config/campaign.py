@@ -19,6 +19,9 @@ class Execution(Model):
         "auto", description="auto: a GPU where there is one. cuda: for a head node that has none itself."
     )
     threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
+    checkpoint_seconds: int = Field(
+        60, gt=0, description="A run can go on after an interruption from a point at most this far back."
+    )
 
 
 class Figure(Model):
@@ -46,7 +49,7 @@ class Campaign(Model):
     """A configuration file. In `train` and `methods`, a list where a value is expected is an axis."""
 
     campaign: Name = Field(description="Results go to results/<campaign>/.")
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = Field(
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"minItems": 1})] = Field(
         description="Seeds; each sets initialisation, data order and dither of every method."
     )
     datasets: dict[Name, DatasetSpec] = Field(min_length=1, description="Label → data set.")

@@ -19,11 +19,13 @@ class Dataset(Model):
     val: int = Field(
         0, ge=0, description="Hold this many training images out, class-balanced, as a validation split."
     )
-    split_seed: int = Field(0, ge=0, description="Seed of the choice of subset and validation images.")
+    split_seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the choice of subset and validation images."
+    )
 
 
 class Digits(Dataset):
-    """8×8 grey handwritten digits from scikit-learn's wheel: 1,797 images, a fixed quarter of them for test."""
+    """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images, a fixed quarter for test."""
 
     source: Literal["digits"] = "digits"
 
@@ -72,6 +74,4 @@ class Synthetic(Dataset):
     noise: float = Field(0.5, ge=0, description="Noise level; larger is harder.")
 
 
-DatasetSpec = Annotated[
-    Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")
-]
+DatasetSpec = Annotated[Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")]

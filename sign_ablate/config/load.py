@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.errors import ConfigError, lines, unknown
+from sign_ablate.config.methods import Switch
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -17,11 +18,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    for key, (key_node, _) in zip(keys, node.value, strict=True):
-        if keys.count(key) > 1:
+    for index, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True)):
+        if key in keys[:index]:
             line = key_node.start_mark.line + 1
             raise ConfigError(f"line {line}: the key {key!r} stands twice; rename or remove one")
-    return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
+    return dict(
+        zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True)
+    )
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -79,19 +82,25 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     try:
         campaign = Campaign.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(lines(error, known=Campaign.model_fields))) from None
-    for name in ("seeds",):
-        if len(set(campaign.seeds)) < len(campaign.seeds):
-            raise ConfigError(f"{name} = {list(campaign.seeds)}: a value stands twice; remove one")
+        raise ConfigError("\n".join(lines(error, Campaign))) from None
+    if not campaign.seeds:
+        raise ConfigError("seeds = []: give at least one seed")
+    if len(set(campaign.seeds)) < len(campaign.seeds):
+        raise ConfigError(f"seeds = {list(campaign.seeds)}: a value stands twice; remove one")
     runs = expand(campaign)
-    switches = {getattr(run.config.method, "t_switch", None) for run in runs} - {None}
+    methods: list[object] = [run.config.method for run in runs]
+    switches = {method.t_switch for method in methods if isinstance(method, Switch)}
     for label, figure in campaign.figures.items():
         key = f"figures.{label}"
         if figure.dataset not in campaign.datasets:
-            raise ConfigError(unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets))
+            raise ConfigError(
+                unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets)
+            )
         if figure.t_switch is not None and figure.kind != "switching":
             raise ConfigError(f"{key}.t_switch = {figure.t_switch}: applies to kind: switching only")
         if figure.t_switch is not None and figure.t_switch not in switches:
             allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
-            raise ConfigError(f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})")
+            raise ConfigError(
+                f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
+            )
     return campaign

@@ -9,26 +9,8 @@ from pydantic import Field, model_validator
 
 from sign_ablate import rules
 from sign_ablate.config.base import Model
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Optimizer(Model):
-    """What every optimizer has."""
-
-    lr: Positive = Field(description="Learning rate: δ for the sign-based methods.")
-    weight_decay: NonNegative = Field(0.0, description="Weight decay.")
-    exclude_norm_bias: bool = Field(
-        False, description="No weight decay on biases and normalisation: parameters of at most one dimension."
-    )
-
-    @model_validator(mode="after")
-    def _effective(self) -> Self:
-        if self.exclude_norm_bias and not self.weight_decay:
-            raise ValueError("exclude_norm_bias has no effect without weight_decay")
-        return self
+from sign_ablate.config.method_base import Fraction, NonNegative, Optimizer, Positive
+from sign_ablate.config.methods_kin import Kin
 
 
 class SGD(Optimizer):
@@ -174,7 +156,7 @@ class NaiveSwitch(SignSGDM, Switch):
 
 
 Method = Annotated[
-    SGD | Adam | SignSGD | SignSGDM | Dithered | Hybrid | DitheredHybrid | NaiveSwitch,
+    SGD | Adam | SignSGD | SignSGDM | Dithered | Hybrid | DitheredHybrid | NaiveSwitch | Kin,
     Field(discriminator="optimizer"),
 ]
 

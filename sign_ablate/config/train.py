@@ -44,5 +44,7 @@ class Train(Model):
         if self.epochs is not None:
             late = [m for m in (*self.milestones, self.warmup_epochs) if m >= self.epochs]
             if late:
-                raise ValueError(f"{late[0]} epochs lie at or after the end of the run ({self.epochs} epochs)")
+                raise ValueError(
+                    f"epoch {late[0]} lies at or after the end of the run ({self.epochs} epochs)"
+                )
         return self

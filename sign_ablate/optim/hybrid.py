@@ -56,6 +56,9 @@ class HybridSignSGD(SignSGD):
     [2.1500000953674316, -3.009999990463257]
     """
 
+    #: before and after the switch
+    phases = ("sign", "sgd")
+
     def __init__(
         self,
         params: ParamsT,

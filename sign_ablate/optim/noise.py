@@ -65,6 +65,7 @@ def uniform(
 ) -> Tensor:
     """Uniform noise in (0, 1): float32 of `shape`, odd multiples of 2⁻²⁴.
 
+    23 bits: with one more, the largest would round to 1 and its normal number be infinite.
     One round of lowbias32 (C. Wellons's hash-prospector), a bijective 32-bit finaliser, on the
     coordinate's number. The second key enters between its two products, so that the streams of two
     steps are not permutations of one another.
@@ -118,13 +119,13 @@ LONG_Q = (5.708241377e-07, 1.363521352e-04, 3.086329294e-03, 4.090178098e-02, 3.
 LIMIT = 5.42
 
 
-def below_phi(u: Tensor, x: Tensor) -> Tensor:
-    """u < Φ(x): true exactly when x + ξ > 0 for the normal ξ = −Φ⁻¹(u).
+def exceeds(u: Tensor, x: Tensor) -> Tensor:
+    """Whether x + ξ > 0 for the normal ξ = Φ⁻¹(u): exactly where ½ − u < Φ(x) − ½.
 
     The sign of x + ξ costs one uniform number and no normal one. No division: Q > 0. The products and
     sums are rounded one by one, in the order of step.c, which so decides alike bit for bit.
     """
-    centred = u - 0.5
+    centred = 0.5 - u
     t = x * x
     near = centred < x * _horner(SHORT, t)
     far = x.clamp(-LIMIT, LIMIT)

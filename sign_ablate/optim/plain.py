@@ -67,7 +67,7 @@ def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
         return sign(m, x, rule) + (xi * sigma).to(m.dtype)
     if rule.law == "gaussian":
         inverse = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38)
-        plus = noise.below_phi(u, (m * inverse).detach().float())
+        plus = noise.exceeds(u, (m * inverse).detach().float())
         step = torch.where(plus, 1.0, -1.0).to(m.dtype).add_(m, alpha=0)
     else:  # uniform on ±A with variance σ²
         v = 2 * u - 1

@@ -7,9 +7,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sign_ablate.optim.compressed_sgd import CompressedSGD
+from sign_ablate.optim.compressors import QSGD, Compressor, OneBit, ScaledSign, TernGrad, TopK
 from sign_ablate.optim.groups import decay_groups
 from sign_ablate.optim.hybrid import HybridSignSGD
+from sign_ablate.optim.lion import Lion
+from sign_ablate.optim.onebit_adam import OneBitAdam
 from sign_ablate.optim.signsgd import SignSGD
+from sign_ablate.optim.swats import SWATS
 
 Params = Iterable[nn.Parameter] | list[dict[str, Any]]
 #: (parameters, options as in the configuration, seed, steps per epoch) → optimizer
@@ -53,6 +58,28 @@ def _naive_switch(params: Params, options: dict[str, Any], seed: int, steps_per_
     return _hybrid(params, {**options, "calibrate": False}, seed, steps_per_epoch)
 
 
+def _with_betas(kind: Callable[..., Optimizer]) -> Builder:
+    """A builder of an optimizer that takes β₁ and β₂ as one pair."""
+
+    def builder(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
+        return kind(params, betas=(options.pop("beta1"), options.pop("beta2")), **options)
+
+    return builder
+
+
+def _compressed(
+    kind: Callable[..., Compressor], *own: str, seeded: bool = False, error_feedback: bool | None = None
+) -> Builder:
+    """A builder of CompressedSGD; `own` are the options that the compressor takes."""
+
+    def builder(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
+        mine = {name: options.pop(name) for name in own} | ({"seed": seed} if seeded else {})
+        feedback = options.pop("error_feedback") if error_feedback is None else error_feedback
+        return CompressedSGD(params, compressor=kind(**mine), error_feedback=feedback, **options)
+
+    return builder
+
+
 BUILDERS: dict[str, Builder] = {
     "sgd": _sgd,
     "adam": _adam,
@@ -62,6 +89,15 @@ BUILDERS: dict[str, Builder] = {
     "hybrid": _hybrid,
     "dithered-hybrid": _hybrid,
     "naive-switch": _naive_switch,
+    "lion": _with_betas(Lion),
+    "scaled-sign": _compressed(ScaledSign, error_feedback=False),
+    "ef-signsgd": _compressed(ScaledSign, error_feedback=True),
+    "onebit-sgd": _compressed(OneBit, "columns"),
+    "qsgd": _compressed(QSGD, "levels", "norm", "bucket", seeded=True),
+    "terngrad": _compressed(TernGrad, "clip", seeded=True),
+    "topk": _compressed(TopK, "fraction"),
+    "swats": _with_betas(SWATS),
+    "onebit-adam": _with_betas(OneBitAdam),
 }
 
 

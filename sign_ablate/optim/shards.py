@@ -25,9 +25,7 @@ def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
     return p, g, m
 
 
-def item(  # noqa: PLR0917
-    param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int
-) -> Item:
+def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int) -> Item:
     """The item that the plain step works on."""
     first = _first_coordinate(param)
     if p.requires_grad and torch.is_grad_enabled():  # differentiable: views in place would need care

@@ -54,17 +54,17 @@ static inline float uniform(uint32_t x, uint32_t low, uint32_t high) {
   return ((float)(int32_t)(x >> 9) + 0.5f) * 0x1p-23f;
 }
 
-/* noise.below_phi: u < Phi(x), for |x| <= 1 and for every x */
-static inline int below_near(float u, float x) {
+/* noise.exceeds: 1 - u < Phi(x), for |x| <= 1 and for every x */
+static inline int exceeds_near(float u, float x) {
   float t = x * x, s = 9.246838123e-05f;
   s = s * t + -1.165350761e-03f;
   s = s * t + 9.964166816e-03f;
   s = s * t + -6.648873000e-02f;
   s = s * t + 3.989421990e-01f;
-  return u - 0.5f < x * s;
+  return 0.5f - u < x * s;
 }
 
-static inline int below(float u, float x) {
+static inline int exceeds(float u, float x) {
   const int is_near = fabsf(x) <= 1;
   const float far = x > 5.42f ? 5.42f : x < -5.42f ? -5.42f : x, t = far * far;
   float s = 9.246838123e-05f, p = 6.871798718e-06f, q = 5.708241377e-07f;
@@ -81,7 +81,7 @@ static inline int below(float u, float x) {
   q = q * t + 4.090178098e-02f;
   q = q * t + 3.058045333e-01f;
   q = q * t + 1.0f;
-  const float left = (u - 0.5f) * (is_near ? 1.0f : q), right = far * (is_near ? s : p);
+  const float left = (0.5f - u) * (is_near ? 1.0f : q), right = far * (is_near ? s : p);
   return left < right;
 }
 
@@ -153,13 +153,13 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
     } else if (law == GAUSSIAN && from_bits(top) * amplitude <= 1) {
 #pragma omp simd
       for (int i = 0; i < n; i++) {
-        const int plus = below_near(uniform(first + (uint32_t)i, low, high), ms[i] * amplitude);
+        const int plus = exceeds_near(uniform(first + (uint32_t)i, low, high), ms[i] * amplitude);
         p[a + i] = p[a + i] * decay - lr * ((plus ? 1.0f : -1.0f) + (ms[i] - ms[i]));
       }
     } else if (law == GAUSSIAN) {
 #pragma omp simd
       for (int i = 0; i < n; i++) {
-        const int plus = below(uniform(first + (uint32_t)i, low, high), ms[i] * amplitude);
+        const int plus = exceeds(uniform(first + (uint32_t)i, low, high), ms[i] * amplitude);
         p[a + i] = p[a + i] * decay - lr * ((plus ? 1.0f : -1.0f) + (ms[i] - ms[i]));
       }
     }

@@ -90,17 +90,17 @@ def test_the_first_coordinate_shifts_the_numbers():
 
 
 def test_phi_is_within_3e_7():
-    """Bisect the u at which below_phi changes, on a fine grid of x."""
+    """Bisect the u at which the decision changes, on a fine grid of x."""
     x = torch.linspace(-6, 6, 20_001)
     low, high = torch.zeros_like(x, dtype=torch.float64), torch.ones_like(x, dtype=torch.float64)
     for _ in range(40):
         middle = (low + high) / 2
-        below = noise.below_phi(middle, x.double())
+        below = noise.exceeds(1 - middle, x.double())
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     exact = torch.special.ndtr(x.double())
     assert float((low - exact).abs().max()) < 1.5e-7
     u32 = torch.linspace(0, 1, 4097)[1:-1]
-    decided = noise.below_phi(u32[None, :], x[:, None].float())
+    decided = noise.exceeds(1 - u32[None, :], x[:, None].float())
     clear = (u32[None, :].double() - exact[:, None]).abs() > 3e-7
     assert torch.equal(decided[clear], (u32[None, :].double() < exact[:, None])[clear])
 

@@ -1,0 +1,48 @@
+# Every target installs what it needs into .venv first; nothing else has to be set up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-gpu check format clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed  ## create .venv with the pipeline and the tools of development
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sign-ablate needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[pipeline,dev]'
+	@touch $@
+
+demo: install  ## run the default campaign (config.yaml) to its report
+	$(SNAKEMAKE)
+	@echo "Report: results/demo/report.html  Table: results/demo/table1.md  Figures: results/demo/figures/"
+
+test: install  ## unit tests, and a tiny campaign through the report
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-gpu: install  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/sign-ablate schema --check
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/snakemake --lint
+
+format: install  ## rewrite what check would complain about, where that can be done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/sign-ablate schema
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+clean:  ## remove what make made; results/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,179 @@
+"""Gathers the runs of a campaign into its tables."""
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sign_ablate.analysis import schemas
+from sign_ablate.analysis.stats import t_interval
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.grid import Run, expand
+from sign_ablate.train.metrics import ENVIRONMENT, METRICS, METRICS_SCHEMA, TIMING, write_table, write_text
+
+Row = dict[str, Any]
+_VERSION = {"schema_version": str(schemas.TABLES_VERSION)}
+
+
+class AggregateError(Exception):
+    """Runs are missing, or a file of a run cannot be used. The message is made for the user."""
+
+
+def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = False) -> None:
+    """Write epochs, runs, summary and times of a campaign's runs, and campaign.json, to `out`.
+
+    Reads the runs that the campaign expands to and no others, so the files of a removed method are
+    invisible. All but times.parquet is a pure function of the runs' metrics.parquet.
+
+    Args:
+        campaign: the campaign.
+        results: its folder, results/<campaign>.
+        out: folder of the tables.
+        partial: take the runs that exist; a cell without any has n = 0 in the summary.
+
+    Raises:
+        AggregateError: where a run is missing (partial: where all are), or a file is unusable.
+    """
+    runs = expand(campaign)
+    folder = results / "runs"
+    present = _present(runs, folder, partial)
+    tables = [_read(folder / run.id / METRICS, METRICS_SCHEMA) for run in present]
+    rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
+    times = [_times_row(run, folder / run.id) for run in present]
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / schemas.CAMPAIGN, campaign.model_dump_json(exclude_unset=True) + "\n")
+    _write_epochs(out / schemas.EPOCHS, rows, tables)
+    write_table(out / schemas.RUNS, rows, schemas.RUNS_SCHEMA, _VERSION)
+    write_table(out / schemas.SUMMARY, _summary(runs, rows), schemas.SUMMARY_SCHEMA, _VERSION)
+    write_table(out / schemas.TIMES, times, schemas.TIMES_SCHEMA, _VERSION)
+
+
+def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
+    present = [run for run in runs if (folder / run.id / METRICS).exists()]
+    if partial and not present:
+        raise AggregateError(f"none of the campaign's {len(runs)} runs is in {folder}; train one first")
+    missing = [run.id for run in runs if not (folder / run.id / METRICS).exists()]
+    if missing and not partial:
+        more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise AggregateError(
+            f"{len(missing)} of {len(runs)} runs missing in {folder}: {', '.join(missing[:3])}{more}; "
+            f"train them, or take what exists with --partial"
+        )
+    return present
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise AggregateError(f"{path}: cannot be read ({error}); delete it and train the run again") from None
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        raise AggregateError(
+            f"{path}: its columns are not those of this version; delete it and train the run again"
+        )
+    return table
+
+
+def _cell_row(run: Run) -> Row:
+    """The columns that all tables share. An option that the optimizer does not have is null."""
+    method = run.config.method
+    return {
+        "dataset": run.cell.dataset,
+        "method": run.cell.method,
+        "label": run.cell.label,
+        "optimizer": method.optimizer,
+        "lr0": method.lr,
+        **{key: getattr(method, key, None) for key in ("alpha", "site", "t_switch")},
+    }
+
+
+def _run_row(run: Run, table: pa.Table) -> Row:
+    metadata = table.schema.metadata
+    finished = metadata[b"status"] == b"finished"
+    step = metadata[b"diverged_at_step"].decode()
+    last = table.slice(table.num_rows - 1).to_pylist()[0] if finished else {}
+    accuracies = [value for value in table["test_acc"].to_pylist() if value is not None]
+    return {
+        "run": run.id,
+        **_cell_row(run),
+        "seed": run.config.seed,
+        "status": metadata[b"status"].decode(),
+        "diverged_at_step": int(step) if step else None,
+        "epochs": table.num_rows,
+        "best_test_acc": max(accuracies, default=None),
+        **{
+            f"final_{key}": last.get(key)
+            for key in ("test_acc", "test_loss", "train_loss", "train_acc", "val_acc")
+        },
+    }
+
+
+def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
+    # Column by column: a campaign of 5,000 runs has a million rows.
+    index = pa.array([i for i, table in enumerate(tables) for _ in range(table.num_rows)], pa.int32())
+    metrics = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    columns = {}
+    for column in schemas.EPOCHS_SCHEMA:
+        if column.name in METRICS_SCHEMA.names:
+            columns[column.name] = metrics[column.name]
+        else:
+            columns[column.name] = pa.array([row[column.name] for row in rows], column.type).take(index)
+    table = pa.table(columns, schema=schemas.EPOCHS_SCHEMA).replace_schema_metadata(_VERSION)
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def _summary(runs: Iterable[Run], rows: list[Row]) -> list[Row]:
+    cells: dict[tuple[str, str], tuple[Row, list[Row]]] = {}
+    seen = set()
+    for run in runs:
+        key = (run.cell.dataset, run.cell.label)
+        cells.setdefault(key, (_cell_row(run), []))
+        # Labels show six digits: two values that differ after them must not become one cell.
+        if (*key, run.config.seed) in seen:
+            raise AggregateError(
+                f"two cells of {key[0]} have the label {key[1]!r}: use values that differ more"
+            )
+        seen.add((*key, run.config.seed))
+    for row in rows:
+        cells[row["dataset"], row["label"]][1].append(row)
+    return [{**cell, **_statistics(members)} for cell, members in cells.values()]
+
+
+def _statistics(members: list[Row]) -> Row:
+    finished = [row for row in members if row["status"] == "finished"]
+    final = t_interval([row["final_test_acc"] for row in finished])
+    validation = [row["final_val_acc"] for row in finished if row["final_val_acc"] is not None]
+    return {
+        "n": len(members),
+        "n_diverged": len(members) - len(finished),
+        "mean": final.mean,
+        "sd": final.sd,
+        "ci_low": final.low,
+        "ci_high": final.high,
+        "best_mean": t_interval([row["best_test_acc"] for row in finished]).mean,
+        "val_mean": t_interval(validation).mean,
+    }
+
+
+def _times_row(run: Run, folder: Path) -> Row:
+    """What is known of a run's execution: nothing here is needed for a result, so nothing is required."""
+    row: Row = {"run": run.id, **_cell_row(run), "seed": run.config.seed}
+    if (folder / TIMING).exists():
+        with pq.ParquetFile(folder / TIMING) as file:
+            timing = file.read().to_pydict()
+        row["train_seconds"] = sum(timing["train_seconds"])
+        row["eval_seconds"] = sum(timing["eval_seconds"])
+        row["images_per_second"] = statistics.median(timing["images_per_second"]) if timing["epoch"] else None
+    if (folder / ENVIRONMENT).exists():
+        environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        row["total_seconds"] = environment["seconds"]
+        row["versions"] = json.dumps(environment["versions"], sort_keys=True)
+        row.update({key: environment.get(key) for key in ("device", "host", "git_commit")})
+    return row

@@ -1,0 +1,108 @@
+"""How figures look: one colour per kind of method in all of them, readable at a paper's column width."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+
+Line = tuple[float, tuple[float, ...]]
+
+#: one column of a two-column paper, in inches
+WIDTH = 3.5
+
+#: Okabe and Ito's colours, told apart with any colour vision, and two of Paul Tol's.
+COLOURS = {
+    "sgd": "#000000",
+    "adam": "#cc79a7",
+    "signsgd": "#56b4e9",
+    "signsgd-m": "#0072b2",
+    "dithered-pre": "#d55e00",
+    "dithered-post": "#009e73",
+    "hybrid": "#e69f00",
+    "dithered-hybrid": "#882255",
+    "naive-switch": "#7f7f7f",
+}
+#: for optimizers that this module does not know
+SPARE = ("#999933", "#661100", "#6699cc", "#aa4499")
+#: offset and dashes, as matplotlib takes them; the first is a solid line
+DASHES: tuple[Line, ...] = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2)))
+
+_RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.4,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "sign-ablate",
+}
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """The settings that figures are drawn and saved with; the caller's are left alone."""
+    settings: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_RC}
+    with mpl.rc_context(settings):
+        yield
+
+
+def kind(optimizer: str, site: str | None) -> str:
+    """What decides the colour: the optimizer, and for pure dither its site."""
+    return f"dithered-{site}" if optimizer == "dithered" else optimizer
+
+
+def colour(name: str) -> str:
+    """The colour of a kind of method, the same in all figures and campaigns."""
+    return COLOURS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
+
+
+def styles(cells: pd.DataFrame) -> dict[str, tuple[str, Line]]:
+    """label → colour and dashes. Cells of one kind share its hue, and differ in lightness and dashes.
+
+    Args:
+        cells: one row per cell, in campaign order, with label, optimizer and site.
+    """
+    kinds = [kind(o, s) for o, s in zip(cells["optimizer"], cells["site"], strict=True)]
+    found = {}
+    for name in dict.fromkeys(kinds):
+        labels = [label for label, k in zip(cells["label"], kinds, strict=True) if k == name]
+        for i, label in enumerate(labels):
+            found[label] = (_shade(colour(name), i, len(labels)), DASHES[i % len(DASHES)])
+    return found
+
+
+def _shade(base: str, index: int, count: int) -> str:
+    """The base colour for the first, then mixed with white, evenly, up to what a white page still shows."""
+    white = 0.5 * index / max(count - 1, 2)
+    red, green, blue = (part + white * (1 - part) for part in to_rgb(base))
+    return to_hex((red, green, blue))
+
+
+def pretty(label: str) -> str:
+    """A label with the paper's symbols."""
+    return label.replace("alpha=", "α=").replace("gamma=", "γ=").replace("t_switch=", "T=")
+
+
+def save(figure: Figure, stem: str | Path) -> None:
+    """Write `<stem>.svg`, `.png` and `.pdf`: the same bytes whenever the figure is the same."""
+    path = Path(stem)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # without dates and, in the PNG, without the version of matplotlib
+    metadata = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
+    with context():
+        for suffix, values in metadata.items():
+            figure.savefig(f"{path}.{suffix}", metadata=values, dpi=300, bbox_inches="tight", pad_inches=0.03)

@@ -1,0 +1,142 @@
+"""The command line. Snakemake's jobs are the first four commands; the others are for people."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sign_ablate.config import Campaign
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Rerunnable ablations of sign-based optimizers.",
+)  # fmt: skip
+
+Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
+DEFAULT_CONFIG = [Path("config.yaml")]
+
+
+def _fail(error: Exception) -> NoReturn:
+    """One line for the user; no traceback for what is not a bug."""
+    sys.exit(f"sign-ablate: error: {error}")
+
+
+@app.command()
+def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
+    """Write a data set's uint8 file (a job of Snakemake's)."""
+    from sign_ablate.config import ConfigError
+    from sign_ablate.data.common import DataError
+    from sign_ablate.data.prepare import prepare as write
+    from sign_ablate.grid import parse_dataset
+
+    try:
+        write(parse_dataset(spec), out)
+    except (ConfigError, DataError) as error:
+        _fail(error)
+
+
+@app.command()
+def train(
+    spec: Annotated[str, typer.Option(help="The run: canonical JSON, as in its run.json.")],
+    data: Annotated[Path, typer.Option(help="The prepared data file.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+) -> None:
+    """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
+    from sign_ablate.config import ConfigError
+    from sign_ablate.data.common import DataError
+    from sign_ablate.train import job
+    from sign_ablate.train.checkpoint import Interrupted
+    from sign_ablate.train.lock import JobError
+
+    try:
+        result = job.train(
+            spec, data, out, device=device, threads=threads, checkpoint_seconds=checkpoint_seconds
+        )
+    except (ConfigError, DataError, JobError, OSError) as error:
+        _fail(error)
+    except Interrupted as stopped:
+        number = stopped.args[0]
+        print(f"stopped by {number.name}; a checkpoint is kept, and the next call goes on from it")
+        sys.exit(128 + number)
+    if result.diverged_at_step is not None:
+        print(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
+
+
+@app.command()
+def aggregate(
+    campaign: Annotated[str, typer.Option(help="The campaign as JSON.")],
+    results: Annotated[Path, typer.Option(help="results/<campaign>.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Take the runs that exist.")] = False,
+) -> None:
+    """Write the tables of a campaign's runs (a job of Snakemake's)."""
+    import json
+
+    from sign_ablate.analysis.aggregate import AggregateError
+    from sign_ablate.analysis.aggregate import aggregate as write
+    from sign_ablate.config import ConfigError, parse_campaign
+
+    try:
+        write(parse_campaign(json.loads(campaign)), results, out, partial=partial)
+    except (ConfigError, AggregateError) as error:
+        _fail(error)
+
+
+@app.command()
+def export(notebook: Path, html: Path) -> None:
+    """Turn an executed notebook into one HTML file that needs nothing else (a job of Snakemake's)."""
+    from sign_ablate.analysis.export import export as write
+
+    write(notebook, html)
+
+
+@app.command()
+def plan(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+    """Cells, what is left to run, and the time it will take by measured past runs."""
+    from sign_ablate import people
+
+    _print(people.plan, config, results)
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+    """Runs done, running, missing, diverged."""
+    from sign_ablate import people
+
+    _print(people.status, config, results)
+
+
+@app.command()
+def show(run: str, results: Path = Path("results")) -> None:
+    """One run: its configuration, status and last epochs. RUN is an id or a part of one."""
+    from sign_ablate import people
+
+    try:
+        print(people.show(run, results))
+    except people.NotFoundError as error:
+        _fail(error)
+
+
+@app.command()
+def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they differ.")] = False) -> None:
+    """Write what is generated from the code: the JSON schema, docs/config.md, docs/results.md."""
+    from sign_ablate import generated
+
+    stale = generated.write(Path(), check=check)
+    if stale and check:
+        _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
+
+
+def _print(command: "Callable[[Campaign, Path], str]", config: list[Path], results: Path) -> None:
+    from sign_ablate.config import ConfigError, load_campaign
+
+    try:
+        print(command(load_campaign(config), results))
+    except ConfigError as error:
+        _fail(error)

@@ -1,0 +1,102 @@
+"""Batches from images that lie on the device as one uint8 tensor."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Loader:
+    """Images and labels on `device`, in batches of normalised float32 NCHW in channels_last.
+
+    Crop and flip are one gather per batch: every window of every padded image, and of its mirror
+    image, is a view of one buffer. Nothing in an epoch waits for the device.
+
+    Args:
+        images: (n, height, width, channels) uint8.
+        labels: (n,) int64.
+        mean: (channels,), as a fraction of 255.
+        std: (channels,), likewise.
+        batch_size: images per batch; the last batch of an epoch may be smaller.
+        crop_padding: zeros around the image, of which a random window is taken.
+        flip: mirror half of the images.
+        device: where all of this lies.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        batch_size: int,
+        crop_padding: int = 0,
+        flip: bool = False,
+        device: torch.device,
+    ) -> None:
+        self.batch_size, self.crop_padding, self.flip, self.device = batch_size, crop_padding, flip, device
+        self.labels = labels.to(device)
+        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
+        # axis of three channels costs as much again as the gather
+        pixels = images.shape[1] * images.shape[2]
+        self._scale = (1 / (std * 255)).repeat(pixels).to(device)
+        self._shift = (-mean / std).repeat(pixels).to(device)
+        self._images = images.to(device)
+        self._windows = self._all_windows() if crop_padding or flip else None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(len(self) / self.batch_size)
+
+    def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Shuffled and augmented batches from batch `first` on, a pure function of (seed, epoch)."""
+        count = len(self)
+        generator = torch.Generator().manual_seed(_mix(seed, epoch))
+        # All are always drawn: the order does not depend on the augmentation.
+        order = torch.randperm(count, generator=generator)
+        rows, columns = torch.randint(0, 2 * self.crop_padding + 1, (2, count), generator=generator)
+        mirrored = torch.randint(0, 2, (count,), generator=generator)
+        window = order + count * mirrored if self.flip else order
+        order, window, rows, columns = (t.to(self.device) for t in (order, window, rows, columns))
+        for start in range(first * self.batch_size, count, self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            if self._windows is None:
+                images = self._images[order[batch]]
+            else:
+                images = self._windows[window[batch], rows[batch], columns[batch]]
+            yield self._normalised(images), self.labels[order[batch]]
+
+    def batches(self) -> Iterator[Batch]:
+        """All images in their order, as they are: for evaluation."""
+        for start in range(0, len(self), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            yield self._normalised(self._images[batch]), self.labels[batch]
+
+    def _all_windows(self) -> Tensor:
+        """(n or 2n, rows, columns, height, width, channels), a view of the padded images."""
+        _, height, width, _ = self._images.shape
+        images = torch.cat([self._images, self._images.flip(2)]) if self.flip else self._images
+        padding = self.crop_padding
+        padded = pad(images, (0, 0, padding, padding, padding, padding))
+        return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        flat = images.reshape(len(images), -1).float().mul_(self._scale).add_(self._shift)
+        # NHWC seen as NCHW is the channels_last layout: no copy
+        return flat.view(images.shape).permute(0, 3, 1, 2)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """A 63-bit seed: neighbouring seeds and epochs give unrelated generators."""
+    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

@@ -1,0 +1,146 @@
+"""One verified uint8 file per data set, which every run of it reads.
+
+The file is an uncompressed .npz: the zip's CRC covers every byte, numpy writes it without a date, and
+it loads at the speed of a copy. All heavy imports stay in the sources: a training job only reads.
+"""
+
+import dataclasses
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sign_ablate.config.data import Dataset, DatasetSpec
+from sign_ablate.data import sources
+from sign_ablate.data.common import DataError, Labels, Pixels
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Images as (n, height, width, channels) uint8, labels as (n,) int64; val may be empty.
+
+    `mean` and `std` are per channel, of the training images as fractions of 255.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.train_images.shape[3])
+
+
+def prepare(spec: DatasetSpec, out: Path) -> None:
+    """Write the data file of `spec` to `out`; whatever fails, no half of it stays there.
+
+    Raises:
+        DataError: for a source that is missing or broken, or that has too few images.
+    """
+    source = sources.load(spec)
+    train, val = _choose_train(source.train.labels, spec, source.classes)
+    test = np.arange(len(source.test.labels))
+    if spec.test_subset is not None:
+        rng = _random(spec, 1)
+        test = _balanced(
+            source.test.labels, test, spec.test_subset, rng=rng, key="test_subset", classes=source.classes
+        )
+    images = source.train.pixels(train)
+    mean, std = _moments(images)
+    arrays: dict[str, NDArray[Any]] = {
+        "train_images": images,
+        "train_labels": source.train.labels[train],
+        "val_images": source.train.pixels(val) if len(val) else images[:0],
+        "val_labels": source.train.labels[val],
+        "test_images": source.test.pixels(test),
+        "test_labels": source.test.labels[test],
+        "mean": mean.astype(np.float32),
+        "std": np.where(std > 0, std, 1).astype(np.float32),  # a constant channel stays constant
+        "classes": np.array(source.classes),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(out.name + ".tmp.npz")  # savez appends what does not end in .npz
+    try:
+        np.savez(temporary, allow_pickle=False, **arrays)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> PreparedData:
+    """The data in a file that `prepare` wrote, every byte checked.
+
+    Raises:
+        DataError: for a file that is missing, truncated or altered.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        classes = tuple(arrays.pop("classes").tolist())
+        return PreparedData(**{name: torch.from_numpy(a) for name, a in arrays.items()}, classes=classes)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such data file; snakemake makes it") from None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, *_ZIP_ERRORS) as error:
+        raise DataError(f"{path}: corrupt ({error}); delete it and run snakemake again") from None
+
+
+def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation per channel, as fractions of 255; exact, and without a float copy."""
+    values = np.arange(256) / 255
+    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
+    mean = counts @ values / counts[0].sum()
+    return mean, np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts[0].sum())
+
+
+def _choose_train(labels: Labels, spec: Dataset, classes: list[str]) -> tuple[Labels, Labels]:
+    """Indices of the training and of the validation images, disjoint; the latter do not depend on subset."""
+    every = np.arange(len(labels))
+    rng = _random(spec, 0)
+    val = _balanced(labels, every, spec.val, rng=rng, key="val", classes=classes)
+    rest = np.setdiff1d(every, val)
+    if len(np.unique(labels[rest])) < len(classes):
+        raise DataError(f"val = {spec.val}: leaves a class without training images; there are {len(labels)}")
+    if spec.subset is None:
+        return rest, val
+    return _balanced(labels, rest, spec.subset, rng=rng, key="subset", classes=classes), val
+
+
+def _balanced(
+    labels: Labels, among: Labels, count: int, *, rng: np.random.RandomState, key: str, classes: list[str]
+) -> Labels:
+    """`count` of the indices `among`, in their order, equally many of each class (±1)."""
+    quota = np.full(len(classes), count // len(classes))
+    quota[rng.permutation(len(classes))[: count % len(classes)]] += 1
+    chosen = []
+    for label, name in enumerate(classes):
+        members = among[labels[among] == label]
+        if len(members) < quota[label]:
+            raise DataError(
+                f"{key} = {count}: needs {quota[label]} images of class {name}, there are {len(members)}; at "
+                f"most {_most(labels, among, len(classes))} can be had in equal shares"
+            )
+        chosen.append(rng.permutation(members)[: quota[label]])
+    return np.sort(np.concatenate(chosen))
+
+
+def _random(spec: Dataset, purpose: int) -> np.random.RandomState:
+    """RandomState's stream is frozen across numpy versions; that of default_rng is not."""
+    return np.random.RandomState([spec.split_seed, purpose])
+
+
+def _most(labels: Labels, among: Labels, classes: int) -> int:
+    return int(np.bincount(labels[among], minlength=classes).min()) * classes

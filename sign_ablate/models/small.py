@@ -1,0 +1,28 @@
+"""A small convolutional network for CPUs."""
+
+from torch import Tensor, nn
+
+
+def small(channels: int, classes: int) -> nn.Module:
+    """Three 3×3 convolutions of 16, 32 and 64 maps with batch norm; 24,346 parameters for 3 → 10.
+
+    The stem has stride 2 and the others end in 2×2 pooling, so any image of at least 8×8 fits.
+    """
+    return nn.Sequential(
+        *_block(channels, 16, stride=2),
+        *_block(16, 32),
+        nn.MaxPool2d(2),
+        *_block(32, 64),
+        _GlobalMean(),
+        nn.Linear(64, classes),
+    )
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+
+
+class _GlobalMean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))

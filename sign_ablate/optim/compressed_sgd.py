@@ -1,0 +1,124 @@
+"""SGD behind a lossy channel, with and without error feedback, in single-worker form."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from sign_ablate.optim.compressors import Compressor, from_dict
+from sign_ablate.optim.forloop import ForLoop, Group, check, decay, descend, rate, real
+
+
+class CompressedSGD(ForLoop):
+    """SGD whose update goes through a compressor C.
+
+    With error feedback (Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 2; e starts at 0):
+
+        p ← lr·g + e,  Δ ← C(p),  x ← x − Δ,  e ← p − Δ,
+
+    and without it x ← x − lr·C(g). Scaled-sign and EF-SignSGD are therefore no optimizers of their own:
+    they are `ScaledSign()` with the residual off and on, 1-bit SGD is `OneBit()` with it, QSGD and
+    TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
+    one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
+    as one may wish for biases.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: step size.
+        compressor: one of `sign_ablate.optim.compressors`. A group stores its name and options as a
+            plain dict, so that `state_dict` loads with `weights_only`.
+        error_feedback: carry what the compressor dropped into the next step.
+        momentum: heavy-ball μ in [0, 1): v ← μv + g in place of g.
+        momentum_after: apply it to what the compressor returns instead (v ← μv + C(g)): on the
+            receiver, not on the sender. With error feedback v then contains lr.
+        weight_decay: added to g; or, with `decoupled`, x ← (1 − lr·weight_decay)·x, uncompressed.
+        decoupled: see weight_decay.
+        maximize: ascend instead.
+
+    Raises:
+        ValueError: for an argument out of range, or one without effect: `decoupled` without weight_decay,
+            `momentum_after` without momentum, it or `error_feedback` without a compressor.
+        RuntimeError: in `step`, for a sparse gradient.
+
+    >>> import torch
+    >>> from sign_ablate.optim.compressors import ScaledSign
+    >>> x = torch.nn.Parameter(torch.tensor([4.0, -1.0]))
+    >>> optimizer = CompressedSGD([x], lr=0.5, compressor=ScaledSign(), error_feedback=True)
+    >>> (x.square().sum() / 2).backward()  # g = x, p = (2, -0.5), Δ = (1.25, -1.25)
+    >>> optimizer.step()
+    >>> x.tolist(), optimizer.state[x]["error"].tolist()
+    ([2.75, 0.25], [0.75, 0.75])
+    """
+
+    needs = (
+        ("error_feedback", "compressor"),
+        ("momentum_after", "compressor"),
+        ("momentum_after", "momentum"),
+        ("decoupled", "weight_decay"),
+    )
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        *,
+        compressor: Compressor | dict[str, Any] | None,
+        error_feedback: bool = False,
+        momentum: float = 0.0,
+        momentum_after: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "compressor": compressor.as_dict() if isinstance(compressor, Compressor) else compressor,
+            "error_feedback": error_feedback,
+            "momentum": momentum,
+            "momentum_after": momentum_after,
+            "weight_decay": weight_decay,
+            "decoupled": decoupled,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a parameter group; its compressor may be a `Compressor` or its dict.
+
+        Raises:
+            ValueError: for an option out of range.
+        """
+        compressor = param_group.get("compressor")
+        if isinstance(compressor, Compressor):
+            param_group = {**param_group, "compressor": compressor.as_dict()}
+        super().add_param_group(param_group)
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        check("momentum", group["momentum"], 0 <= group["momentum"] < 1, "in [0, 1)")
+        if group["compressor"] is not None:
+            from_dict(group["compressor"])
+
+    def _update(self, p: Tensor, index: int, group: Group) -> None:
+        x, lr, step = real(p), rate(group), self._count(p)
+        u = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
+        if group["decoupled"]:
+            decay(x, group)
+        if group["momentum"] and not group["momentum_after"]:
+            u = self._heavy_ball(p, u, group)
+        compress = None if group["compressor"] is None else from_dict(group["compressor"])
+        if compress is None:
+            descend(x, u, lr)
+            return
+        error = self._buffer(p, "error") if group["error_feedback"] else None
+        if error is not None:
+            descend(error, u, -lr)  # the buffer holds p = e + lr·u, until Δ leaves it below
+            u, lr = error, 1.0
+        sent = compress(u, step, index)
+        late = group["momentum_after"]
+        descend(x, self._heavy_ball(p, sent, group) if late else sent, lr)
+        if error is not None:
+            error.sub_(sent)
+
+    def _heavy_ball(self, p: Tensor, u: Tensor, group: Group) -> Tensor:
+        return self._buffer(p, "momentum_buffer").mul_(group["momentum"]).add_(u)

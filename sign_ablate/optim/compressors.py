@@ -1,0 +1,216 @@
+"""Gradient compressors: what a receiver decodes from a lossy message, as a function of what was sent.
+
+A compressor takes a tensor and returns one of its shape and dtype; it may return its argument and
+never writes to it. Each works on one tensor at a time. Those that round at random draw counter-based
+noise, a function of (seed, step, parameter, coordinate).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sign_ablate.optim import noise
+from sign_ablate.optim.forloop import check, sign
+
+
+@dataclass(frozen=True)
+class Compressor(ABC):
+    """A compressor and its options."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x). `step` and `index`, the parameter's number, key the noise."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and options as plain values, which `torch.load(weights_only=True)` accepts."""
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ScaledSign(Compressor):
+    """(‖x‖₁/d)·sign(x): Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 1.
+
+    A contraction, the projection of x on sign(x): ‖x−C(x)‖² = ‖x‖² − ‖x‖₁²/d, less where x has zeros.
+    With `norm="l2"` the scale is ‖x‖₂/√d, so that ‖C(x)‖₂ = ‖x‖₂: 1-bit Adam's, no contraction.
+
+    >>> ScaledSign()(torch.tensor([3.0, -1.0]), step=1, index=0).tolist()
+    [2.0, -2.0]
+    """
+
+    name = "scaled-sign"
+    norm: Literal["l1", "l2"] = "l1"
+
+    def __post_init__(self) -> None:
+        check("norm", self.norm, self.norm in ("l1", "l2"), "'l1' or 'l2'")
+
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x); deterministic."""
+        wide = _wide(x)
+        scale = wide.abs().mean() if self.norm == "l1" else wide.square().mean().sqrt()
+        return (sign(x) * scale).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class OneBit(Compressor):
+    """One bit per value, x < 0 or not, decoded as the mean of its side: 1-bit SGD, Seide et al. 2014.
+
+    The two reconstruction values minimise the squared error of each column of the weight matrix; the
+    threshold is 0. A tensor of more than two dimensions is the matrix (first dimension × the rest),
+    one of fewer a single column. `columns=False` takes one pair of values for the whole tensor.
+
+    >>> OneBit()(torch.tensor([[1.0, -1.0], [3.0, 5.0]]), step=1, index=0).tolist()
+    [[2.0, -1.0], [2.0, 5.0]]
+    """
+
+    name = "one-bit"
+    columns: bool = True
+
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x); deterministic."""
+        matrix = _wide(x.flatten(1) if self.columns and x.dim() > 1 else x.reshape(-1, 1))
+        negative = matrix < 0  # false for NaN, which then makes its column's other mean NaN
+        count = negative.sum(0)
+        below = matrix.where(negative, 0).sum(0) / count.clamp(min=1)
+        above = matrix.where(~negative, 0).sum(0) / (len(matrix) - count).clamp(min=1)
+        return torch.where(negative, below, above).to(x.dtype).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class QSGD(Compressor):
+    """‖v‖·sign(vᵢ)·ξᵢ, ξᵢ a multiple of 1/s: Alistarh et al. 2017, arXiv 1610.02132, section 3.1.
+
+    With ℓ = ⌊s|vᵢ|/‖v‖⌋, ξᵢ is (ℓ+1)/s with probability s|vᵢ|/‖v‖ − ℓ and else ℓ/s, so E C(v) = v.
+    v is a bucket of consecutive coordinates, or with `bucket=None` the tensor.
+
+    Args:
+        levels: s; 7 is a 4-bit code: the sign and 8 magnitudes.
+        norm: "max", as in the paper's experiments, or "l2", as in its theorems.
+        bucket: coordinates that share a norm; the paper's 4-bit runs take 512.
+        seed: seed of the rounding.
+
+    >>> QSGD(levels=1, norm="l2", bucket=None)(torch.tensor([0.0, -2.0]), step=1, index=0).tolist()
+    [0.0, -2.0]
+    """
+
+    name = "qsgd"
+    levels: int = 7
+    norm: Literal["l2", "max"] = "max"
+    bucket: int | None = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check("levels", self.levels, self.levels >= 1, "at least 1")
+        check("norm", self.norm, self.norm in ("l2", "max"), "'l2' or 'max'")
+        check("bucket", self.bucket, self.bucket is None or self.bucket >= 1, "None or at least 1")
+
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x), unbiased."""
+        size = x.numel()
+        if size == 0:
+            return x
+        width = self.bucket or size
+        flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -size % width))
+        rows = flat.view(-1, width)
+        norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
+        # the clamp: |v|/‖v‖₂ of a lone non-zero coordinate may round to just above 1
+        scaled = (rows.abs() / _nonzero(norm) * self.levels).clamp(max=self.levels)
+        floor = scaled.floor()
+        up = noise.uniform(rows.shape, self.seed, step, index, x.device) < scaled - floor
+        decoded = rows.sign() * norm * ((floor + up) / self.levels)
+        return decoded.view(-1)[:size].to(x.dtype).view(x.shape)
+
+
+@dataclass(frozen=True)
+class TernGrad(Compressor):
+    """s·sign(g)∘b with s = max|g| and P(bᵢ=1) = |gᵢ|/s: Wen et al. 2017, arXiv 1705.07878, eqs. (1)–(3).
+
+    Args:
+        clip: clip g to ±clip·σ first, σ the tensor's standard deviation (2.5 in the paper); where σ = 0
+            nothing is clipped. None: no clipping; then E C(g) = g.
+        seed: seed of the rounding.
+
+    >>> TernGrad(clip=None)(torch.tensor([0.0, -2.0, 2.0]), step=1, index=0).tolist()
+    [0.0, -2.0, 2.0]
+    """
+
+    name = "terngrad"
+    clip: float | None = 2.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check("clip", self.clip, self.clip is None or self.clip > 0, "None or more than 0")
+
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x), unbiased without clipping."""
+        if x.numel() == 0:
+            return x
+        g = _wide(x)
+        if self.clip is not None:
+            sigma = g.std(correction=0)
+            bound = torch.where(sigma == 0, torch.inf, self.clip * sigma)
+            g = g.clamp(-bound, bound)
+        scale = g.abs().amax()
+        b = noise.uniform(x.shape, self.seed, step, index, x.device) < g.abs() / _nonzero(scale)
+        return (g.sign() * scale * b).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class TopK(Compressor):
+    """The k coordinates of largest magnitude, k = fraction·d rounded, at least 1; the others are 0.
+
+    Stich, Cordonnier, Jaggi 2018, arXiv 1809.07599, Definition 2.2. fraction = 1 is the identity.
+
+    >>> TopK(fraction=0.5)(torch.tensor([1.0, -4.0, 2.0, 0.0]), step=1, index=0).tolist()
+    [0.0, -4.0, 2.0, 0.0]
+    """
+
+    name = "topk"
+    fraction: float = 0.01
+
+    def __post_init__(self) -> None:
+        check("fraction", self.fraction, 0 < self.fraction <= 1, "in (0, 1]")
+
+    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
+        """C(x); deterministic up to ties. A NaN counts as the largest and is sent."""
+        k = max(1, round(self.fraction * x.numel()))
+        if k >= x.numel():
+            return x
+        flat = x.reshape(-1)
+        kept = flat.abs().topk(k, sorted=False).indices
+        return torch.zeros_like(flat).scatter_(0, kept, flat.gather(0, kept)).view(x.shape)
+
+
+COMPRESSORS: dict[str, type[Compressor]] = {
+    kind.name: kind for kind in (ScaledSign, OneBit, QSGD, TernGrad, TopK)
+}
+
+
+def from_dict(values: dict[str, Any]) -> Compressor:
+    """The compressor that `Compressor.as_dict` describes.
+
+    Raises:
+        ValueError: for an unknown name (the message lists the known ones) or option.
+    """
+    options = dict(values)
+    name = options.pop("name", None)
+    if name not in COMPRESSORS:
+        raise ValueError(f"unknown compressor {name!r} (known: {', '.join(sorted(COMPRESSORS))})")
+    try:
+        return COMPRESSORS[name](**options)
+    except TypeError as error:
+        raise ValueError(f"compressor {name!r}: {error}") from None
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in at least float32: sums and quotients of half precision lose too much."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _nonzero(norm: Tensor) -> Tensor:
+    """A divisor: 1 where the norm is 0, and all that it divides; NaN stays."""
+    return torch.where(norm == 0, 1, norm)

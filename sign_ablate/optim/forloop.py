@@ -1,0 +1,144 @@
+"""The contract that the kin of SignSGD share: one plain loop over the parameters, and its helpers."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+Group = dict[str, Any]
+#: (index over all groups, parameter, its group)
+Item = tuple[int, Tensor, Group]
+
+
+class ForLoop(Optimizer):
+    """An optimizer whose step is a loop over the parameters that have a gradient.
+
+    A subclass checks a group's options in `_check` and moves one parameter in `_update`. Numbers that
+    `load_state_dict` must not cast to the parameter's dtype are Python ints in the state or live in
+    the parameter groups. Complex parameters are treated as pairs of real ones.
+    """
+
+    #: (option, what it has no effect without)
+    needs: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, params: ParamsT, defaults: Group) -> None:
+        super().__init__(params, defaults)
+        for option, needed in self.needs:
+            users = [group for group in self.param_groups if group[option]]
+            if users and not any(group[needed] for group in users):
+                raise ValueError(f"{option} has no effect without {needed}")
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a parameter group, after a check of its options.
+
+        Raises:
+            ValueError: for an option out of range.
+        """
+        self._check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step. Returns the closure's loss, if one is given.
+
+        Raises:
+            RuntimeError: for a sparse gradient, before any parameter moves.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        pairs = [(p, group) for group in self.param_groups for p in group["params"]]
+        items = [(index, p, group) for index, (p, group) in enumerate(pairs) if p.grad is not None]
+        for _, p, _ in items:
+            if p.grad is not None and p.grad.layout is not torch.strided:
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+        self._update_all(items)
+        return loss
+
+    def _check(self, group: Group) -> None:
+        check_lr(group["lr"])
+        check("weight_decay", group["weight_decay"], group["weight_decay"] >= 0, "at least 0")
+
+    def _update_all(self, items: list[Item]) -> None:
+        for index, p, group in items:
+            self._update(p, index, group)
+
+    def _update(self, p: Tensor, index: int, group: Group) -> Any:
+        raise NotImplementedError
+
+    def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
+        """The direction of ascent: the gradient with coupled weight decay, negated under maximize."""
+        assert p.grad is not None
+        g = real(-p.grad if group["maximize"] else p.grad)
+        return g.add(real(p), alpha=decay) if decay else g
+
+    def _buffer(self, p: Tensor, name: str) -> Tensor:
+        """The state tensor `name` of p, zero at first; as pairs of reals if p is complex."""
+        state = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return real(state[name])
+
+    def _count(self, p: Tensor) -> int:
+        """The number of p's steps, this one included. An int: it is exact and never read from a device."""
+        state = self.state[p]
+        state["step"] = int(state.get("step", 0)) + 1
+        return int(state["step"])
+
+
+def real(x: Tensor) -> Tensor:
+    """x, or the real view of a complex x."""
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+def sign(x: Tensor) -> Tensor:
+    """sign(x), except that NaN stays NaN and ±inf becomes NaN: `torch.sign(nan)` is 0 and would hide it."""
+    return torch.sign(x) + (x - x)
+
+
+def rate(group: Group) -> float | Tensor:
+    """The learning rate: a float, or a 0-dim tensor that stays on its device."""
+    lr: float | Tensor = group["lr"]
+    return lr.reshape(()) if isinstance(lr, Tensor) else lr
+
+
+def descend(x: Tensor, direction: Tensor, by: float | Tensor) -> None:
+    """x ← x − by·direction, as `torch.optim` rounds it where `by` is a float."""
+    if isinstance(by, Tensor):
+        x.sub_(direction * by)
+    else:
+        x.add_(direction, alpha=-by)
+
+
+def decay(x: Tensor, group: Group) -> None:
+    """Decoupled weight decay: x ← (1 − lr·weight_decay)·x."""
+    if group["weight_decay"]:
+        x.mul_(1 - rate(group) * group["weight_decay"])
+
+
+def check(name: str, value: object, valid: bool, allowed: str) -> None:
+    """Raises ValueError, with the name, what is allowed and the value, unless `valid`."""
+    if not valid:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def check_lr(lr: float | Tensor) -> None:
+    """Raises ValueError unless lr is a number of at least 0, or a tensor of one element (not read here)."""
+    if not isinstance(lr, Tensor):
+        check("lr", lr, lr >= 0, "at least 0")
+    elif lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")  # torch.optim's words
+
+
+def check_betas(betas: tuple[float, float]) -> None:
+    """Raises ValueError unless both decay rates are in [0, 1)."""
+    check("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)")

@@ -1,0 +1,58 @@
+"""Lion: Algorithm 2 of Chen et al. 2023, arXiv 2302.06675."""
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from sign_ablate.optim.forloop import ForLoop, Group, check_betas, decay, descend, rate, real, sign
+
+
+class Lion(ForLoop):
+    """EvoLved Sign Momentum: one momentum buffer, read with β₁ and written with β₂.
+
+    c ← β₁m + (1−β₁)g,  x ← x − lr·(sign(c) + weight_decay·x),  m ← β₂m + (1−β₂)g.
+
+    β₁ = β₂ is SignSGD-M. The paper takes lr 3–10× smaller and weight_decay 3–10× larger than AdamW's.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: step size.
+        betas: β₁ and β₂.
+        weight_decay: decoupled weight decay.
+        maximize: ascend instead.
+
+    Raises:
+        ValueError: for an argument out of range.
+        RuntimeError: in `step`, for a sparse gradient.
+
+    >>> x = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    >>> optimizer = Lion([x], lr=0.25, weight_decay=0.5)
+    >>> x.square().sum().backward()
+    >>> optimizer.step()
+    >>> x.tolist()
+    [0.625, -1.5]
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        *,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        check_betas(group["betas"])
+
+    def _update(self, p: Tensor, index: int, group: Group) -> None:
+        x, g, m = real(p), self._gradient(p, group), self._buffer(p, "exp_avg")
+        beta1, beta2 = group["betas"]
+        direction = sign(torch.lerp(m, g, 1 - beta1))
+        decay(x, group)
+        descend(x, direction, rate(group))
+        m.lerp_(g, 1 - beta2)

@@ -1,0 +1,121 @@
+"""1-bit Adam: Algorithm 1 of Tang et al. 2021, arXiv 2102.02888, in single-worker form."""
+
+import math
+from typing import Literal
+
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from sign_ablate.optim.compressors import ScaledSign
+from sign_ablate.optim.forloop import ForLoop, Group, check, check_betas, decay, rate, real
+
+
+class OneBitAdam(ForLoop):
+    """Adam for `warmup_steps`, then momentum SGD preconditioned by the frozen variance, compressed.
+
+    Warm-up: m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  x ← x − lr·m/(√v + eps).
+    Then v stays, and the momentum goes through a one-bit compressor with error feedback:
+    m ← β₁m + (1−β₁)g,  p ← m + e,  m ← C(p),  e ← p − m,  x ← x − lr·m/(√v + eps).
+
+    The paper's second compression, of the servers' average, changes nothing with one worker. Steps are
+    counted per parameter, so that one that gets its first gradient late has a warm-up too. After the
+    warm-up a coordinate whose v is still 0 is divided by eps alone: see docs/optim/onebit-adam.md.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: step size γ.
+        betas: β₁ and β₂.
+        warmup_steps: T_w, at least 1; 15–25 % of all steps in the paper.
+        eps: η of the paper, added to √v.
+        norm: the compressor's scale: "l2", ‖p‖₂/√d, as in the authors' code, or "l1", ‖p‖₁/d.
+        bias_correction: Adam's, frozen for v with it. The paper switches it off.
+        weight_decay: added to g; or, with `decoupled`, x ← (1 − lr·weight_decay)·x.
+        decoupled: see weight_decay.
+        maximize: ascend instead.
+
+    Raises:
+        ValueError: for an argument out of range, or `decoupled` without weight_decay.
+        RuntimeError: in `step`, for a sparse gradient.
+
+    >>> import torch
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -1.0]))
+    >>> optimizer = OneBitAdam([x], lr=0.01, warmup_steps=1)
+    >>> for _ in range(2):
+    ...     x.grad = x.detach().clone()
+    ...     optimizer.step()
+    >>> optimizer.diagnostics()["phase"]
+    1.0
+    """
+
+    #: before and after the warm-up
+    phases = ("adam", "compressed")
+    needs = (("decoupled", "weight_decay"),)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        *,
+        warmup_steps: int,
+        eps: float = 1e-8,
+        norm: Literal["l1", "l2"] = "l2",
+        bias_correction: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "warmup_steps": warmup_steps,
+            "eps": eps,
+            "norm": norm,
+            "bias_correction": bias_correction,
+            "weight_decay": weight_decay,
+            "decoupled": decoupled,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        check_betas(group["betas"])
+        check("warmup_steps", group["warmup_steps"], group["warmup_steps"] >= 1, "at least 1")
+        check("eps", group["eps"], group["eps"] >= 0, "at least 0")
+        ScaledSign(group["norm"])
+
+    def _update(self, p: Tensor, index: int, group: Group) -> None:
+        x, k = real(p), self._count(p)
+        g = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
+        m, v = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
+        beta1, beta2 = group["betas"]
+        m.lerp_(g, 1 - beta1)
+        if k <= group["warmup_steps"]:
+            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        else:
+            error = self._buffer(p, "error").add_(m)
+            m.copy_(ScaledSign(group["norm"])(error, k, index))
+            error.sub_(m)
+        correction1 = correction2 = 1.0
+        if group["bias_correction"]:
+            correction1 = 1 - beta1**k
+            correction2 = 1 - beta2 ** min(k, group["warmup_steps"])
+        if group["decoupled"]:
+            decay(x, group)
+        denominator = (v.sqrt() / math.sqrt(correction2)).add_(group["eps"])
+        size = rate(group) / correction1
+        if isinstance(size, Tensor):
+            x.sub_(m / denominator * size)
+        else:
+            x.addcdiv_(m, denominator, value=-size)
+
+    def diagnostics(self) -> dict[str, Tensor | float]:
+        """`phase`: the fraction of tensors past their warm-up; 0 is Adam, 1 compressed."""
+        past = [
+            self.state[p]["step"] > group["warmup_steps"]
+            for group in self.param_groups
+            for p in group["params"]
+            if p in self.state
+        ]
+        return {"phase": sum(past) / len(past)} if past else {}

@@ -1,0 +1,189 @@
+"""SWATS, from Adam to SGD: Algorithm 1 of Keskar and Socher 2017, arXiv 1712.07628."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from sign_ablate.optim.forloop import ForLoop, Group, Item, check, check_betas, rate, real
+
+#: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
+Products = dict[Tensor, tuple[Tensor, Tensor]]
+
+
+class SWATS(ForLoop):
+    """Adam until the learning rate that SGD would need has settled, then SGD with that rate.
+
+    Adam takes the step p_k, and with k = 1, 2, … (Algorithm 1)
+
+    - γ_k ← p_kᵀp_k / (−p_kᵀg_k): the rate at which SGD's step, projected on p_k, is p_k,
+    - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0,
+    - if k > 1 and |λ_k/(1−β₂ᵏ) − γ_k| < tol: Λ ← λ_k/(1−β₂ᵏ), and SGD from the next step on.
+
+    SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, holds (1−β₁)v.
+    Λ follows the schedule: a later lr scales it by lr over the lr at the switch. A negative Λ, which the
+    paper does not exclude, would ascend: no switch. The phase lives on the device and no step waits for
+    it, so that SGD pays for Adam's arithmetic as well. The parameters are on one device.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: Adam's step size α.
+        betas: β₁ and β₂.
+        eps: ϵ, added to the denominator as `torch.optim.Adam` does.
+        tol: the trigger's tolerance, absolute; the paper has one ϵ for this and eps.
+        scope: "global": one γ over all parameters, as the paper writes it; "tensor": each by itself.
+        weight_decay: coupled, added to g.
+        maximize: ascend instead.
+
+    Raises:
+        ValueError: for an argument out of range.
+        RuntimeError: in `step`, for a sparse gradient.
+
+    >>> x = torch.nn.Parameter(torch.tensor([2.0]))
+    >>> optimizer = SWATS([x], lr=0.1, tol=1.0)  # a tolerance that the second step meets
+    >>> for _ in range(2):
+    ...     x.grad = x.detach().clone()
+    ...     optimizer.step()
+    >>> optimizer.diagnostics()["phase"].item()
+    1.0
+    """
+
+    #: before and after the switch
+    phases = ("adam", "sgd")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        *,
+        eps: float = 1e-9,
+        tol: float = 1e-9,
+        scope: Literal["global", "tensor"] = "global",
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "tol": tol,
+            "scope": scope,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            # In the group, where load_state_dict casts nothing: k, and one number per tensor of
+            # γ_k, λ_k, whether it is in the SGD phase, and Λ/lr at its switch.
+            "step": 0,
+            "gamma": None,
+            "lambda": None,
+            "switched": None,
+            "ratio": None,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        check_betas(group["betas"])
+        check("eps", group["eps"], group["eps"] >= 0, "at least 0")
+        check("tol", group["tol"], group["tol"] >= 0, "at least 0")
+        check("scope", group["scope"], group["scope"] in ("global", "tensor"), "'global' or 'tensor'")
+
+    def _update_all(self, items: list[Item]) -> None:
+        if not items:
+            return
+        groups = [group for group in self.param_groups if group["params"]]
+        for group in groups:
+            self._place(group, senior=groups[0])
+        position = {p: i for group in groups for i, p in enumerate(group["params"])}
+        self._track(groups, {p: self._update(p, position[p], group) for _, p, group in items})
+
+    @staticmethod
+    def _place(group: Group, senior: Group) -> None:
+        """Create the group's numbers, or bring those of a checkpoint to the parameters' device."""
+        first = group["params"][0]
+        if group["switched"] is None:
+            dtype = torch.promote_types(real(first).dtype, torch.float32)
+            zeros = torch.zeros(len(group["params"]), dtype=dtype, device=first.device)
+            group.update(gamma=zeros, ratio=zeros, switched=zeros.bool())
+            group["lambda"] = zeros
+            if group["scope"] == "global" and senior is not group:  # a group added later
+                group["step"] = senior["step"]
+                for key in ("gamma", "lambda", "switched", "ratio"):
+                    group[key] = senior[key][0].to(group[key]).expand_as(group[key]).clone()
+        for key in ("gamma", "lambda", "switched", "ratio"):
+            group[key] = group[key].to(first.device)
+
+    def _update(self, p: Tensor, index: int, group: Group) -> tuple[Tensor, Tensor]:
+        """Move p, number `index` of its group, by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k."""
+        x, g, k = real(p), self._gradient(p, group, group["weight_decay"]), self._count(p)
+        m, a = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
+        beta1, beta2 = group["betas"]
+        lr = rate(group)
+        m.lerp_(g, 1 - beta1)
+        a.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        denominator = (a.sqrt() / math.sqrt(1 - beta2**k)).add_(group["eps"])
+        adam = (m / denominator).mul_(lr / (1 - beta1**k))
+        sgd = m * (group["ratio"][index] * lr)
+        x.sub_(torch.where(group["switched"][index], sgd, adam))
+        dtype = group["lambda"].dtype
+        return adam.square().sum(dtype=dtype), (adam * g).sum(dtype=dtype)
+
+    def _track(self, groups: list[Group], products: Products) -> None:
+        """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on."""
+        zero = torch.zeros_like(groups[0]["lambda"][0])
+        sums = []
+        for group in groups:
+            pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
+            sums.append(torch.stack(pairs, dim=1))  # 2 × tensors
+        joint = [s.sum(1) for s, group in zip(sums, groups, strict=True) if _is_global(group)]
+        for group, own in zip(groups, sums, strict=True):
+            group["step"] += 1
+            both = own
+            if _is_global(group):
+                both = torch.stack(joint).sum(0).to(own.dtype)[:, None].expand_as(own)
+            just = self._trigger(group, both[0], both[1])
+            for p, now in zip(group["params"], just, strict=True):
+                if p in self.state:
+                    self._buffer(p, "exp_avg").masked_fill_(now, 0)
+
+    @staticmethod
+    def _trigger(group: Group, pp: Tensor, pg: Tensor) -> Tensor:
+        """Update the group's numbers. Returns which tensors switch now."""
+        beta2, k = group["betas"][1], group["step"]
+        tracked = (pg != 0) & ~group["switched"]
+        gamma = torch.where(tracked, pp / pg, group["gamma"])
+        group["gamma"] = gamma
+        group["lambda"] = torch.where(tracked, beta2 * group["lambda"] + (1 - beta2) * gamma, group["lambda"])
+        mean = group["lambda"] / (1 - beta2**k)
+        just = tracked & ((mean - gamma).abs() < group["tol"]) & (mean > 0)
+        if k == 1:  # λ_1/(1−β₂) is γ_1 itself
+            just = torch.zeros_like(just)
+        relative = (mean / rate(group)).nan_to_num(posinf=0.0)  # lr = 0: frozen groups stay so
+        group["ratio"] = torch.where(just, relative, group["ratio"])
+        group["switched"] = group["switched"] | just
+        return just
+
+    @torch.no_grad()
+    def diagnostics(self) -> dict[str, Tensor | float]:
+        """After a step: `phase` of the next one, `lambda_k` γ_k, `lambda_bar` λ_k/(1−β₂ᵏ) or, in SGD, Λ.
+
+        Phase 0 is Adam and 1 SGD. Means over the tensors, as 0-dim tensors on their device.
+        """
+        groups = [group for group in self.param_groups if group["switched"] is not None]
+        if not groups:
+            return {}
+        bars = []
+        for group in groups:
+            mean = group["lambda"] / (1 - group["betas"][1] ** group["step"])
+            bars.append(torch.where(group["switched"], group["ratio"] * rate(group), mean))
+        return {
+            "phase": torch.cat([group["switched"] for group in groups]).float().mean(),
+            "lambda_k": torch.cat([group["gamma"] for group in groups]).mean(),
+            "lambda_bar": torch.cat(bars).mean(),
+        }
+
+
+def _is_global(group: Group) -> bool:
+    return bool(group["scope"] == "global")

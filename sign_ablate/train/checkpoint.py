@@ -1,0 +1,84 @@
+"""Checkpoints: where a run goes on after an interruption.
+
+They are no outputs of Snakemake's, which deletes what a failed job declares. A checkpoint belongs to
+one specification (with its NUMERICS_VERSION) and to one version of this layout.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+#: Raised when the layout of `Trainer.state_dict` changes.
+VERSION = 1
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The run was asked to stop, and its checkpoint is written. The argument is the signal."""
+
+
+def save(path: Path, spec: str, state: dict[str, Any]) -> None:
+    """Write a checkpoint by way of a temporary name, on disk before it replaces the one before."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"version": VERSION, "spec": spec, "state": state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
+    """The state in a checkpoint, or None where there is none that can be used.
+
+    One that is truncated, corrupt or of another run is set aside as `*.unusable`, with a message.
+    """
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+        if stored["version"] != VERSION:
+            raise ValueError(f"its layout is version {stored['version']}, this is {VERSION}")
+        if stored["spec"] != spec:
+            raise ValueError("it belongs to another run")
+        state: dict[str, Any] = stored["state"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        set_aside(path, error)
+        return None
+    return state
+
+
+def set_aside(path: Path, error: Exception) -> None:
+    """Rename a checkpoint that cannot be used, and say so."""
+    kept = path.with_name(path.name + ".unusable")
+    path.replace(kept)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    print(f"checkpoint set aside as {kept} ({reason}); the run starts over", flush=True)
+
+
+class StopSignal:
+    """Notes SIGTERM and SIGINT, for a loop that asks between steps."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __call__(self) -> bool:
+        """Whether a signal has come."""
+        return self.received is not None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle both signals inside, and put the former handlers back."""
+        former = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)

@@ -1,0 +1,123 @@
+"""One training job: from a run's specification and a data file to the files of its folder."""
+
+import copy
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sign_ablate.data.prepare import read
+from sign_ablate.grid import parse_run
+from sign_ablate.train import checkpoint, environment
+from sign_ablate.train.lock import JobError, locked
+from sign_ablate.train.loop import Result, Trainer
+from sign_ablate.train.metrics import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    METRICS,
+    METRICS_SCHEMA,
+    RUN,
+    TIMING,
+    TIMING_SCHEMA,
+    write_table,
+    write_text,
+)
+from sign_ablate.train.progress import Progress
+
+
+def train(
+    spec: str,
+    data: Path,
+    out: Path,
+    *,
+    device: str,
+    threads: int = 1,
+    checkpoint_seconds: float = math.inf,
+) -> Result:
+    """Train the run that `spec` (`Run.spec`) describes and write its files into the folder `out`.
+
+    `metrics.parquet` comes last and by a rename: where it is, the run is done. A run that diverged is
+    a result like any other. An earlier call's checkpoint in `out` is gone on from.
+
+    Args:
+        spec: `Run.spec`.
+        data: file that `prepare` wrote.
+        out: the run's folder.
+        device: cpu or cuda.
+        threads: CPU threads.
+        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
+
+    Raises:
+        JobError: where the device is missing, or another process trains into `out`.
+        ConfigError, DataError: for a specification or a data file that cannot be used.
+        Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
+    """
+    start = time.monotonic()
+    run = parse_run(spec)
+    chosen = _device(device)
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        trainer = _resumed(Trainer(run, read(data), chosen), spec, out)
+        result = _fit(trainer, spec, out, checkpoint_seconds)
+        seconds = time.monotonic() - start
+        described = {**environment.describe(chosen, threads), "seconds": seconds}
+        write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+        _write(result, run.model_dump(mode="json"), spec, out)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    return result
+
+
+def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
+    """The trainer, where the checkpoint in `out` left off if there is a good one."""
+    state = checkpoint.load(out / CHECKPOINT, spec, trainer.device)
+    if state is None:
+        return trainer
+    fresh = copy.deepcopy(trainer.state_dict())
+    try:
+        trainer.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        checkpoint.set_aside(out / CHECKPOINT, error)
+        trainer.load_state_dict(fresh)
+    else:
+        print(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}", flush=True)
+    return trainer
+
+
+def _fit(trainer: Trainer, spec: str, out: Path, checkpoint_seconds: float) -> Result:
+    stop = checkpoint.StopSignal()
+    saved = time.monotonic()
+
+    def before_step() -> None:
+        nonlocal saved
+        if stop() or time.monotonic() - saved > checkpoint_seconds:
+            checkpoint.save(out / CHECKPOINT, spec, trainer.state_dict())
+            saved = time.monotonic()
+        if stop.received is not None:
+            raise checkpoint.Interrupted(stop.received)
+
+    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress, stop.listening():
+        return trainer.fit(progress.epoch, before_step)
+
+
+def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> None:
+    status = {"status": result.status, "diverged_at_step": result.diverged_at_step}
+    write_table(out / TIMING, result.timing, TIMING_SCHEMA)
+    write_text(
+        out / RUN, json.dumps({**status, "spec": json.loads(spec), "resolved": resolved}, indent=2) + "\n"
+    )
+    step = result.diverged_at_step
+    metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
+    write_table(out / METRICS, result.metrics, METRICS_SCHEMA, metadata)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise JobError(
+            "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu, or run the job "
+            "where there is one"
+        )
+    return torch.device(name)

@@ -1,0 +1,202 @@
+"""Trains one run: epochs of steps, each epoch one row of metrics."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+
+from sign_ablate import models
+from sign_ablate.config.campaign import RunConfig
+from sign_ablate.data.batches import Loader
+from sign_ablate.data.prepare import PreparedData
+from sign_ablate.optim import registry
+from sign_ablate.train.schedule import lr_factor
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Result:
+    """What a run measured. `diverged_at_step` is the first step k (from 0) that was not finite."""
+
+    metrics: list[Row]
+    timing: list[Row]
+    diverged_at_step: int | None = None
+
+    @property
+    def status(self) -> str:
+        """finished or diverged."""
+        return "finished" if self.diverged_at_step is None else "diverged"
+
+
+class Trainer:
+    """A run in progress: network, optimizer, schedule and data on one device."""
+
+    def __init__(self, run: RunConfig, data: PreparedData, device: torch.device) -> None:
+        train = run.train
+        self.run, self.device = run, device
+        network = models.build(train.model, data.channels, len(data.classes), seed=run.seed)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.loader = Loader(
+            data.train_images, data.train_labels, data.mean, data.std,
+            batch_size=train.batch_size, crop_padding=train.crop_padding, flip=train.flip, device=device,
+        )  # fmt: skip
+        self.evaluations = {
+            name: Loader(images, labels, data.mean, data.std, batch_size=1000, device=device)
+            for name, images, labels in (
+                ("val", data.val_images, data.val_labels),
+                ("test", data.test_images, data.test_labels),
+            )
+            if len(labels)
+        }
+        per_epoch = self.loader.steps_per_epoch
+        self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch
+        self.epochs = math.ceil(self.total_steps / per_epoch)
+        options = run.method.model_dump(exclude={"optimizer"})
+        self.optimizer = registry.build(
+            run.method.optimizer, options, self.network.parameters(), seed=run.seed, steps_per_epoch=per_epoch
+        )
+        self.scheduler = LambdaLR(self.optimizer, lr_factor(train, per_epoch, self.total_steps))
+        self.step = 0
+        self.result = Result([], [])
+        self._parameters = list(self.network.parameters())
+        self._restart_epoch()
+
+    def _restart_epoch(self) -> None:
+        #: of the epoch in progress: images, per-step sums on the device, seconds
+        self.images, self.sums, self.seconds = 0, list[Tensor](), 0.0
+
+    def fit(
+        self,
+        report: Callable[[Row, Row], None] = lambda metrics, timing: None,
+        before_step: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """Train to the end, or to the first loss or gradient that is not finite.
+
+        Args:
+            report: called with the metrics and the timing of each epoch.
+            before_step: called where `state_dict` is a complete account of the run; it may raise.
+        """
+        while self.step < self.total_steps:
+            first = self.step - self.step % self.loader.steps_per_epoch
+            self.train_epoch(before_step)
+            start = time.perf_counter()
+            steps = torch.stack(self.sums).cpu().double()  # the epoch's one synchronisation with the device
+            self.seconds += time.perf_counter() - start
+            bad = torch.nonzero(~torch.isfinite(steps).all(dim=1))
+            if len(bad):
+                self.result.diverged_at_step = first + int(bad[0])
+                break
+            self._finish_epoch(steps)
+            report(self.result.metrics[-1], self.result.timing[-1])
+        return self.result
+
+    def train_epoch(self, before_step: Callable[[], None] = lambda: None) -> None:
+        """Train to the end of the epoch in progress, without a host synchronisation."""
+        self.network.train()
+        epoch, done = divmod(self.step, self.loader.steps_per_epoch)
+        start = time.perf_counter()
+        try:
+            for x, y in self.loader.epoch(self.run.seed, epoch + 1, first=done):
+                if self.step == self.total_steps:
+                    break
+                before_step()
+                self._train_step(x, y)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _train_step(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        with self._autocast():
+            logits = self.network(x)
+        loss = cross_entropy(logits.float(), y)
+        loss.backward()
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
+        self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the scheduler moves on
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        self.images += len(y)
+        correct = (logits.argmax(1) == y).sum()
+        # summed loss, correct, ‖g‖₁, ‖g‖₂
+        self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
+
+    def _finish_epoch(self, steps: Tensor) -> None:
+        start = time.perf_counter()
+        epoch = len(self.result.metrics) + 1
+        metrics = {"epoch": epoch, "step": self.step, **self._summary(steps, self.images), **self._evaluate()}
+        timing = {
+            "epoch": epoch,
+            "train_seconds": self.seconds,
+            "eval_seconds": time.perf_counter() - start,
+            "images_per_second": self.images / self.seconds,
+        }
+        self.result.metrics.append(metrics)
+        self.result.timing.append(timing)
+        self._restart_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run is between two steps, in types that `torch.load(weights_only=True)` takes."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "step": self.step,
+            "metrics": self.result.metrics,
+            "timing": self.result.timing,
+            "epoch": {"images": self.images, "sums": self.sums, "seconds": self.seconds},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken. Raises what torch raises for a state that does not fit."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.step = state["step"]
+        self.result = Result(state["metrics"], state["timing"])
+        epoch = state["epoch"]
+        self.images, self.sums, self.seconds = epoch["images"], epoch["sums"], epoch["seconds"]
+
+    def _summary(self, steps: Tensor, images: int) -> Row:
+        diagnose = getattr(self.optimizer, "diagnostics", dict)
+        found: Row = {name: float(value) for name, value in diagnose().items()}
+        if "phase" in found:
+            before, after = self.optimizer.phases  # type: ignore[attr-defined]
+            found["phase"] = {0.0: before, 1.0: after}.get(found["phase"], "mixed")
+        return {
+            "train_loss": float(steps[:, 0].sum()) / images,
+            "train_acc": float(steps[:, 1].sum()) / images,
+            "grad_l1": float(steps[:, 2].mean()),
+            "grad_l2": float(steps[:, 3].mean()),
+            "lr": float(self.lr),
+            **found,
+        }
+
+    @torch.no_grad()
+    def _evaluate(self) -> Row:
+        self.network.eval()
+        row: Row = {}
+        for name, loader in self.evaluations.items():
+            sums = []
+            for x, y in loader.batches():
+                with self._autocast():
+                    logits = self.network(x).float()
+                sums.append(
+                    torch.stack([cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()])
+                )
+            loss, correct = torch.stack(sums).cpu().double().sum(dim=0).tolist()
+            row |= {f"{name}_loss": loss / len(loader), f"{name}_acc": correct / len(loader)}
+        return row
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.run.train.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)

@@ -1,0 +1,26 @@
+"""The learning rate over a run, as a factor of the configured one."""
+
+import math
+from collections.abc import Callable
+
+from sign_ablate.config.train import Train
+
+
+def lr_factor(train: Train, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
+    """Step k (from 0) → factor of lr. A milestone e takes effect at step e·steps_per_epoch.
+
+    Warm-up rises linearly to 1 in its last step; cosine then falls to 0 at the end of the run.
+    """
+    warmup = train.warmup_epochs * steps_per_epoch
+    milestones = [epoch * steps_per_epoch for epoch in train.milestones]
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if train.schedule == "multistep":
+            return float(train.lr_decay ** sum(step >= milestone for milestone in milestones))
+        if train.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+        return 1.0
+
+    return factor

@@ -1,0 +1,196 @@
+"""From made-up run folders to the tables."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sign_ablate.analysis import schemas
+from sign_ablate.analysis.aggregate import AggregateError, aggregate
+from sign_ablate.config import Campaign
+from sign_ablate.grid import expand
+from sign_ablate.train.metrics import ENVIRONMENT, METRICS, TIMING
+from tests.analysis.conftest import METHODS, make_campaign, write_run
+
+WriteAll = Callable[[Campaign], None]
+FILES = (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.TIMES)
+
+
+def rows(path: Path) -> list[dict]:
+    return pq.read_table(path).to_pylist()
+
+
+def test_summary_by_hand(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(methods={"sgd": METHODS["sgd"]})
+    for run, final in zip(expand(campaign), [0.90, 0.92, 0.94], strict=True):
+        write_run(results, run, [0.1, final + 0.01, final])
+    aggregate(campaign, results, tmp_path)
+    (row,) = rows(tmp_path / schemas.SUMMARY)
+    assert (row["dataset"], row["label"], row["n"], row["n_diverged"]) == ("digits", "sgd", 3, 0)
+    assert row["mean"] == pytest.approx(0.92)
+    assert row["sd"] == pytest.approx(0.02)
+    assert row["ci_high"] - row["mean"] == pytest.approx(4.302653 * 0.02 / 3**0.5, abs=1e-7)
+    assert row["mean"] - row["ci_low"] == pytest.approx(row["ci_high"] - row["mean"])
+    assert row["best_mean"] == pytest.approx(0.93)
+
+
+def test_rows_are_in_campaign_order_with_their_keys(
+    results: Path, tmp_path: Path, write_all: WriteAll
+) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    runs = rows(tmp_path / schemas.RUNS)
+    assert [row["run"] for row in runs] == [run.id for run in expand(campaign)]
+    labels = ["sgd", "signsgd-m", "pre-dither alpha=0.1", "pre-dither alpha=0.5", "hybrid t_switch=2"]
+    assert [row["label"] for row in rows(tmp_path / schemas.SUMMARY)] == labels
+    keys = ("optimizer", "lr0", "alpha", "site", "t_switch", "seed")
+    assert [runs[2][key] for key in keys] == ["dithered", 0.001, 0.1, "pre", None, 0]
+    assert [runs[-1][key] for key in keys] == ["hybrid", 0.001, None, None, 2, 2]
+    epochs = rows(tmp_path / schemas.EPOCHS)
+    assert [row["run"] for row in epochs] == [run.id for run in expand(campaign) for _ in range(4)]
+    assert [row["epoch"] for row in epochs[:5]] == [1, 2, 3, 4, 1]
+    finals = {row["run"]: row["test_acc"] for row in epochs if row["epoch"] == 4}
+    assert finals == {row["run"]: row["final_test_acc"] for row in runs}
+
+
+def test_diverged_seeds_are_counted_not_averaged(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(methods={"sgd": METHODS["sgd"]})
+    first, second, third = expand(campaign)
+    write_run(results, first, [0.5, 0.9])
+    write_run(results, second, [0.99], diverged_at=17)
+    write_run(results, third, [], diverged_at=3)
+    aggregate(campaign, results, tmp_path)
+    (row,) = rows(tmp_path / schemas.SUMMARY)
+    assert (row["n"], row["n_diverged"], row["mean"]) == (3, 2, 0.9)
+    assert row["sd"] is row["ci_low"] is row["ci_high"] is None
+    runs = rows(tmp_path / schemas.RUNS)
+    assert [row["status"] for row in runs] == ["finished", "diverged", "diverged"]
+    assert [row["diverged_at_step"] for row in runs] == [None, 17, 3]
+    assert [row["epochs"] for row in runs] == [2, 1, 0]
+    assert [row["final_test_acc"] for row in runs] == [0.9, None, None]
+    assert [row["best_test_acc"] for row in runs] == [0.9, 0.99, None]
+
+
+def test_all_seeds_diverged(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(methods={"sgd": METHODS["sgd"]})
+    for run in expand(campaign):
+        write_run(results, run, [], diverged_at=1)
+    aggregate(campaign, results, tmp_path)
+    (row,) = rows(tmp_path / schemas.SUMMARY)
+    assert (row["n"], row["n_diverged"], row["mean"], row["best_mean"]) == (3, 3, None, None)
+    assert rows(tmp_path / schemas.EPOCHS) == []
+
+
+def test_one_seed_has_no_interval(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign(seeds=[5])
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    for row in rows(tmp_path / schemas.SUMMARY):
+        assert row["n"] == 1
+        assert row["mean"] > 0.8
+        assert row["sd"] is row["ci_low"] is row["ci_high"] is None
+
+
+def test_missing_runs_are_one_error(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    gone = expand(campaign)[2:7]
+    for run in gone:
+        (results / "runs" / run.id / METRICS).unlink()
+    with pytest.raises(AggregateError) as error:
+        aggregate(campaign, results, tmp_path / "out")
+    assert "5 of 15 runs missing" in str(error.value)
+    assert gone[0].id in str(error.value)
+    assert "2 more" in str(error.value)
+    assert not (tmp_path / "out").exists()
+    aggregate(campaign, results, tmp_path / "out", partial=True)
+    counts = {row["label"]: row["n"] for row in rows(tmp_path / "out" / schemas.SUMMARY)}
+    assert counts == {
+        "sgd": 2, "signsgd-m": 2, "pre-dither alpha=0.1": 2, "pre-dither alpha=0.5": 2, "hybrid t_switch=2": 2
+    }  # fmt: skip
+
+
+def test_partial_keeps_a_cell_without_runs_and_needs_one_run(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign()
+    with pytest.raises(AggregateError, match="none of the campaign's 15 runs"):
+        aggregate(campaign, results, tmp_path, partial=True)
+    write_run(results, expand(campaign)[0], [0.5])
+    aggregate(campaign, results, tmp_path, partial=True)
+    summary = rows(tmp_path / schemas.SUMMARY)
+    assert [row["n"] for row in summary] == [1, 0, 0, 0, 0]
+    assert summary[1]["mean"] is None
+
+
+def test_a_removed_method_is_invisible(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    write_all(make_campaign())
+    fewer = make_campaign(methods={"sgd": METHODS["sgd"], "hybrid": METHODS["hybrid"]})
+    aggregate(fewer, results, tmp_path)
+    for name in FILES:
+        assert {row["method"] for row in rows(tmp_path / name)} == {"sgd", "hybrid"}
+
+
+def test_the_same_bytes_twice_whatever_the_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path / "a")
+    for run in expand(campaign):
+        (results / "runs" / run.id / TIMING).unlink()
+        (results / "runs" / run.id / ENVIRONMENT).unlink()
+    aggregate(campaign, results, tmp_path / "b")
+    for name in (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.CAMPAIGN):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert not list(tmp_path.glob("*/*.tmp"))
+    assert rows(tmp_path / "b" / schemas.TIMES)[0]["device"] is None
+
+
+def test_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    row = rows(tmp_path / schemas.TIMES)[0]
+    assert (row["train_seconds"], row["eval_seconds"], row["total_seconds"]) == (8.0, 2.0, 12.5)
+    assert (row["images_per_second"], row["device"], row["git_commit"]) == (250.0, "cpu", "abc+")
+
+
+def test_every_column_is_described_and_versioned(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    for name in FILES:
+        schema = pq.read_schema(tmp_path / name)
+        assert schema.metadata[b"schema_version"] == str(schemas.TABLES_VERSION).encode()
+        assert all(field.metadata[b"description"] for field in schema)
+
+
+def test_unreadable_or_foreign_file_is_named(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    path = results / "runs" / expand(campaign)[4].id / METRICS
+    path.write_bytes((path.parent / TIMING).read_bytes())
+    with pytest.raises(AggregateError, match=r"metrics\.parquet: its columns are not"):
+        aggregate(campaign, results, tmp_path)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(AggregateError, match=r"metrics\.parquet: cannot be read"):
+        aggregate(campaign, results, tmp_path)
+
+
+def test_labels_that_look_the_same_are_not_one_cell(
+    results: Path, tmp_path: Path, write_all: WriteAll
+) -> None:
+    campaign = make_campaign(methods={"sgd": {"optimizer": "sgd", "lr": [0.12345678, 0.12345679]}})
+    write_all(campaign)
+    with pytest.raises(AggregateError, match="two cells"):
+        aggregate(campaign, results, tmp_path)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, sign_ablate.analysis.aggregate as _;"
+        "print(sorted({'torch', 'seaborn', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,142 @@
+"""The report's tables, the notebooks as they are stored, and one that is run."""
+
+import json
+import re
+from collections.abc import Callable
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+from sign_ablate.analysis import report, schemas
+from sign_ablate.analysis.aggregate import aggregate
+from sign_ablate.analysis.export import export
+from sign_ablate.config import Campaign
+from sign_ablate.grid import expand
+from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+WriteAll = Callable[[Campaign], None]
+
+
+@pytest.fixture
+def loaded(results: Path, tmp_path: Path, write_all: WriteAll) -> report.Report:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path / "out")
+    return report.load(tmp_path / "out")
+
+
+def test_campaign_comes_back_as_it_was(loaded: report.Report) -> None:
+    assert loaded.campaign == make_campaign()
+
+
+def test_differences_by_hand(loaded: report.Report) -> None:
+    table = report.differences(loaded, "digits", "sgd").set_index("Method")
+    # the fixture's cells lie 0.01 apart, in all seeds alike
+    assert list(table["Minus sgd (points)"]) == ["+1.00", "+2.00", "+3.00", "+4.00"]
+    assert set(table["So"]) == {"higher"}
+    assert set(table["Seeds"]) == {3}
+    back = report.differences(loaded, "digits", "hybrid").set_index("Method")
+    assert back.loc["sgd", "Minus hybrid T=2 (points)"] == "−4.00"
+    assert back.loc["sgd", "So"] == "lower"
+    assert report.differences(loaded, "digits", "adam").empty
+
+
+def test_reference_is_chosen_on_validation_data_if_there_is_any() -> None:
+    cells: dict[str, Any] = {"dataset": "d", "optimizer": "sgd", "label": ["a", "b"], "mean": [0.8, 0.9]}
+    assert report.reference(pd.DataFrame({**cells, "val_mean": [0.7, 0.6]}), "d", "sgd") == "a"
+    assert report.reference(pd.DataFrame({**cells, "val_mean": [nan, nan]}), "d", "sgd") == "b"
+    nothing = pd.DataFrame({**cells, "mean": [nan, nan], "val_mean": [nan, nan]})
+    assert report.reference(nothing, "d", "sgd") is None
+
+
+def test_verdict_needs_an_interval_without_zero(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(methods={key: METHODS[key] for key in ("sgd", "signsgd-m")})
+    finals = {("sgd", 0): 0.9, ("sgd", 1): 0.91, ("signsgd-m", 0): 0.91, ("signsgd-m", 1): 0.905}
+    for run in expand(campaign):
+        final = finals.get((run.cell.label, run.config.seed))
+        write_run(results, run, [final] if final else [], None if final else 4)
+    aggregate(campaign, results, tmp_path)
+    (row,) = report.differences(report.load(tmp_path), "digits", "sgd").to_dict("records")
+    assert (row["So"], row["Seeds"]) == ("unresolved", 2)
+    diverged = report.diverged_table(report.load(tmp_path).runs)
+    assert list(diverged["At step"]) == [4, 4]
+    assert "At most 2 seeds" in report.limits(report.load(tmp_path)).data
+
+
+def test_partial_is_said_first(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign()
+    write_run(results, expand(campaign)[0], curve(0.9, 4))
+    aggregate(campaign, results, tmp_path, partial=True)
+    loaded = report.load(tmp_path)
+    assert "Partial: 14 runs are missing." in report.heading(loaded).data
+    assert "no difference here can be told from chance" in report.limits(loaded).data
+    assert list(report.differences(loaded, "digits", "sgd")["So"]) == ["too few seeds"] * 4
+
+
+def test_tables_of_the_campaign(loaded: report.Report) -> None:
+    methods = report.methods_table(loaded.campaign).set_index("Method")
+    assert methods.loc["pre-dither", "Options"] == "site: pre, alpha: [0.1, 0.5], lr: 0.001"
+    assert methods.loc["(all)", "Options"] == "epochs: 4"
+    assert report.times_table(loaded.times)["Training (s)"].tolist() == ["8.0"] * 4
+    (row,) = report.provenance_table(loaded.times).to_dict("records")
+    assert (row["Device"], row["Commit"], row["Versions"], row["Runs"]) == ("cpu", "abc+", "torch: 2.15", 15)
+    assert "nothing on digits" in report.limits(loaded).data
+
+
+def test_there_are_the_four_notebooks() -> None:
+    assert [path.stem for path in NOTEBOOKS][:4] == ["dithering", "report", "switching", "table1"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stored_clean(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.language_info.name == "python"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
+
+
+def run(name: str, folder: Path, **parameters: Any) -> Path:
+    import papermill
+
+    (source,) = [path for path in NOTEBOOKS if path.stem == name]
+    out = folder / f"{name}.ipynb"
+    papermill.execute_notebook(source, out, parameters=parameters, kernel_name="python3", progress_bar=False)
+    return out
+
+
+def test_figure_notebook_and_report_stand_alone(
+    loaded: report.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    folder = loaded.folder
+    stem = folder / "figures" / "figure2"
+    run(
+        "switching",
+        tmp_path,
+        epochs=str(folder / schemas.EPOCHS),
+        dataset="digits",
+        t_switch=2,
+        out=str(stem),
+    )
+    assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
+    executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
+    page = tmp_path / "report.html"
+    export(executed, page)
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{,9})""", text)
+    assert set(links) == {"data:imag"}
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "<title>sign-ablate: test: report</title>" in text
+    assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
+    for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
+        assert part in text
+    assert "accuracy_forest" not in text  # code is left out

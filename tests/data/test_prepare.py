@@ -1,0 +1,122 @@
+"""Prepared files: choice of images, determinism, integrity."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sign_ablate.config.data import Digits, Synthetic
+from sign_ablate.data.common import DataError
+from sign_ablate.data.prepare import PreparedData, prepare, read
+
+
+def chosen(folder: Path, **options: int) -> PreparedData:
+    prepare(Synthetic(train_images=100, **options), folder / "out")
+    return read(folder / "out")
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_kept_and_held_out_are_balanced_and_disjoint(tmp_path: Path) -> None:
+    data = chosen(tmp_path, subset=40, val=12)
+    assert data.train_labels.bincount().tolist() == [10] * 4
+    assert data.val_labels.bincount().tolist() == [3] * 4
+    assert len(rows(data.train_images) | rows(data.val_images)) == 52
+    data = chosen(tmp_path, val=12)
+    assert len(rows(data.train_images) | rows(data.val_images)) == 100
+
+
+def test_uneven_numbers_differ_by_one_per_class(tmp_path: Path) -> None:
+    data = chosen(tmp_path, subset=42, val=7)
+    for labels, total in ((data.train_labels, 42), (data.val_labels, 7)):
+        counts = labels.bincount(minlength=4)
+        assert counts.sum() == total
+        assert counts.max() - counts.min() == 1
+
+
+def test_choice_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    a, b, c = (rows(chosen(tmp_path, subset=40, split_seed=seed).train_images) for seed in (0, 0, 1))
+    assert a == b != c
+
+
+def test_held_out_images_stay_when_the_subset_grows(tmp_path: Path) -> None:
+    small, large = (rows(chosen(tmp_path, subset=n, val=8).val_images) for n in (20, 60))
+    assert small == large
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset": 257}, "subset = 257: .* at most 256"),
+        ({"val": 253}, "val = 253: leaves a class without training images"),
+        ({"subset": 200, "val": 100}, "subset = 200: .* at most 156"),
+        ({"test_subset": 1000}, "test_subset = 1000: .* at most 128"),
+    ],
+)
+def test_too_few_images(options: dict[str, int], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        prepare(Synthetic(**options), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_most_that_a_message_names_is_possible(tmp_path: Path) -> None:
+    prepare(Synthetic(subset=156, val=100), tmp_path / "out")
+    data = read(tmp_path / "out")
+    assert (len(data.train_labels), len(data.val_labels)) == (156, 100)
+
+
+def test_two_prepares_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        prepare(Digits(subset=300, val=50, split_seed=4), tmp_path / name)
+    prepare(Digits(subset=300, val=50, split_seed=5), tmp_path / "c")
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_mean_and_sd_are_those_of_the_kept_images(tmp_path: Path) -> None:
+    prepare(Synthetic(subset=64, val=32), tmp_path / "out")
+    data = read(tmp_path / "out")
+    pixels = data.train_images.double().reshape(-1, 3) / 255
+    torch.testing.assert_close(data.mean.double(), pixels.mean(0), rtol=0, atol=1e-7)
+    torch.testing.assert_close(data.std.double(), pixels.std(0, correction=0), rtol=0, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("good") / "out"
+    prepare(Synthetic(), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 20_000, -1])
+def test_truncated_file(size: int, good: bytes, tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(good[:size])
+    with pytest.raises(DataError, match="delete it and run snakemake again"):
+        read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("position", [0.001, 0.3, 0.5, 0.7, 0.9])
+def test_corrupt_file(position: float, good: bytes, tmp_path: Path) -> None:
+    broken = bytearray(good)
+    broken[int(len(good) * position)] ^= 1
+    (tmp_path / "out").write_bytes(broken)
+    with pytest.raises(DataError, match=r"corrupt .*delete it and run snakemake again"):
+        read(tmp_path / "out")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such data file; snakemake"):
+        read(tmp_path / "out")
+
+
+def test_training_does_not_pay_for_the_sources_imports() -> None:
+    code = (
+        "import sys; import sign_ablate.data.prepare, sign_ablate.data.batches; "
+        "print([m for m in ('torchvision', 'sklearn', 'PIL', 'pyarrow', 'pandas') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,72 @@
+"""plan, status and show."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate import people
+from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.data.prepare import prepare
+from sign_ablate.grid import expand
+from sign_ablate.train import job
+from sign_ablate.train.lock import locked
+
+
+@pytest.fixture
+def campaign(tiny: dict[str, Any]) -> Campaign:
+    tiny["methods"] = {
+        "sgd": {"optimizer": "sgd", "lr": 0.05},
+        "wild": {"optimizer": "sgd", "lr": 1.0e30},
+        "adam": {"optimizer": "adam", "lr": 0.001, "model": "resnet18"},
+    }
+    tiny["figures"] = {}
+    return parse_campaign(tiny)
+
+
+@pytest.fixture
+def results(campaign: Campaign, tmp_path: Path) -> Path:
+    """One run of sgd and one of wild done, one of sgd running."""
+    runs = {(run.cell.method, run.config.seed): run for run in expand(campaign)}
+    folder = tmp_path / "tiny" / "runs"
+    prepare(runs["sgd", 0].config.data, tmp_path / "data")
+    for key in (("sgd", 0), ("wild", 0)):
+        job.train(runs[key].spec, tmp_path / "data", folder / runs[key].id, device="cpu")
+    (folder / runs["sgd", 1].id).mkdir()
+    return tmp_path
+
+
+def test_status_counts(campaign: Campaign, results: Path) -> None:
+    running = next(run for run in expand(campaign) if (run.cell.method, run.config.seed) == ("sgd", 1))
+    with locked(results / "tiny" / "runs" / running.id):
+        lines = people.status(campaign, results).splitlines()
+    assert [line.split() for line in lines] == [
+        ["done", "diverged", "running", "missing"],
+        ["synthetic", "sgd", "1", "·", "1", "·"],
+        ["synthetic", "wild", "·", "1", "·", "1"],
+        ["synthetic", "adam", "·", "·", "·", "2"],
+        ["6", "runs", "1", "1", "1", "3"],
+    ]
+
+
+def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaign, results: Path) -> None:
+    text = people.plan(campaign, results)
+    cells = {line.split()[1]: line.split()[2:] for line in text.splitlines()[1:4]}
+    assert cells["sgd"][:2] == ["2", "1"]
+    assert float(cells["sgd"][2]) > 0
+    assert cells["adam"] == ["2", "2", "?", "?"]  # no ResNet-18 was measured
+    assert "2 runs have no estimate" in text
+
+
+def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
+    text = people.show("sgd.s0", results)
+    assert "state: done" in text
+    assert '"momentum": 0.9' in text
+    assert "test_acc" in text
+    assert "sigma" not in text  # a column that this method has not
+
+
+@pytest.mark.parametrize(("name", "message"), [("nothing", "no run of that name"), ("tic.sgd", "2 runs of")])
+def test_show_needs_one_run(name: str, message: str, campaign: Campaign, results: Path) -> None:
+    with pytest.raises(people.NotFoundError, match=message):
+        people.show(name, results)

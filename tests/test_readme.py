@@ -1,0 +1,62 @@
+"""What the README shows works."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from sign_ablate.config import ConfigError, methods, parse_campaign
+from sign_ablate.grid import expand
+from sign_ablate.optim import registry
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_example_of_adding_an_optimizer(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"<!-- example: add an optimizer -->\n```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(methods, "OPTIMIZERS", methods.OPTIMIZERS)
+    before = dict(methods.OPTIMIZERS), dict(registry.BUILDERS)
+    try:
+        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+        tiny["methods"]["new"] = {"optimizer": "normalized-sgd", "lr": 0.5}
+        run = next(run for run in expand(parse_campaign(tiny)) if run.cell.method == "new")
+        p = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+        options = run.config.method.model_dump(exclude={"optimizer"})
+        optimizer = registry.build("normalized-sgd", options, [p], seed=0, steps_per_epoch=1)
+        p.grad = torch.tensor([3.0, 4.0])
+        optimizer.step()
+        assert p.tolist() == pytest.approx([0.7, 0.6])
+        tiny["methods"]["new"]["eps"] = -1.0
+        with pytest.raises(ConfigError, match=r"methods\.new\.eps = -1\.0: must be greater than 0"):
+            parse_campaign(tiny)
+    finally:
+        for registered, old in zip((methods.OPTIMIZERS, registry.BUILDERS), before, strict=True):
+            registered.clear()
+            registered.update(old)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": "1e-3"}, {"alpha": 0.1}],
+)
+def test_shown_messages_are_real(change: dict[str, Any], tiny: dict[str, Any]) -> None:
+    tiny["methods"]["sgd"] |= change
+    with pytest.raises(ConfigError) as caught:
+        parse_campaign(tiny)
+    start = str(caught.value).split(" sgd takes")[0]
+    assert f"config.yaml: {start}" in README
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

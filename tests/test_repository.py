@@ -1,0 +1,47 @@
+"""Things that must agree with one another."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import yaml
+
+from sign_ablate import generated
+from tests.conftest import ROOT
+
+#: conda-forge's name → the package index's
+CONDA = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
+
+
+def test_environment_agrees_with_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {*project["dependencies"], *project["optional-dependencies"]["pipeline"]}
+    wanted.add(f"python{project['requires-python']}")
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    names = {re.split("[><=]", entry)[0]: entry for entry in listed if entry != "pip"}
+    assert {entry.replace(name, CONDA.get(name, name), 1) for name, entry in names.items()} == wanted
+
+
+def test_generated_files_are_up_to_date() -> None:
+    assert generated.write(ROOT, check=True) == [], "run: sign-ablate schema"
+
+
+def test_planning_imports_no_torch() -> None:
+    """The Snakefile does this on every start, and in every cluster job."""
+    code = (
+        "import sys; from sign_ablate import device, people; from sign_ablate.config import load_campaign; "
+        "from sign_ablate.grid import expand; expand(load_campaign(['config.yaml'])); device.gpu_count(); "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_library_imports_only_torch() -> None:
+    code = (
+        "import sys, sign_ablate.optim; print(sorted({m.split('.')[0] for m in sys.modules} & "
+        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'yaml'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

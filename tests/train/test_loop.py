@@ -1,0 +1,179 @@
+"""A run: determinism, pairing, divergence, schedules, and one epoch without a host synchronisation."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from sign_ablate.config import parse_campaign
+from sign_ablate.config.train import Train
+from sign_ablate.data.prepare import PreparedData, prepare, read
+from sign_ablate.grid import Run, expand
+from sign_ablate.train.loop import Trainer
+from sign_ablate.train.schedule import lr_factor
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    from tests.conftest import TINY
+
+    path = tmp_path_factory.mktemp("data") / "synthetic"
+    prepare(expand(parse_campaign(TINY))[0].config.data, path)
+    return read(path)
+
+
+def cells(config: dict[str, Any]) -> dict[str, Run]:
+    return {run.cell.label: run for run in expand(parse_campaign(config)) if run.config.seed == 0}
+
+
+LABELS = [
+    "sgd",
+    "adam",
+    "signsgd",
+    "signsgd-m",
+    "pre-dither alpha=0.1",
+    "post-dither",
+    "hybrid",
+    "dithered-hybrid",
+    "naive-switch",
+]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_same_run_twice_is_bitwise_equal(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    run = cells(tiny)[label].config
+    first, second = (Trainer(run, data, CPU).fit().metrics for _ in range(2))
+    assert first == second
+    assert len(first) == 3
+
+
+def test_every_method_learns(tiny: dict[str, Any], data: PreparedData) -> None:
+    tiny["train"]["epochs"] = 20
+    for label, run in cells(tiny).items():
+        metrics = Trainer(run.config, data, CPU).fit().metrics
+        assert metrics[-1]["train_loss"] < 0.85 * metrics[0]["train_loss"], label
+
+
+def test_methods_of_one_seed_start_equal_and_see_equal_batches(
+    tiny: dict[str, Any], data: PreparedData
+) -> None:
+    trainers = [Trainer(run.config, data, CPU) for run in cells(tiny).values()]
+    for other in trainers[1:]:
+        for a, b in zip(trainers[0].network.parameters(), other.network.parameters(), strict=True):
+            assert torch.equal(a, b)
+        for (x, _), (z, _) in zip(trainers[0].loader.epoch(0, 1), other.loader.epoch(0, 1), strict=True):
+            assert torch.equal(x, z)
+
+
+def test_seeds_differ(tiny: dict[str, Any], data: PreparedData) -> None:
+    runs = [run for run in expand(parse_campaign(tiny)) if run.cell.label == "sgd"]
+    first, second = (Trainer(run.config, data, CPU).fit().metrics[-1]["train_loss"] for run in runs)
+    assert first != second
+
+
+def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> None:
+    rows = {label: Trainer(run.config, data, CPU).fit().metrics for label, run in cells(tiny).items()}
+    assert "sigma" not in rows["sgd"][0]
+    assert rows["pre-dither alpha=0.1"][0]["sigma"] == pytest.approx(math.sqrt(0.1 * 3**-0.55))
+    assert 0 < rows["pre-dither alpha=0.1"][0]["flip_fraction"] < 1
+    assert [row["phase"] for row in rows["hybrid"]] == ["sign", "sgd", "sgd"]
+    assert rows["hybrid"][0]["lambda_k"] > 0
+    # λ̄ is frozen after the switch
+    assert rows["hybrid"][0]["lambda_bar"] == rows["hybrid"][2]["lambda_bar"] > 0
+    assert "lambda_bar" not in rows["naive-switch"][0]
+
+
+def test_steps_end_a_run_inside_an_epoch(tiny: dict[str, Any], data: PreparedData) -> None:
+    tiny["train"] = {"model": "small", "steps": 7, "batch_size": 32}  # 3 steps an epoch
+    tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 0.05}}
+    tiny["figures"] = {}
+    metrics = Trainer(cells(tiny)["sgd"].config, data, CPU).fit().metrics
+    assert [row["step"] for row in metrics] == [3, 6, 7]
+
+
+def test_divergence_is_a_result_with_its_step(tiny: dict[str, Any], data: PreparedData) -> None:
+    tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 1.0e30}}
+    tiny["figures"] = {}
+    result = Trainer(cells(tiny)["sgd"].config, data, CPU).fit()
+    assert result.status == "diverged"
+    assert result.diverged_at_step in {1, 2, 3}
+    assert all(math.isfinite(row["train_loss"]) for row in result.metrics)
+
+
+def test_gradient_that_is_not_finite_is_found_where_the_loss_is(
+    tiny: dict[str, Any], data: PreparedData
+) -> None:
+    """`torch.sign(nan)` is 0: a sign method would go on as if nothing had happened."""
+    trainer = Trainer(cells(tiny)["signsgd-m"].config, data, CPU)
+    parameter = next(trainer.network.parameters())
+    calls = iter(range(100))
+    parameter.register_hook(lambda grad: grad * math.nan if next(calls) == 4 else grad)
+    result = trainer.fit()
+    assert (result.status, result.diverged_at_step) == ("diverged", 4)
+    assert len(result.metrics) == 1  # the epoch before
+
+
+def test_precision_changes_the_numbers(tiny: dict[str, Any], data: PreparedData) -> None:
+    exact = Trainer(cells(tiny)["sgd"].config, data, CPU).fit().metrics[-1]["train_loss"]
+    tiny["train"]["precision"] = "bfloat16"
+    rounded = Trainer(cells(tiny)["sgd"].config, data, CPU).fit().metrics[-1]["train_loss"]
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.1)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    """There, `.item()` and a stray CPU tensor raise: an epoch needs no host synchronisation."""
+    tiny["train"] |= {"crop_padding": 1, "flip": True}
+    trainer = Trainer(cells(tiny)[label].config, data, torch.device("meta"))
+    trainer.train_epoch()
+    trainer.train_epoch()  # after the switch
+    assert trainer.images == 2 * 96
+    assert [s.shape for s in trainer.sums] == [(4,)] * 6
+
+
+@pytest.mark.parametrize("model", ["resnet18", "resnet18-imagenet"])
+def test_resnet_trains_a_step(model: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    tiny["train"] = {"model": model, "steps": 1, "batch_size": 8}
+    tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 0.05}}
+    tiny["figures"] = {}
+    trainer = Trainer(cells(tiny)["sgd"].config, data, CPU)
+    if model == "resnet18":
+        total = sum(p.numel() for p in trainer.network.parameters())
+        assert total == 11_173_962 - 6 * 513  # 4 classes here, not 10
+    assert math.isfinite(trainer.fit().metrics[0]["train_loss"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("label", LABELS)
+def test_epoch_runs_on_a_gpu(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    run = cells(tiny)[label].config
+    here = Trainer(run, data, CPU).fit().metrics[0]["train_loss"]
+    there = Trainer(run, data, torch.device("cuda")).fit().metrics[0]["train_loss"]
+    assert there == pytest.approx(here, rel=0.05)
+
+
+def factors(**train: Any) -> list[float]:
+    factor = lr_factor(Train.model_validate({"epochs": 4, **train}), steps_per_epoch=2, total_steps=8)
+    return [round(factor(step), 6) for step in range(8)]
+
+
+def test_schedules_by_hand() -> None:
+    assert factors() == [1.0] * 8
+    assert factors(schedule="multistep", milestones=[1, 3], lr_decay=0.5) == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+    assert factors(warmup_epochs=2) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert factors(schedule="cosine") == [round(0.5 * (1 + math.cos(math.pi * k / 8)), 6) for k in range(8)]
+    assert factors(schedule="cosine", warmup_epochs=1)[:3] == [0.5, 1, 1]

@@ -1,0 +1,244 @@
+"""The tiny campaign through the report, and what reruns after a change: every promise a parsed dry run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sign_ablate.config import parse_campaign
+from sign_ablate.grid import expand
+from tests.conftest import TINY
+from tests.workflow.conftest import Repository, make
+
+# One worker runs all of these: they share the finished campaign.
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+RUNS = 20
+#: everything downstream of the runs
+DOWNSTREAM = {"aggregate": 1, "figure": 2, "table": 1, "report_html": 1}
+
+
+def test_campaign_makes_every_product(finished: Repository) -> None:
+    results = finished.folder / "results" / "tiny"
+    for name in (
+        *("epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"),
+        *("table1.md", "table1.tex", "table1.csv", "report.html"),
+        *(f"figures/{figure}.{kind}" for figure in ("figure1", "figure2") for kind in ("svg", "png", "pdf")),
+    ):
+        assert (results / name).stat().st_size > 0, name
+    assert pq.read_table(results / "runs.parquet").num_rows == RUNS
+    assert pq.read_table(results / "epochs.parquet").num_rows == RUNS * 3
+    summary = pq.read_table(results / "summary.parquet").to_pylist()
+    assert [row["n"] for row in summary] == [2] * 10
+
+
+def test_nothing_changed(finished: Repository, config: dict[str, Any]) -> None:
+    finished.configure(config)
+    assert finished.jobs() == {}
+
+
+def test_one_alpha_changed(finished: Repository, config: dict[str, Any]) -> None:
+    config["methods"]["pre-dither"]["alpha"] = [0.02, 0.1]
+    finished.configure(config)
+    assert finished.jobs() == {"train": 2, **DOWNSTREAM}
+
+
+def test_seed_added(finished: Repository, config: dict[str, Any]) -> None:
+    config["seeds"] = [0, 1, 2]
+    finished.configure(config)
+    assert finished.jobs() == {"train": 10, **DOWNSTREAM}
+
+
+def test_method_added(finished: Repository, config: dict[str, Any]) -> None:
+    config["methods"]["sgd-slow"] = {"optimizer": "sgd", "lr": 0.01}
+    finished.configure(config)
+    assert finished.jobs() == {"train": 2, **DOWNSTREAM}
+
+
+def test_method_removed(finished: Repository, config: dict[str, Any]) -> None:
+    del config["methods"]["adam"]
+    finished.configure(config)
+    assert finished.jobs() == DOWNSTREAM
+
+
+def test_learning_rate_sweep_is_one_line(finished: Repository, config: dict[str, Any]) -> None:
+    config["methods"]["sgd"]["lr"] = [0.025, 0.05, 0.1]  # 0.05 is there already
+    finished.configure(config)
+    assert finished.jobs() == {"train": 4, **DOWNSTREAM}
+
+
+def test_how_it_is_executed_changes_nothing(finished: Repository, config: dict[str, Any]) -> None:
+    config["execution"] |= {"threads": 2, "checkpoint_seconds": 5}
+    finished.configure(config)
+    assert finished.jobs() == {}
+    config["figures"].pop("figure2")
+    finished.configure(config)
+    assert "train" not in finished.jobs()
+
+
+def test_comment_in_the_code(finished: Repository, config: dict[str, Any]) -> None:
+    finished.configure(config)
+    module = finished.folder / "sign_ablate" / "optim" / "signsgd.py"
+    before = module.read_text()
+    try:
+        module.write_text(before + "\n# a comment\n")
+        assert finished.jobs() == {}
+    finally:
+        module.write_text(before)
+
+
+def test_numerics_version_bumped(finished: Repository, config: dict[str, Any]) -> None:
+    finished.configure(config)
+    module = finished.folder / "sign_ablate" / "__init__.py"
+    before = module.read_text()
+    try:
+        module.write_text(before.replace("NUMERICS_VERSION = ", "NUMERICS_VERSION = 1 + "))
+        assert finished.jobs() == {"prepare": 1, "train": RUNS, **DOWNSTREAM}
+    finally:
+        module.write_text(before)
+
+
+def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    next(copy.folder.glob("results/tiny/runs/*/metrics.parquet")).unlink()
+    assert copy.jobs()["train"] == 1
+
+
+def test_there_and_back_again_costs_nothing(
+    finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    summary = copy.folder / "results/tiny/summary.parquet"
+    before = summary.read_bytes()
+    config["methods"]["pre-dither"]["alpha"] = [0.02, 0.1]
+    copy.configure(config)
+    copy.call("results/tiny/summary.parquet")
+    assert summary.read_bytes() != before
+    copy.configure(TINY)
+    assert copy.jobs() == DOWNSTREAM
+    copy.call("results/tiny/summary.parquet")
+    assert summary.read_bytes() == before
+
+
+def test_removed_method_is_invisible(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    del config["methods"]["adam"]
+    copy.configure(config)
+    copy.call("results/tiny/summary.parquet")
+    assert len(list(copy.folder.glob("results/tiny/runs/*.adam.*"))) == 2  # the old files are there
+    for name in ("summary", "runs", "epochs"):
+        methods = pq.read_table(copy.folder / f"results/tiny/{name}.parquet")["method"].to_pylist()
+        assert "adam" not in methods
+        assert "sgd" in methods
+
+
+def test_partial_takes_what_exists(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    config["seeds"] = [0, 1, 2]
+    copy.configure(config)
+    jobs = copy.jobs("partial")
+    assert "train" not in jobs
+    copy.call("results/tiny/partial/summary.parquet")
+    summary = pq.read_table(copy.folder / "results/tiny/partial/summary.parquet").to_pylist()
+    assert [row["n"] for row in summary] == [2] * 10
+
+
+def test_run_that_fails_stops_no_other(config: dict[str, Any], tmp_path: Path) -> None:
+    """A folder in place of a run's folder cannot be written to; the other runs finish."""
+    config["methods"] = {name: config["methods"][name] for name in ("sgd", "adam")}
+    config |= {"figures": {}, "seeds": [0]}
+    repository = make(tmp_path / "repository", config)
+    runs = {run.cell.method: run.id for run in expand(parse_campaign(config))}
+    blocked = repository.folder / "results/tiny/runs" / runs["sgd"]
+    blocked.mkdir(parents=True)
+    (blocked / "run.json.tmp").mkdir()
+    done = repository.call(check=False)
+    assert done.returncode != 0
+    assert "run.json.tmp" in done.stdout + done.stderr  # the log is shown
+    assert (repository.folder / "results/tiny/runs" / runs["adam"] / "metrics.parquet").exists()
+    assert not (blocked / "metrics.parquet").exists()
+    repository.call("results/tiny/partial/summary.parquet")
+    (blocked / "run.json.tmp").rmdir()
+    assert repository.jobs()["train"] == 1
+
+
+@pytest.mark.parametrize("victim", ["job", "snakemake"])
+def test_kill_half_way_leaves_nothing_that_counts(
+    victim: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["methods"] = {"sgd": {"optimizer": "sgd", "lr": 0.05, "epochs": 150}}
+    config |= {"figures": {}, "seeds": [0]}
+    (run,) = expand(parse_campaign(config))
+    name = f"results/tiny/runs/{run.id}/metrics.parquet"
+    undisturbed = make(tmp_path / "undisturbed", config)
+    undisturbed.call(name)
+    killed = make(tmp_path / "killed", config)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", name],
+        cwd=killed.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    _wait_for_epoch(killed.folder / f"results/tiny/logs/train/{run.id}.log")
+    if victim == "job":
+        subprocess.run(["pkill", "-9", "-f", f"sign_ablate train.*{run.id} "], check=True)
+        assert process.wait(timeout=300) == 0  # the rule tries it once more
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+        assert not (killed.folder / name).exists()
+        assert "--unlock" in killed.call(name, check=False).stderr
+        killed.call("--unlock")
+        killed.call(name)
+    assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
+
+
+def _wait_for_epoch(log: Path) -> None:
+    for _ in range(600):
+        if log.exists() and "epoch 5/" in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no epoch in {log}")
+
+
+def test_bad_configuration_stops_before_any_job(finished: Repository, config: dict[str, Any]) -> None:
+    config["methods"]["sgd"]["lr"] = "1e-3"
+    finished.configure(config)
+    done = finished.call(check=False)
+    assert done.returncode != 0
+    output = done.stdout + done.stderr
+    assert "config.yaml: methods.sgd.lr = '1e-3': must be a valid number (YAML reads 1e-3" in output
+    assert "Traceback" not in output
+    assert "rule train" not in output
+
+
+def test_configuration_file_replaces_the_default(finished: Repository, config: dict[str, Any]) -> None:
+    finished.configure(config)
+    other = {**TINY, "campaign": "other", "figures": {}, "methods": {"sgd": {"optimizer": "sgd", "lr": 0.3}}}
+    path = finished.folder / "other.yaml"
+    path.write_text(__import__("yaml").safe_dump(other))
+    jobs = finished.jobs("--configfile", "other.yaml")
+    assert jobs == {"train": 2, "aggregate": 1, "table": 1, "report_html": 1}
+    assert finished.jobs("--configfile", "other.yaml", "--config", "seeds=[5]")["train"] == 1
+
+
+def test_gpu_runs_ask_for_a_gpu(finished: Repository, config: dict[str, Any]) -> None:
+    config["execution"]["device"] = "cuda"
+    config["seeds"] = [9]
+    finished.configure(config)
+    output = finished.call("--dry-run").stdout
+    assert output.count("gpu=1") == 10
+    config["execution"]["device"] = "cpu"
+    finished.configure(config)
+    assert finished.call("--dry-run").stdout.count("gpu=1") == 0
+
+
+def test_snakemake_report_works_offline(finished: Repository, config: dict[str, Any]) -> None:
+    finished.configure(config)
+    finished.call("--report", "report.html")
+    assert (finished.folder / "report.html").stat().st_size > 100_000

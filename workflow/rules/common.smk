@@ -1,0 +1,65 @@
+"""The campaign that this call is about, and the names of its files."""
+
+import json
+import os
+import sys
+from os import environ
+
+from snakemake.exceptions import WorkflowError
+
+# Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
+# whether its environment is activated or not.
+environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environ["PATH"]])
+environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(workflow.basedir), environ.get("PYTHONPATH")])
+)
+sys.path.insert(0, str(workflow.basedir))
+
+from sign_ablate import device
+from sign_ablate.config import ConfigError, load_campaign
+from sign_ablate.grid import campaign_spec, data_id, expand, identity
+
+# A configuration file on the command line replaces config.yaml; it is not laid over it, or the
+# methods of the default campaign would join every other one.
+try:
+    CAMPAIGN = load_campaign(workflow.overwrite_configfiles or ["config.yaml"], config)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+RUNS = {run.id: run for run in expand(CAMPAIGN)}
+DATA = {
+    data_id(label, spec): identity(spec) for label, spec in CAMPAIGN.datasets.items()
+}
+DEVICE = device.resolve(CAMPAIGN.execution.device)
+RESULTS = f"results/{CAMPAIGN.campaign}"
+METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
+
+
+wildcard_constraints:
+    view="(partial/)?",
+    run=r"[^/]+\.s\d+\.[0-9a-f]+",
+    data=r"[^/]+\.[0-9a-f]+",
+    figure="[^/.]+",
+
+
+def products(view):
+    """What is made of the runs: of all of them, or (partial/) of those that exist."""
+    figures = [f"figures/{figure}.png" for figure in CAMPAIGN.figures]
+    return [
+        f"{RESULTS}/{view}{name}"
+        for name in [*TABLES, *figures, "table1.md", "report.html"]
+    ]
+
+
+def metrics_of(wildcards):
+    """The runs that a view is made of."""
+    if wildcards.view:
+        return [path for path in METRICS if os.path.exists(path)]
+    return METRICS
+
+
+def t_switch_argument(figure):
+    """The switch that a figure is restricted to, if it is."""
+    t_switch = CAMPAIGN.figures[figure].t_switch
+    return "" if t_switch is None else f"-p t_switch {t_switch}"

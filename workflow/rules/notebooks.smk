@@ -1,0 +1,85 @@
+# papermill writes to a log, which survives a failure, so that a failed notebook can be read with
+# its error; a copy becomes the output where it succeeded.
+
+
+rule figure:
+    input:
+        epochs=f"{RESULTS}/{{view}}epochs.parquet",
+        # read beside it: a run that diverged in its first epoch has no row in the epochs
+        runs=f"{RESULTS}/{{view}}runs.parquet",
+        notebook=lambda wildcards: f"notebooks/{CAMPAIGN.figures[wildcards.figure].kind}.ipynb",
+    output:
+        svg=f"{RESULTS}/{{view}}figures/{{figure}}.svg",
+        pdf=f"{RESULTS}/{{view}}figures/{{figure}}.pdf",
+        png=report(
+            f"{RESULTS}/{{view}}figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+    log:
+        notebook=f"{RESULTS}/logs/{{view}}notebooks/{{figure}}.ipynb",
+        text=f"{RESULTS}/logs/{{view}}notebooks/{{figure}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        kind=lambda wildcards: CAMPAIGN.figures[wildcards.figure].kind,
+        dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
+        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
+        stem=lambda wildcards, output: os.path.splitext(output.png)[0],
+    shell:
+        "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "-p epochs {input.epochs} -p dataset {params.dataset:q} {params.t_switch} -p out {params.stem} "
+        "> {log.text} 2>&1"
+
+
+rule table:
+    input:
+        summary=f"{RESULTS}/{{view}}summary.parquet",
+        notebook="notebooks/table1.ipynb",
+    output:
+        markdown=report(
+            f"{RESULTS}/{{view}}table1.md",
+            caption="../report/table1.rst",
+            category="Tables",
+        ),
+        latex=f"{RESULTS}/{{view}}table1.tex",
+        csv=f"{RESULTS}/{{view}}table1.csv",
+    log:
+        notebook=f"{RESULTS}/logs/{{view}}notebooks/table1.ipynb",
+        text=f"{RESULTS}/logs/{{view}}notebooks/table1.log",
+    conda:
+        "../../environment.yml"
+    params:
+        campaign=lambda wildcards, input: f"{os.path.dirname(input.summary)}/campaign.json",
+        stem=lambda wildcards, output: os.path.splitext(output.markdown)[0],
+    shell:
+        "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "-p summary {input.summary} -p campaign {params.campaign} -p out {params.stem} > {log.text} 2>&1"
+
+
+rule report_html:
+    input:
+        tables=[f"{RESULTS}/{{view}}{table}" for table in TABLES],
+        figures=[
+            f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
+        ],
+        table=f"{RESULTS}/{{view}}table1.md",
+        notebook="notebooks/report.ipynb",
+    output:
+        html=report(
+            f"{RESULTS}/{{view}}report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        notebook=f"{RESULTS}/logs/{{view}}notebooks/report.ipynb",
+        text=f"{RESULTS}/logs/{{view}}notebooks/report.log",
+    conda:
+        "../../environment.yml"
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output.html),
+        figures=json.dumps(list(CAMPAIGN.figures)),
+    shell:
+        "(papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "-p results {params.folder} -p figures {params.figures:q} && "
+        "python -m sign_ablate export {log.notebook} {output.html}) > {log.text} 2>&1"

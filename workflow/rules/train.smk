@@ -1,0 +1,34 @@
+rule train:
+    input:
+        # The file's name holds all that it depends on: that it is newer says nothing.
+        data=lambda wildcards: ancient(
+            f"results/data/{RUNS[wildcards.run].data_id}.npz"
+        ),
+    output:
+        # Snakemake deletes what a failed job declares. The other files of the run stay.
+        f"{RESULTS}/runs/{{run}}/metrics.parquet",
+    log:
+        f"{RESULTS}/logs/train/{{run}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{run}}.tsv"
+    # One seed of every method before the second: what a campaign that is cut short knows is balanced.
+    priority: lambda wildcards: -CAMPAIGN.seeds.index(RUNS[wildcards.run].config.seed)
+    retries: 1
+    conda:
+        "../../environment.yml"
+    threads: CAMPAIGN.execution.threads
+    # How a run is executed is a resource and not a parameter: its change reruns nothing.
+    resources:
+        gpu=1 if DEVICE == "cuda" else 0,
+        device=DEVICE,
+        # Not {threads}, which shrinks with --cores: the number of threads can change the last bit.
+        torch_threads=CAMPAIGN.execution.threads,
+        checkpoint_seconds=CAMPAIGN.execution.checkpoint_seconds,
+    params:
+        spec=lambda wildcards: RUNS[wildcards.run].spec,
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "OMP_NUM_THREADS={resources.torch_threads} python -m sign_ablate train --spec {params.spec:q} "
+        "--data {input.data} --out {params.folder} --device {resources.device} "
+        "--threads {resources.torch_threads} --checkpoint-seconds {resources.checkpoint_seconds} "
+        "> {log} 2>&1"
