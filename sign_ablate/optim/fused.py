@@ -4,6 +4,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from sign_ablate.optim.work import Rule
 
 #: elements of a task: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
+_TYPES = (nn.Parameter, Tensor)
 _LAWS, _GRADIENT = {"gaussian": 1, "uniform": 2}, 3
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads
@@ -63,14 +65,12 @@ def takes_rule(rule: Rule) -> bool:
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     """Whether step.c can work on these: float32 on the CPU, dense, in one memory order."""
-    if not (p.dtype is torch.float32 is g.dtype and p.is_cpu and g.is_cpu):
+    if p.dtype is not torch.float32 or g.dtype is not torch.float32 or not p.is_cpu:
         return False
-    if type(p) not in (nn.Parameter, Tensor) or type(g) is not Tensor:
+    if type(p) not in _TYPES or type(g) is not Tensor:
         return False
     if m is None:
         m = p
-    elif m.dtype not in (torch.float32, torch.bfloat16):
-        return False
     if p.is_contiguous() and g.is_contiguous() and m.is_contiguous():
         return True
     order = torch.channels_last
@@ -83,17 +83,15 @@ def step(
     """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each."""
     library = native.library()
     assert library is not None
-    pieces = []
+    noisy = rule.site is not None and not rule.phase
+    width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
+    pieces: list[tuple[Any, ...]] = []
     owners = []
     for i, (p, g, m, index) in enumerate(work):
-        low = high = 0
-        if rule.site is not None and not rule.phase:
-            low, high = noise.keys(rule.seed, rule.step, index)  # type: ignore[assignment]
-        n, width = p.numel(), 0 if m is None else m.element_size()
-        pp, pg, pm = p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
+        low, high = noise.keys(rule.seed, rule.step, index) if noisy else (0, 0)
+        n, x, y, z = p.numel(), p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
         for a in range(0, n, _PIECE):
-            size = min(_PIECE, n - a)
-            pieces.append((pp + 4 * a, pg + 4 * a, pm + width * a, size, a, low, high))
+            pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, low, high))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
     _call(library, tasks, _constants(rule, work))

@@ -86,7 +86,7 @@ HYBRID_INPUTS = {
     "default": {},
     "switch": {"switch_step": 4},
     "tensor lr": {"lr": torch.tensor(0.001), "switch_step": 4},
-    "tensor lambda": {"switch_step": 3, "lambda_scope": "tensor", "weight_decay": 0.01},
+    "weight decay": {"switch_step": 3, "weight_decay": 0.01},
     "frozen": {"switch_step": 2, "lambda_scope": "group", "lambda_schedule": "frozen"},
     "momentum after": {"switch_step": 2, "sgd_momentum": "swats"},
     "stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},

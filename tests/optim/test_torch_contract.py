@@ -172,8 +172,6 @@ def test_complex_2d(info):
     if skipped(info, "test_complex_2d"):
         pytest.skip("the noise of a complex parameter is not that of two real parameters")
     for kwargs in inputs(info):
-        if kwargs.get("lambda_scope") == "tensor":
-            continue  # one tensor has one λ, two have two
         torch.manual_seed(1)
         both = Parameter(torch.randn(2, dtype=torch.complex64))
         parts = [Parameter(both.detach().real.clone()), Parameter(both.detach().imag.clone())]
