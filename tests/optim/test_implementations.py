@@ -99,6 +99,47 @@ def test_fused_equals_plain_for_any_size(size, beta, exponent, options, seed):
     assert equal(*results)
 
 
+def layout(values, kind):
+    """The same values, dense, transposed, or every other element of a larger tensor."""
+    if kind == "transposed" and values.dim() > 1:
+        return (
+            values.t().contiguous().t()
+            if values.dim() == 2
+            else values.transpose(0, 1).contiguous().transpose(0, 1)
+        )
+    if kind == "strided" and values.dim() > 0:
+        return torch.stack([values, values], -1)[..., 0]
+    return values
+
+
+@given(
+    shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    kinds=st.tuples(*[st.sampled_from(["dense", "transposed", "strided"])] * 2),
+    options=st.sampled_from([o for o in SIGN_OPTIONS if "momentum_dtype" not in o]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_shape_layout_and_dtype(shape, dtype, kinds, options, seed):
+    """All implementations agree bitwise, finite stays finite, and a clean step is ±δ or 0 everywhere."""
+    results = []
+    for flag in ({"foreach": False}, {"foreach": True}, {}):
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(shape, generator=generator).to(dtype)
+        p = torch.nn.Parameter(layout(start, kinds[0]))
+        optimizer = SignSGD([p], lr=2.0**-6, **options, **flag)
+        for _ in range(3):
+            before = p.detach().clone()
+            p.grad = layout(torch.randn(shape, generator=generator).to(dtype), kinds[1])
+            optimizer.step()
+            assert p.isfinite().all()
+            if dtype == torch.float64 and not options:
+                torch.testing.assert_close((p - before).abs(), torch.full_like(p, 2.0**-6))
+        results.append([p.detach().contiguous(), *[m.contiguous() for m in momenta(optimizer)]])
+    assert equal(results[0], results[1])
+    assert equal(results[0], results[2])
+
+
 def test_threads_and_pieces_change_nothing(monkeypatch):
     shapes = [(1000, 700), (300,), (900, 100)]
     one, first = run(HybridSignSGD, {"dither": "pre", "alpha": 0.1}, steps=2, shapes=shapes)
