@@ -38,7 +38,7 @@ def _splitmix64_tensor(x: Tensor) -> Tensor:
 
 def _shift(x: Tensor, count: int, bits: int = 32) -> Tensor:
     """Logical right shift of a signed integer tensor."""
-    return (x >> count) & ((1 << (bits - count)) - 1)
+    return (x >> count).bitwise_and_((1 << (bits - count)) - 1)
 
 
 def keys(
@@ -88,12 +88,14 @@ def uniform(
     x = torch.arange(shape.numel(), dtype=torch.int32, device=device)
     if first:
         x += _signed(first, 32)
-    x = x ^ low
-    x = (x ^ _shift(x, 16)) * 0x21F0AAAD
-    x = x ^ high
-    x = (x ^ _shift(x, 15)) * 0x735A2D97
-    x = x ^ _shift(x, 15)
-    return ((_shift(x, 9).float() + 0.5) * 2.0**-23).view(shape)
+    x ^= low
+    x ^= _shift(x, 16)
+    x *= 0x21F0AAAD
+    x ^= high
+    x ^= _shift(x, 15)
+    x *= 0x735A2D97
+    x ^= _shift(x, 15)
+    return _shift(x, 9).float().add_(0.5).mul_(2.0**-23).view(shape)
 
 
 def normal(
@@ -126,11 +128,18 @@ def exceeds(u: Tensor, x: Tensor) -> Tensor:
     sums are rounded one by one, in the order of step.c, which so decides alike bit for bit.
     """
     centred = 0.5 - u
-    t = x * x
-    near = centred < x * _horner(SHORT, t)
+    size = x.abs()
+    near = centred < _horner(SHORT, x * x).mul_(x)
+    if (
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and bool((size <= 1).all())
+    ):
+        return near  # nothing to wait for, and the usual case
     far = x.clamp(-LIMIT, LIMIT)
     t = far * far
-    return torch.where(x.abs() <= 1, near, centred * _horner(LONG_Q, t) < far * _horner(LONG_P, t))
+    return torch.where(size <= 1, near, centred * _horner(LONG_Q, t) < far * _horner(LONG_P, t))
 
 
 def _horner(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
