@@ -176,7 +176,7 @@ def test_missing_file_is_named(tmp_path: Any) -> None:
 def test_override_wins_and_lists_replace(tmp_path: Any, tiny: dict[str, Any]) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny))
-    campaign = load_campaign([path], {"seeds": [7], "train": {"batch_size": 16}})
+    campaign = load_campaign([path], {"seeds": ["7"], "train": {"batch_size": "16"}})  # as --config gives it
     assert campaign.seeds == (7,)
     assert campaign.train == {**tiny["train"], "batch_size": 16}
 

@@ -28,6 +28,16 @@ COLOURS = {
     "hybrid": "#e69f00",
     "dithered-hybrid": "#882255",
     "naive-switch": "#7f7f7f",
+    # The kin: none of the paper's figures has all of them at once.
+    "lion": "#117733",
+    "scaled-sign": "#44aa99",
+    "ef-signsgd": "#332288",
+    "swats": "#ddaa33",
+    "onebit-adam": "#bb5566",
+    "onebit-sgd": "#6f4c9b",
+    "qsgd": "#004488",
+    "terngrad": "#97c46c",
+    "topk": "#8c564b",
 }
 #: for optimizers that this module does not know
 SPARE = ("#999933", "#661100", "#6699cc", "#aa4499")

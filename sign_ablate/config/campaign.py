@@ -19,6 +19,9 @@ class Execution(Model):
         "auto", description="auto: a GPU where there is one. cuda: for a head node that has none itself."
     )
     threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
+    warm: bool = Field(
+        True, description="Fork runs from a process that holds torch instead of importing it for each."
+    )
     checkpoint_seconds: int = Field(
         60, gt=0, description="A run can go on after an interruption from a point at most this far back."
     )

@@ -59,6 +59,16 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _typed(override: Any, base: Any) -> Any:
+    """`override`, its text read as YAML where it is not `base`'s: Snakemake's --config makes text of all."""
+    if isinstance(override, Mapping):
+        inner = base if isinstance(base, dict) else {}
+        return {key: _typed(value, inner.get(key)) for key, value in override.items()}
+    if isinstance(override, list) and override != base:
+        return [_typed(value, None) for value in override]
+    return yaml.safe_load(override) if isinstance(override, str) and override != base else override
+
+
 def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Campaign:
     """The campaign in `paths` (later ones laid over earlier ones), then `overrides`.
 
@@ -70,7 +80,7 @@ def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | No
         values = merge(values, read_yaml(Path(path)))
     where = ", ".join(str(path) for path in paths)
     try:
-        return parse_campaign(merge(values, overrides or {}))
+        return parse_campaign(merge(values, _typed(overrides or {}, values)))
     except ConfigError as error:
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 

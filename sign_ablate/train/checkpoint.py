@@ -7,12 +7,15 @@ one specification (with its NUMERICS_VERSION) and to one version of this layout.
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+
+from sign_ablate.owner import is_alive, owner_pid
 
 #: Raised when the layout of `Trainer.state_dict` changes.
 VERSION = 1
@@ -61,13 +64,18 @@ def set_aside(path: Path, error: Exception) -> None:
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT, for a loop that asks between steps."""
+    """Notes SIGTERM and SIGINT, and the end of the owner, for a loop that asks between steps."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._owner, self._asked = owner_pid(), time.monotonic()
 
     def __call__(self) -> bool:
-        """Whether a signal has come."""
+        """Whether to stop."""
+        if time.monotonic() - self._asked > 1 and self.received is None:
+            self._asked = time.monotonic()
+            if not is_alive(self._owner):
+                self.received = signal.SIGTERM
         return self.received is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:

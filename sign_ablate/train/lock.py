@@ -2,10 +2,14 @@
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sign_ablate.train.metrics import LOCK
+
+#: how long a trainer waits for another one to leave
+WAIT_SECONDS = 10.0
 
 
 class JobError(RuntimeError):
@@ -20,9 +24,13 @@ def locked(out: Path) -> Iterator[None]:
         JobError: where another process holds the lock.
     """
     with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # A job that was killed a moment ago may still be writing its checkpoint.
+        for _ in range(int(WAIT_SECONDS / 0.1)):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.1)
+        else:
             raise JobError(f"{out}: another process is training this run; wait for it or stop it") from None
         yield
 

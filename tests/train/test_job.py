@@ -90,11 +90,14 @@ def test_interrupted_job_leaves_no_metrics(
     assert not is_running(tmp_path / "out")
 
 
-def test_second_trainer_of_a_run_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
+def test_second_trainer_of_a_run_is_refused(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with locked(out):
         assert is_running(out)
+        monkeypatch.setattr("sign_ablate.train.lock.WAIT_SECONDS", 0.2)
         with pytest.raises(JobError, match="another process is training this run"):
             job.train(run.spec, data, out, device="cpu")
     assert not is_running(out)

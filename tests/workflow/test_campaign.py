@@ -1,6 +1,7 @@
 """The tiny campaign through the report, and what reruns after a change: every promise a parsed dry run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,10 +233,11 @@ def test_gpu_runs_ask_for_a_gpu(finished: Repository, config: dict[str, Any]) ->
     config["seeds"] = [9]
     finished.configure(config)
     output = finished.call("--dry-run").stdout
-    assert output.count("gpu=1") == 10
+    assert len(re.findall("^    resources: .*gpu=1", output, re.MULTILINE)) == 10
     config["execution"]["device"] = "cpu"
     finished.configure(config)
-    assert finished.call("--dry-run").stdout.count("gpu=1") == 0
+    output = finished.call("--dry-run").stdout
+    assert len(re.findall("^    resources: .*gpu=0", output, re.MULTILINE)) == 10
 
 
 def test_snakemake_report_works_offline(finished: Repository, config: dict[str, Any]) -> None:

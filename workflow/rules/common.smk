@@ -30,6 +30,12 @@ RUNS = {run.id: run for run in expand(CAMPAIGN)}
 DATA = {
     data_id(label, spec): identity(spec) for label, spec in CAMPAIGN.datasets.items()
 }
+# A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
+# nothing to keep warm.
+environ["SIGN_ABLATE_OWNER"] = str(os.getpid())
+environ["SIGN_ABLATE_WARM"] = str(
+    int(CAMPAIGN.execution.warm and workflow.is_main_process)
+)
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]

@@ -1,0 +1,25 @@
+"""The Snakemake process that a job belongs to: a job whose Snakemake is gone stops too."""
+
+import os
+
+#: process id, on this machine
+VARIABLE = "SIGN_ABLATE_OWNER"
+
+
+def owner_pid() -> int | None:
+    """The owner, or None for a job that somebody started by hand."""
+    value = os.environ.get(VARIABLE)
+    return int(value) if value else None
+
+
+def is_alive(pid: int | None) -> bool:
+    """Whether the process runs; True where there is no owner."""
+    if pid is None:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,161 @@
+"""The warm process: a job through it is a job like any other, and it outlives nobody."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sign_ablate import owner, warm
+from sign_ablate.data.prepare import prepare
+from sign_ablate.train import job
+from sign_ablate.train.lock import is_running
+from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
+from tests.conftest import ROOT
+from tests.train.test_resume import RUNS, command, long
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+
+
+class Owner:
+    """A process in Snakemake's place, and the jobs that belong to it."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["sleep", "600"])
+        pid = str(self.process.pid)
+        self.environment = {**os.environ, warm.VARIABLE: "1", owner.VARIABLE: pid, "PYTHONPATH": str(ROOT)}
+
+    def run(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def start(self, command: list[str]) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def servers(self) -> list[int]:
+        return pids(f"sign_ablate.warm {self.process.pid}")
+
+
+def pids(pattern: str) -> list[int]:
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in found.split()]
+
+
+def wait_until(condition: "object", seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def boss() -> Iterator[Owner]:
+    found = Owner()
+    yield found
+    found.process.kill()
+    found.process.wait()
+    wait_until(lambda: not found.servers())
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "synthetic"
+    prepare(RUNS["sgd"].config.data, path)
+    return path
+
+
+def test_forked_jobs_leave_the_same_files(boss: Owner, file: Path, tmp_path: Path) -> None:
+    for label in ("sgd", "hybrid"):
+        run = RUNS[label]
+        done = boss.run(command(run, file, tmp_path / label))
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 3  # its own log
+        job.train(run.spec, file, tmp_path / f"{label}-here", device="cpu")
+        for name in (METRICS, RUN):
+            here = tmp_path / f"{label}-here" / name
+            assert (tmp_path / label / name).read_bytes() == here.read_bytes()
+    assert len(boss.servers()) == 1  # one for both
+
+
+def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_path: Path) -> None:
+    done = boss.run(command(RUNS["sgd"], tmp_path / "missing", tmp_path / "out"))
+    assert done.returncode == 1
+    assert "sign-ablate: error:" in done.stderr
+    assert "missing" in done.stderr
+    assert len(boss.servers()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_reaches_the_run(number: signal.Signals, boss: Owner, file: Path, tmp_path: Path) -> None:
+    process = boss.start(command(long(), file, tmp_path / "out", "--checkpoint-seconds", "0.05"))
+    wait_until((tmp_path / "out" / CHECKPOINT).exists)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number
+    assert "a checkpoint is kept" in output
+
+
+def test_killed_client_takes_its_child_along(boss: Owner, file: Path, tmp_path: Path) -> None:
+    process = boss.start(command(long(10_000), file, tmp_path / "out"))
+    wait_until(lambda: is_running(tmp_path / "out"))
+    process.kill()
+    wait_until(lambda: not is_running(tmp_path / "out"), 10)
+    assert not (tmp_path / "out" / METRICS).exists()
+
+
+def test_killed_server_loses_nothing(boss: Owner, file: Path, tmp_path: Path) -> None:
+    run = long()
+    job.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
+    process = boss.start(command(run, file, tmp_path / "out", "--checkpoint-seconds", "0.05"))
+    wait_until((tmp_path / "out" / CHECKPOINT).exists)
+    for pid in boss.servers():
+        os.kill(pid, signal.SIGKILL)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert "the warm process is gone; this job goes on by itself" in output
+    assert "goes on from step" in output
+    assert (tmp_path / "out" / METRICS).read_bytes() == (tmp_path / "undisturbed" / METRICS).read_bytes()
+
+
+@pytest.mark.parametrize("forked", ["1", "0"])
+def test_nothing_outlives_its_snakemake(forked: str, boss: Owner, file: Path, tmp_path: Path) -> None:
+    boss.environment[warm.VARIABLE] = forked
+    process = boss.start(command(long(10_000), file, tmp_path / "out"))
+    wait_until(lambda: is_running(tmp_path / "out"))
+    time.sleep(1)
+    boss.process.kill()
+    boss.process.wait()
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    wait_until(lambda: not is_running(tmp_path / "out"), 10)
+    wait_until(lambda: not boss.servers(), 10)
+    assert (tmp_path / "out" / CHECKPOINT).exists()
+
+
+def test_edit_never_runs_old_code(boss: Owner, file: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "sign_ablate", tmp_path / "sign_ablate")
+    boss.environment["PYTHONPATH"] = str(tmp_path)
+
+    def output(name: str) -> str:
+        line = command(RUNS["sgd"], file, tmp_path / name)
+        return subprocess.run(
+            line, env=boss.environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "edited" not in output("before")
+    module = tmp_path / "sign_ablate" / "train" / "job.py"
+    module.write_text(
+        module.read_text().replace("    run = parse_run(spec)", "    run = parse_run(spec); print('edited')")
+    )
+    assert "edited" in output("after")
+
+
+def test_another_snakemake_has_another_server() -> None:
+    assert warm.address(1) != warm.address(2)
+    assert sys.executable  # part of the address as well
