@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check format clean
+.PHONY: help install demo test test-gpu bench check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: install  ## unit tests, and a tiny campaign through the report
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+bench: install  ## time of one optimizer step against torch's own, to docs/bench-optim.md
+	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from sign_ablate.optim.compressed_sgd import CompressedSGD
 from sign_ablate.optim.compressors import QSGD, OneBit, ScaledSign, TernGrad, TopK
+from sign_ablate.optim.groups import decay_groups
 from sign_ablate.optim.hybrid import HybridSignSGD
 from sign_ablate.optim.lion import Lion
 from sign_ablate.optim.onebit_adam import OneBitAdam
@@ -20,4 +21,5 @@ __all__ = [
     "SignSGD",
     "TernGrad",
     "TopK",
+    "decay_groups",
 ]

@@ -1,12 +1,14 @@
 """SignSGD-M that hands over to SGD: Algorithm 2 and equations (11), (12) of arXiv 2604.25550."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.signsgd import SignSGD, Site, coupled, decay_decoupled, sign
+from sign_ablate.optim import projection, shards, trigger
+from sign_ablate.optim.signsgd import SignSGD, Work
+from sign_ablate.optim.work import Projection, Rule, delta
 
 
 class HybridSignSGD(SignSGD):
@@ -18,16 +20,40 @@ class HybridSignSGD(SignSGD):
     its start at 0 (Algorithm 2 is not: a switch within the first 1/(1−η) steps would come out too small).
 
     Args:
-        switch_step: T_switch in optimizer steps; 0 is SGD from the start with λ̄ = lr.
+        switch_step: T_switch in optimizer steps; 0 is SGD from the start with λ̄ = lr; None with
+            `trigger="fixed"` never switches.
+        trigger: "fixed" switches at `switch_step`; "stable" when λ̄ has changed by less than
+            `tolerance` (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the
+            rule of SWATS; "plateau" when the averaged loss has not fallen by `tolerance` (relative) for
+            `patience` steps: give the loss by a closure or `report_loss`.
+        tolerance: see `trigger`.
+        patience: see `trigger`.
         eta: decay η of the average, in [0, 1).
+        bias_correction: divide the average by 1 − ηᵏ.
         eps: ϵ of eq. (12).
+        lambda_rule: "paper" projects the sign step on the gradient (eq. 11); "swats" scales the gradient
+            step so that its projection on the sign step s is that: ‖s‖² / (|⟨s, g⟩| + ϵ).
+        lambda_scope: one λ for "global" (all parameters), each "group", or each "tensor".
+        lambda_step: measure the "clean" sign(m), or the "applied", dithered step.
+        lambda_momentum: take the sign of m "updated" (m_{k+1}) or "previous" (m_k), free of this gradient.
+        lambda_schedule: "relative" averages λ_k/δ_k and follows lr; "frozen" averages λ_k and does not.
         calibrate: False is the naive hand-off: no projection, SGD steps with `sgd_lr`.
         sgd_lr: learning rate at the naive hand-off, following lr's schedule; None reuses δ.
+        sgd_momentum: "none" (the paper), or "swats": v ← βv + g, x ← x − (1−β)λ̄v from v = 0.
 
     Raises:
-        ValueError: for an argument out of range, or `sgd_lr` with `calibrate`.
+        ValueError: for an argument out of range, or one that has no effect beside the others.
+        RuntimeError: in `step`, with trigger "plateau" and no loss.
 
-    The other arguments are SignSGD's; its dither acts in the sign phase and leaves λ_k as it is.
+    The other arguments are SignSGD's; its dither acts in the sign phase.
+
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
+    >>> optimizer = HybridSignSGD([x], lr=0.5, beta=0.0, switch_step=1)
+    >>> for _ in range(2):  # the gradient of ‖x‖²/2; λ_0 = 0.5·(3 + 4)/25 = 0.14
+    ...     x.grad = x.detach().clone()
+    ...     optimizer.step()
+    >>> x.tolist()  # (2.5, −3.5)·(1 − 0.14)
+    [2.1500000953674316, -3.009999990463257]
     """
 
     #: before and after the switch
@@ -36,92 +62,155 @@ class HybridSignSGD(SignSGD):
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         beta: float = 0.9,
         *,
-        switch_step: int,
+        switch_step: int | None = None,
+        trigger: Literal["fixed", "stable", "swats", "plateau"] = "fixed",
+        tolerance: float | None = None,
+        patience: int | None = None,
         eta: float = 0.999,
+        bias_correction: bool = True,
         eps: float = 1e-12,
+        lambda_rule: Literal["paper", "swats"] = "paper",
+        lambda_scope: Literal["global", "group", "tensor"] = "global",
+        lambda_step: Literal["clean", "applied"] = "clean",
+        lambda_momentum: Literal["updated", "previous"] = "updated",
+        lambda_schedule: Literal["relative", "frozen"] = "relative",
         calibrate: bool = True,
         sgd_lr: float | None = None,
-        weight_decay: float = 0.0,
-        decoupled: bool = True,
-        dither: Site | None = None,
-        alpha: float = 0.0,
-        gamma: float = 0.55,
-        seed: int = 0,
+        sgd_momentum: Literal["none", "swats"] = "none",
+        **options: Any,
     ) -> None:
-        if switch_step < 0:
-            raise ValueError(f"switch_step must be at least 0, got {switch_step}")
-        if not 0 <= eta < 1:
-            raise ValueError(f"eta must be in [0, 1), got {eta}")
-        if eps < 0:
-            raise ValueError(f"eps must be at least 0, got {eps}")
-        if sgd_lr is not None and calibrate:
-            raise ValueError("sgd_lr has no effect with calibrate=True")
+        self._loss: Tensor | float | None = None
         super().__init__(
-            params, lr, beta, weight_decay=weight_decay, decoupled=decoupled,
-            dither=dither, alpha=alpha, gamma=gamma, seed=seed,
-            switch_step=switch_step, eta=eta, eps=eps, calibrate=calibrate,
-            naive_ratio=1.0 if sgd_lr is None else sgd_lr / lr,
-            ratio_ema=None, ratio_last=None,
+            params, lr, beta, switch_step=switch_step, trigger=trigger, tolerance=tolerance,
+            patience=patience, eta=eta, bias_correction=bias_correction, eps=eps, lambda_rule=lambda_rule,
+            lambda_scope=lambda_scope, lambda_step=lambda_step, lambda_momentum=lambda_momentum,
+            lambda_schedule=lambda_schedule, calibrate=calibrate, sgd_lr=sgd_lr, sgd_momentum=sgd_momentum,
+            lambda_ema=None, lambda_weight=None, lambda_last=None, sgd_step=None, trigger_state=None,
+            **options,
         )  # fmt: skip
 
-    def _in_sgd_phase(self, group: dict[str, Any], step: int) -> bool:
-        return bool(step >= group["switch_step"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._loss = None
 
-    def _before_step(self) -> None:
-        """Update momenta and λ̄: eq. (12) sums over all parameters, so before any of them moves."""
-        first = self.param_groups[0]
-        if self._in_sgd_phase(first, first["step"]):
-            return
-        dots, squares = [], []
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; it joins the others at their step and phase, with λ̄ still to be measured."""
+        super().add_param_group(param_group)
+        group, first = self.param_groups[-1], self.param_groups[0]
+        naive = 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / float(group["lr"])
+        group.setdefault("naive_ratio", naive)
+        group["sgd_step"] = first["sgd_step"]
+
+    def report_loss(self, loss: Tensor | float) -> None:
+        """Give the loss of the coming step to the trigger "plateau".
+
+        With several processes give the mean over them: their replicas must switch at the same step.
+        """
+        self._loss = loss.detach() if isinstance(loss, Tensor) else loss
+
+    def _observe(self, loss: Any) -> None:
+        if loss is not None:
+            self.report_loss(loss)
+
+    def phase(self, step: int | Tensor | None = None) -> bool | Tensor:
+        """Whether `step`, or the coming one, is an SGD step; a tensor where only the device knows."""
+        group = self.param_groups[0]
+        if group["trigger"] == "fixed":
+            step = group["step"] if step is None else step
+            return False if group["switch_step"] is None else step >= group["switch_step"]
+        return self._sgd_steps_above(0)
+
+    def _last_phase(self) -> bool | Tensor:
+        group = self.param_groups[0]
+        return self.phase(group["step"] - 1) if group["trigger"] == "fixed" else self._sgd_steps_above(1)
+
+    def _sgd_steps_above(self, count: int) -> bool | Tensor:
+        """Whether more SGD steps than `count` are made or due; a bool where that costs no wait."""
+        group = self.param_groups[0]
+        if group["sgd_step"] is None:
+            return False
+        above: Tensor = group["sgd_step"] > count
+        return bool(above) if above.device.type == "cpu" and not group["capturable"] else above
+
+    def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
+        if group["capturable"] and not isinstance(group["step"], Tensor):
+            super()._rule(group)  # makes the step a tensor
+        phase, first = self.phase(), self.param_groups[0]
+        if first["trigger"] == "fixed":
+            first_sgd = phase is not False and first["step"] == first["switch_step"]
+        else:
+            first_sgd = phase is not False and first["sgd_step"] == 1
+            if isinstance(phase, bool):
+                first_sgd = bool(first_sgd)
+        project = None
+        if group["calibrate"] and phase is not True:
+            project = Projection(
+                applied=group["lambda_step"] == "applied",
+                previous=group["lambda_momentum"] == "previous",
+                energy=group["lambda_rule"] == "swats",
+            )
+        return super()._rule(
+            group, phase=phase, first_sgd=first_sgd, project=project,
+            lam=projection.lambda_bar(group) if phase is not False else 0.0,
+            sgd_momentum=group["sgd_momentum"] == "swats", **more,
+        )  # fmt: skip
+
+    def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
+        """Average λ_k, and see whether to switch. Eq. (12) sums over all parameters."""
+        phase, first = self.phase(), self.param_groups[0]
+        if phase is not True and first["calibrate"] and results:
+            self._average(results, phase)
+        self._loss, loss = None, self._loss
+        if first["trigger"] != "fixed" and results:
+            device = results[0][1][0][1].device
+            sgd_step = first["sgd_step"]
+            if sgd_step is None:
+                sgd_step = torch.zeros((), dtype=torch.int32, device=device)
+            sgd_step = sgd_step.to(device)
+            fired = trigger.fired(self.param_groups, loss, device) if phase is not True else True
+            if isinstance(fired, Tensor):
+                fired = fired.to(torch.int32)
+            sgd_step.copy_(torch.where(sgd_step > 0, sgd_step + 1, fired))
+            for group in self.param_groups:
+                group["sgd_step"] = sgd_step
+
+    def _average(
+        self, results: list[tuple[dict[str, Any], list[Work], list[Any]]], phase: bool | Tensor
+    ) -> None:
+        owners = [(group, x) for group, work, _ in results for x in work]
+        values = [value for _, _, found in results for value in found]
+        sums = projection.rows(values, owners[0][1][1].device)
+        sums = shards.reduced([x[0] for _, x in owners], sums)
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    m, g = super()._momentum(p, group), coupled(p, group)
-                    dots.append((sign(m) * g).sum(dtype=torch.float32))
-                    squares.append(g.square().sum(dtype=torch.float32))
-        if not dots or not first["calibrate"]:
-            return
-        ratio = torch.stack(dots).sum().abs() / (torch.stack(squares).sum() + first["eps"])
-        average = torch.zeros_like(ratio) if first["ratio_ema"] is None else first["ratio_ema"]
-        average = average.lerp(ratio, 1 - first["eta"])
-        for group in self.param_groups:
-            group["ratio_last"], group["ratio_ema"] = ratio, average
-
-    def _momentum(self, p: Tensor, group: dict[str, Any]) -> Tensor:
-        return self.state[p]["momentum_buffer"] if group["beta"] else coupled(p, group)
-
-    def _update(self, p: Tensor, index: int, group: dict[str, Any]) -> None:
-        if not self._in_sgd_phase(group, group["step"]):
-            super()._update(p, index, group)
-            return
-        g = coupled(p, group)
-        decay_decoupled(p, group)
-        p.sub_(g * (group["lr"] * _ratio(group)))
+            mine = [i for i, (other, _) in enumerate(owners) if other is group]
+            if group["lambda_scope"] == "global":
+                ratios, slots = projection.ratio(sums.sum(0), group).reshape(1), [0]
+            elif not mine:
+                continue
+            elif group["lambda_scope"] == "group":
+                ratios, slots = projection.ratio(sums[mine[0] : mine[-1] + 1].sum(0), group).reshape(1), [0]
+            else:
+                ratios = projection.ratio(sums[mine[0] : mine[-1] + 1], group)
+                slots = [owners[i][1][5] for i in mine]
+            size = len(group["params"]) if group["lambda_scope"] == "tensor" else 1
+            projection.observe(group, ratios, slots, size, phase)
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
         """As SignSGD's, with `lambda_k` λ_k, `lambda_bar` λ̄, and `phase`: 0 sign, 1 SGD."""
         group = self.param_groups[0]
-        if group["step"] == 0:
+        if not isinstance(group["step"], Tensor) and group["step"] == 0:
             return {}
-        out = super().diagnostics()
-        in_sgd = self._in_sgd_phase(group, group["step"] - 1)
-        out["phase"] = float(in_sgd)
-        if group["ratio_last"] is not None:
-            if not in_sgd:
-                out["lambda_k"] = group["ratio_last"] * group["lr"]
-            out["lambda_bar"] = _ratio(group) * group["lr"]
+        in_sgd = self._last_phase()
+        out = {} if in_sgd is True else super().diagnostics()
+        out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
+        if group["lambda_ema"] is not None:
+            if in_sgd is not True:
+                unit = 1.0 if group["lambda_schedule"] == "frozen" else delta(group)
+                out["lambda_k"] = (group["lambda_last"] * unit).mean()
+            value = projection.lambda_bar(group)
+            out["lambda_bar"] = value.mean() if isinstance(value, Tensor) else value
         return out
-
-
-def _ratio(group: dict[str, Any]) -> Tensor | float:
-    """λ̄/δ: bias-corrected average, or the naive hand-off's constant."""
-    if group["ratio_ema"] is None:
-        ratio: float = group["naive_ratio"]
-        return ratio
-    steps = min(group["step"], group["switch_step"])
-    corrected: Tensor = group["ratio_ema"] / (1 - group["eta"] ** max(steps, 1))
-    return corrected

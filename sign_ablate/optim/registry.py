@@ -9,13 +9,14 @@ from torch.optim import Optimizer
 
 from sign_ablate.optim.compressed_sgd import CompressedSGD
 from sign_ablate.optim.compressors import QSGD, Compressor, OneBit, ScaledSign, TernGrad, TopK
+from sign_ablate.optim.groups import decay_groups
 from sign_ablate.optim.hybrid import HybridSignSGD
 from sign_ablate.optim.lion import Lion
 from sign_ablate.optim.onebit_adam import OneBitAdam
 from sign_ablate.optim.signsgd import SignSGD
 from sign_ablate.optim.swats import SWATS
 
-Params = Iterable[nn.Parameter]
+Params = Iterable[nn.Parameter] | list[dict[str, Any]]
 #: (parameters, options as in the configuration, seed, steps per epoch) → optimizer
 Builder = Callable[[Params, dict[str, Any], int, int], Optimizer]
 
@@ -29,22 +30,28 @@ def _adam(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: i
     return torch.optim.Adam(params, betas=betas, decoupled_weight_decay=options.pop("decoupled"), **options)
 
 
+def _epochs(options: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]:
+    """The options, with epochs turned into steps and the configuration's `site` into `dither`."""
+    if options.get("t_switch") is not None:
+        options["switch_step"] = options["t_switch"] * steps_per_epoch
+    options.pop("t_switch", None)
+    if options.get("k_unit") == "epoch":
+        options["steps_per_epoch"] = steps_per_epoch
+    if "site" in options:
+        options["dither"] = options.pop("site")
+    return options
+
+
 def _signsgd(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return SignSGD(params, beta=0.0, **options)
+    return SignSGD(params, beta=0.0, seed=seed, **options)
 
 
 def _signsgd_m(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return SignSGD(params, **options)
-
-
-def _dithered(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return SignSGD(params, dither=options.pop("site"), seed=seed, **options)
+    return SignSGD(params, seed=seed, **_epochs(options, steps_per_epoch))
 
 
 def _hybrid(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    switch_step = options.pop("t_switch") * steps_per_epoch
-    site = options.pop("site", None)
-    return HybridSignSGD(params, switch_step=switch_step, dither=site, seed=seed, **options)
+    return HybridSignSGD(params, seed=seed, **_epochs(options, steps_per_epoch))
 
 
 def _naive_switch(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
@@ -78,7 +85,7 @@ BUILDERS: dict[str, Builder] = {
     "adam": _adam,
     "signsgd": _signsgd,
     "signsgd-m": _signsgd_m,
-    "dithered": _dithered,
+    "dithered": _signsgd_m,
     "hybrid": _hybrid,
     "dithered-hybrid": _hybrid,
     "naive-switch": _naive_switch,
@@ -95,7 +102,12 @@ BUILDERS: dict[str, Builder] = {
 
 
 def build(
-    optimizer: str, options: dict[str, Any], params: Params, *, seed: int, steps_per_epoch: int
+    optimizer: str,
+    options: dict[str, Any],
+    params: Iterable[nn.Parameter],
+    *,
+    seed: int,
+    steps_per_epoch: int,
 ) -> Optimizer:
     """The optimizer called `optimizer` in the configuration. `steps_per_epoch` turns T_switch into steps.
 
@@ -104,4 +116,6 @@ def build(
     """
     if optimizer not in BUILDERS:
         raise ValueError(f"unknown optimizer {optimizer!r} (known: {', '.join(sorted(BUILDERS))})")
-    return BUILDERS[optimizer](params, dict(options), seed, steps_per_epoch)
+    options = dict(options)
+    chosen = decay_groups(params) if options.pop("exclude_norm_bias", False) else params
+    return BUILDERS[optimizer](chosen, options, seed, steps_per_epoch)

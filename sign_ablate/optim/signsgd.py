@@ -1,16 +1,27 @@
 """SignSGD with momentum and dither: Algorithm 1 and equations (9), (10) of arXiv 2604.25550."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _use_grad_for_differentiable,
+)
 
-from sign_ablate.optim import noise
+from sign_ablate.optim import checks, diagnostics, fused, native, plain, shards
+from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
 
+#: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
+_HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
+    Optimizer, "_accelerator_graph_capture_health_check", None
+) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
 Site = Literal["pre", "post"]
+#: (parameter, local parameter, its gradient, its momentum, number, number in the group)
+Work = tuple[Tensor, Tensor, Tensor, Tensor | None, int, int]
 
 
 class SignSGD(Optimizer):
@@ -23,58 +34,106 @@ class SignSGD(Optimizer):
     - x ← x − δ·(sign(m) + ξ)        (`dither="post"`, eq. 10),
 
     with ξ ~ N(0, σ_k²), σ_k² = α(1+k)^−γ (eq. 9) and k the step. β = 0 is SignSGD.
+    Where m is not finite the parameter becomes NaN: `torch.sign(nan)` is 0 and would hide a divergence.
 
     Args:
-        params: parameters or parameter groups.
+        params: parameters, named parameters, or parameter groups.
         lr: step size δ.
         beta: momentum β in [0, 1).
         weight_decay: decoupled, x ← (1 − δ·weight_decay)x; or, with `decoupled=False`, added to g.
+        decoupled: how weight decay acts.
+        momentum_form: "ema", or "heavy_ball" m ← βm + g (only absolute pre-sign dither sees a difference).
+        loss_scale: multiplies g. The batch size turns the gradient of a mean loss into that of a sum.
+        momentum_dtype: None for the parameter's, or "bfloat16" for float32 and float64 parameters.
+        sign_of_zero: sign(0): "zero", "plus" (+1) or "random" (±1 evenly).
         dither: None, "pre" or "post".
         alpha: dither variance α at k = 0.
         gamma: annealing exponent γ.
-        seed: seed of the dither.
+        law: "gaussian"; "uniform" on ±A, A = √3·σ_k (the same variance; E sign(m+ξ) = m/A exactly
+            where |m| ≤ A); "subtractive": uniform, and ξ/A subtracted again after the sign.
+        scale: what σ_k multiplies: 1 ("absolute", the paper), or the rms of m over all parameters
+            ("global_rms") or over each tensor ("tensor_rms").
+        k_unit: k in eq. (9) counts "step" or "epoch".
+        steps_per_epoch: for `k_unit="epoch"`.
+        seed: seed of all noise.
+        stochastic_rounding: round bfloat16 parameters up or down at random, with the right mean, so
+            that steps below half a unit in the last place are not lost.
+        maximize: ascend.
+        foreach: torch's foreach functions; by default where torch's own optimizers use them (CUDA).
+        fused: the compiled CPU step; by default where it applies (dense float32 on the CPU).
+        differentiable: let autograd record the step.
+        capturable: keep the step on the device, for CUDA graphs and torch.compile.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: for an argument out of range, or one that has no effect beside the others.
+        RuntimeError: in `step`, for a sparse gradient, or `fused=True` where it does not apply.
+
+    >>> x = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    >>> optimizer = SignSGD([x], lr=0.5, beta=0.9)
+    >>> x.grad = torch.tensor([0.1, -40.0])
+    >>> optimizer.step()
+    >>> x.tolist()
+    [0.5, -1.5]
     """
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         beta: float = 0.9,
         *,
         weight_decay: float = 0.0,
         decoupled: bool = True,
+        momentum_form: Literal["ema", "heavy_ball"] = "ema",
+        loss_scale: float = 1.0,
+        momentum_dtype: Literal["bfloat16"] | None = None,
+        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
         dither: Site | None = None,
         alpha: float = 0.0,
         gamma: float = 0.55,
+        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
+        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
+        k_unit: Literal["step", "epoch"] = "step",
+        steps_per_epoch: int | None = None,
         seed: int = 0,
+        stochastic_rounding: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        differentiable: bool = False,
+        capturable: bool = False,
         **more: Any,
     ) -> None:
-        if lr < 0:
-            raise ValueError(f"lr must be at least 0, got {lr}")
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta must be in [0, 1), got {beta}")
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
-        if dither not in (None, "pre", "post"):
-            raise ValueError(f"dither must be None, 'pre' or 'post', got {dither!r}")
-        if alpha < 0 or gamma < 0:
-            raise ValueError(f"alpha and gamma must be at least 0, got {alpha} and {gamma}")
         defaults = {
-            "lr": lr,
-            "beta": beta,
-            "weight_decay": weight_decay,
-            "decoupled": decoupled,
-            "dither": dither,
-            "alpha": alpha,
-            "gamma": gamma,
-            "seed": seed,
+            "lr": lr, "beta": beta, "weight_decay": weight_decay, "decoupled": decoupled,
+            "momentum_form": momentum_form, "loss_scale": loss_scale, "momentum_dtype": momentum_dtype,
+            "sign_of_zero": sign_of_zero, "dither": dither, "alpha": alpha, "gamma": gamma, "law": law,
+            "scale": scale, "k_unit": k_unit, "steps_per_epoch": steps_per_epoch, "seed": seed,
+            "stochastic_rounding": stochastic_rounding, "maximize": maximize, "foreach": foreach,
+            "fused": fused, "differentiable": differentiable, "capturable": capturable,
             "step": 0,  # in the group: load_state_dict keeps it as it is
             **more,
-        }
+        }  # fmt: skip
+        checks.combination(defaults)
         super().__init__(params, defaults)
+        checks.effects(self.param_groups)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; it joins the others at their step."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            checks.group(group)
+        except ValueError:
+            del self.param_groups[-1]
+            raise
+        group["step"] = self.param_groups[0]["step"]
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -82,46 +141,127 @@ class SignSGD(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @torch.no_grad()
+    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step. Returns the closure's loss, if one is given."""
+        _HEALTH_CHECK(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        index = 0
-        self._before_step()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, index, group)
-                index += 1
-        for group in self.param_groups:
-            group["step"] += 1
+        self._observe(loss)
+        groups = zip(self.param_groups, self._collect(), strict=True)
+        todo = [(group, work, self._rule(group)) for group, work in groups if work]
+        if any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo):
+            todo = shards.relative(todo)
+        self._track([(group, work, self._run(work, rule, group)) for group, work, rule in todo])
+        self._finish()
         return loss
 
-    def _before_step(self) -> None:
-        """For a subclass that needs a pass over all parameters first."""
+    def _observe(self, loss: Any) -> None:
+        """For a subclass that watches the loss."""
 
-    def _update(self, p: Tensor, index: int, group: dict[str, Any]) -> None:
-        m = self._momentum(p, group)
-        step = sign(m)
-        sigma = sigma_k(group)
-        if sigma > 0:
-            step = _dithered(m, index, group, group["step"])
-        decay_decoupled(p, group)
-        p.sub_(step.mul_(group["lr"]))
+    def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
+        """For a subclass that tracks λ: the last item has ⟨s, g⟩, ‖g‖² and ‖s‖² of each parameter."""
+
+    def _finish(self) -> None:
+        step = self.param_groups[0]["step"]
+        if isinstance(step, Tensor):
+            step.add_(1)
+        else:
+            step += 1
+        for group in self.param_groups:
+            group["step"] = step
+
+    def _collect(self) -> list[list[Work]]:
+        """What there is to do in each group: parameters with a gradient, and their momenta."""
+        out, index = [], 0
+        for group in self.param_groups:
+            work: list[Work] = []
+            for slot, p in enumerate(group["params"]):
+                if p.grad is not None:
+                    if p.grad.layout != torch.strided:
+                        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                    m = self._momentum(p, group) if group["beta"] else None
+                    whole = type(p) is nn.Parameter and not p.is_complex()
+                    local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
+                    work.append((p, *local, index, slot))
+                index += 1
+            out.append(work)
+        return out
 
     def _momentum(self, p: Tensor, group: dict[str, Any]) -> Tensor:
-        """m_{k+1}, updated in place."""
-        g = coupled(p, group)
-        if group["beta"] == 0:
-            return g
         state = self.state[p]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        m: Tensor = state["momentum_buffer"]
-        return m.lerp_(g, 1 - group["beta"])
+        dtype = torch.bfloat16 if group["momentum_dtype"] and not p.is_complex() else p.dtype
+        m = state.get("momentum_buffer")
+        if m is None:
+            m = state["momentum_buffer"] = torch.zeros_like(p, dtype=dtype, requires_grad=False)
+        elif m.dtype != dtype:  # load_state_dict has cast it to the parameter's, without loss
+            m = state["momentum_buffer"] = m.to(dtype)
+        return m
+
+    def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
+        """The constants of this step. In the capturable form they are tensors."""
+        device = group["params"][0].device if group["params"] else None
+        if group["capturable"] and not isinstance(group["step"], Tensor):
+            shared = torch.tensor(self.param_groups[0]["step"], dtype=torch.int64, device=device)
+            for other in self.param_groups:
+                other["step"] = shared
+        lr = delta(group)
+        decayed, decoupled = group["weight_decay"], group["decoupled"]
+        return Rule(
+            lr=lr,
+            beta=group["beta"],
+            heavy_ball=group["momentum_form"] == "heavy_ball",
+            decay=1 - lr * decayed if decayed and decoupled else None,
+            coupled=0.0 if decoupled else decayed,
+            scale=-group["loss_scale"] if group["maximize"] else group["loss_scale"],
+            zero=group["sign_of_zero"],
+            site=group["dither"],
+            law=group["law"],
+            sigma=sigma_k(group),
+            seed=group["seed"],
+            step=group["step"],
+            stochastic=group["stochastic_rounding"],
+            **more,
+        )
+
+    def _run(self, work: list[Work], rule: Rule, group: dict[str, Any]) -> list[Any]:
+        """Step every parameter by the implementation that is asked for, or else the best that applies."""
+        sums: list[Any] = [None] * len(work)
+        rest = list(range(len(work)))
+        if group["fused"] or (group["fused"] is None and group["foreach"] is None):
+            rest = self._run_fused(work, rule, group, sums)
+        items = [(i, shards.item(*work[i])) for i in rest if work[i][1].numel()]
+        foreach = group["foreach"]
+        if foreach is None and group["fused"] is None and items:
+            foreach = _default_to_fused_or_foreach([x.p for _, x in items], group["differentiable"])[1]
+        if foreach and rule.phase is False:
+            items = _multi_tensor_signsgd(items, rule, sums)
+        for i, x in items:
+            sums[i] = plain.step_item(x, rule)
+        return sums
+
+    def _run_fused(self, work: list[Work], rule: Rule, group: dict[str, Any], sums: list[Any]) -> list[int]:
+        """Step what the compiled step takes. Returns the numbers of the others."""
+        usable = not (group["differentiable"] or torch.compiler.is_compiling()) and fused.takes_rule(rule)
+        mine = [
+            i for i, (param, p, g, m, _, _) in enumerate(work)
+            if usable and p is param and fused.takes_tensors(p, g, m)
+        ]  # fmt: skip
+        if mine and native.library() is None:
+            mine = []
+        if group["fused"] and len(mine) < len(work) and rule.phase is False:
+            raise RuntimeError(
+                "`fused=True` requires all the params to be floating point Tensors, dense float32 on the "
+                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler"
+            )
+        if mine:
+            found = fused.step([work[i][1:5] for i in mine], rule)
+            for i, value in zip(mine, found, strict=True):
+                sums[i] = value
+        taken = set(mine)
+        return [i for i in range(len(work)) if i not in taken]
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
@@ -130,62 +270,26 @@ class SignSGD(Optimizer):
         Returns 0-dim tensors on the parameters' device: `sigma` σ_k; `momentum_rms`, the rms of m;
         `flip_fraction`, the fraction of coordinates whose sign the dither changed.
         """
-        group = self.param_groups[0]
-        out: dict[str, Tensor | float] = {}
-        if group["step"] == 0 or self._in_sgd_phase(group, group["step"] - 1):
-            return out
-        squares, flips, count = [], [], 0
-        index = 0
-        for group in self.param_groups:
-            last = group["step"] - 1
-            for p in group["params"]:
-                m = self.state[p].get("momentum_buffer") if p in self.state else p.grad
-                if m is not None and p.grad is not None:
-                    count += m.numel()
-                    squares.append(m.float().square().sum())
-                    if sigma_k(group, last) > 0:
-                        stepped = torch.sign(_dithered(m, index, group, last))
-                        flips.append((stepped != torch.sign(m)).sum())
-                index += 1
-        out["momentum_rms"] = (torch.stack(squares).sum() / count).sqrt()
-        group = self.param_groups[0]
-        if group["dither"] is not None:
-            out["sigma"] = sigma_k(group, group["step"] - 1)
-            out["flip_fraction"] = torch.stack(flips).sum() / count if flips else 0.0
-        return out
-
-    def _in_sgd_phase(self, group: dict[str, Any], step: int) -> bool:
-        return False
+        step = self.param_groups[0]["step"]
+        if not isinstance(step, Tensor) and step == 0:
+            return {}
+        groups = zip(self.param_groups, self._collect(), strict=True)
+        return diagnostics.of_step(
+            [(group, work, SignSGD._rule(self, group)) for group, work in groups if work]
+        )
 
 
-def sigma_k(group: dict[str, Any], step: int | None = None) -> float:
-    """σ_k of eq. (9), 0 without dither."""
-    if group["dither"] is None:
-        return 0.0
-    k = group["step"] if step is None else step
-    return math.sqrt(group["alpha"] * (1 + k) ** -group["gamma"])
-
-
-def sign(m: Tensor) -> Tensor:
-    """sign(m), except that NaN stays NaN and ±inf becomes NaN: `torch.sign(nan)` is 0 and would hide it."""
-    return torch.sign(m) + (m - m)
-
-
-def _dithered(m: Tensor, index: int, group: dict[str, Any], step: int) -> Tensor:
-    sigma = sigma_k(group, step)
-    xi = noise.normal(m.shape, group["seed"], step, index, m.device).mul_(sigma)
-    return sign(m + xi) if group["dither"] == "pre" else sign(m) + xi
-
-
-def coupled(p: Tensor, group: dict[str, Any]) -> Tensor:
-    """The gradient, with coupled weight decay added."""
-    assert p.grad is not None
-    if group["weight_decay"] and not group["decoupled"]:
-        return p.grad.add(p, alpha=group["weight_decay"])
-    return p.grad
-
-
-def decay_decoupled(p: Tensor, group: dict[str, Any]) -> None:
-    """x ← (1 − δ·weight_decay)x."""
-    if group["weight_decay"] and group["decoupled"]:
-        p.mul_(1 - group["lr"] * group["weight_decay"])
+def _multi_tensor_signsgd(
+    items: Iterable[tuple[int, Item]], rule: Rule, sums: list[Any]
+) -> list[tuple[int, Item]]:
+    """Step by foreach what it can; returns the rest (16-bit parameters and momenta)."""
+    lists: dict[Any, list[tuple[int, Item]]] = {}
+    rest: list[tuple[int, Item]] = []
+    for i, x in items:
+        same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
+        (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
+    for chosen in lists.values():
+        found = plain.step_foreach([x for _, x in chosen], rule)
+        for (i, _), value in zip(chosen, found, strict=True):
+            sums[i] = value
+    return rest

@@ -121,6 +121,8 @@ class Trainer:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
         self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the scheduler moves on
+        if hasattr(self.optimizer, "report_loss"):  # for a switch that waits for a plateau
+            self.optimizer.report_loss(loss)
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1

@@ -1,0 +1,42 @@
+"""What a step looked like, computed from the state after it."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sign_ablate.optim import plain, shards
+from sign_ablate.optim.work import Rule, sigma_k
+
+
+def of_step(todo: list[tuple[dict[str, Any], list[Any], Rule]]) -> dict[str, Tensor | float]:
+    """σ_k, the rms of m, and the fraction of signs that the dither flipped, in the last step.
+
+    Args:
+        todo: groups, their parameters at work, and the rules of the coming step.
+    """
+    relative = any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo)
+    last = []
+    for group, work, rule in todo:
+        step = rule.step - 1
+        last.append((group, work, dataclasses.replace(rule, step=step, sigma=sigma_k(group, step))))
+    squares, flips, count = [], [], 0
+    last = shards.relative(last, stored=True) if relative else last
+    for _, work, rule in last:
+        for x in work:
+            for block in shards.item(*x).blocks():
+                m = plain.stored(block, rule)
+                squares.append(m.square().sum().float())
+                if rule.site is not None:
+                    dithered = torch.sign(plain.direction(m, block, rule))
+                    flips.append((dithered != torch.sign(m)).sum().float())
+            count += x[1].numel()
+    if not count:
+        return {}
+    out: dict[str, Tensor | float] = {"momentum_rms": (torch.stack(squares).sum() / count).sqrt()}
+    if flips:
+        sigmas: list[Any] = [rule.sigma for _, _, rule in last]
+        out["sigma"] = torch.stack(sigmas).mean() if isinstance(sigmas[0], Tensor) else sigmas[0]
+        out["flip_fraction"] = torch.stack(flips).sum() / count
+    return out

@@ -1,0 +1,141 @@
+"""The fused CPU step: what it takes, and the call of step.c."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sign_ablate.optim import native, noise
+from sign_ablate.optim.work import Rule
+
+#: elements of a task: pieces of a large parameter go to several threads
+_PIECE = 1 << 19
+_TYPES = (nn.Parameter, Tensor)
+_LAWS, _GRADIENT = {"gaussian": 1, "uniform": 2}, 3
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads
+
+
+class _Task(ctypes.Structure):
+    _fields_ = (
+        ("p", ctypes.c_void_p),
+        ("g", ctypes.c_void_p),
+        ("m", ctypes.c_void_p),
+        ("n", ctypes.c_int64),
+        ("first", ctypes.c_uint32),
+        ("low", ctypes.c_uint32),
+        ("high", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("dot", ctypes.c_double),
+        ("square", ctypes.c_double),
+        ("energy", ctypes.c_double),
+    )
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_float) for name in ("weight", "lr", "decay", "coupled", "scale", "amplitude")),
+        *((name, ctypes.c_int32) for name in ("momentum", "law", "track")),
+    )
+
+
+def takes_rule(rule: Rule) -> bool:
+    """Whether step.c has this rule: the paper's defaults, uniform dither, and plain SGD after the switch."""
+    if isinstance(rule.phase, Tensor) or isinstance(rule.step, Tensor):
+        return False
+    numbers = [x for x in (rule.lr, rule.lam) if isinstance(x, Tensor)]
+    if any(x.device.type != "cpu" or x.numel() != 1 for x in numbers):
+        return False
+    if rule.phase:
+        return not rule.sgd_momentum
+    dithered = rule.site is not None
+    return (
+        not rule.heavy_ball
+        and (rule.beta == 0 or rule.beta > 0.501)  # torch.lerp has another formula for weights from ½
+        and not isinstance(rule.sigma, Tensor)
+        and rule.zero == "zero"
+        and (not dithered or (rule.site == "pre" and rule.law in _LAWS))
+        and (rule.project is None or not (rule.project.applied or rule.project.previous))
+    )
+
+
+def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
+    """Whether step.c can work on these: float32 on the CPU, dense, in one memory order."""
+    if p.dtype is not torch.float32 or g.dtype is not torch.float32 or not p.is_cpu:
+        return False
+    if type(p) not in _TYPES or type(g) is not Tensor:
+        return False
+    if m is None:
+        m = p
+    if p.is_contiguous() and g.is_contiguous() and m.is_contiguous():
+        return True
+    order = torch.channels_last
+    return p.dim() == 4 and all(t.is_contiguous(memory_format=order) for t in (p, g, m))
+
+
+def step(
+    work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]], rule: Rule
+) -> list[tuple[float, float, float]]:
+    """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each."""
+    library = native.library()
+    assert library is not None
+    noisy = rule.site is not None and not rule.phase
+    width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
+    pieces: list[tuple[Any, ...]] = []
+    owners = []
+    for i, (p, g, m, index) in enumerate(work):
+        low, high = noise.keys(rule.seed, rule.step, index) if noisy else (0, 0)
+        n, x, y, z = p.numel(), p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
+        for a in range(0, n, _PIECE):
+            pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, low, high))
+            owners.append(i)
+    tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
+    _call(library, tasks, _constants(rule, work))
+    sums = [(0.0, 0.0, 0.0)] * len(work)
+    if rule.project is not None:
+        for task, i in zip(tasks, owners, strict=True):
+            dot, square, energy = sums[i]
+            sums[i] = dot + task.dot, square + task.square, energy + task.energy
+    return sums
+
+
+def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]]) -> _Rule:
+    m = work[0][2]
+    momentum = 0 if m is None else 2 if m.dtype is torch.bfloat16 else 1
+    law, amplitude, lr = 0, 0.0, rule.lr
+    if rule.phase:
+        law, momentum, lr = _GRADIENT, 0, rule.lam
+    elif rule.sigma:
+        law = _LAWS[rule.law]
+        amplitude = min(1 / float(rule.sigma), 1e38) if rule.law == "gaussian" else float(rule.sigma) * 3**0.5
+    decay = 1.0 if rule.decay is None else float(rule.decay)
+    return _Rule(
+        1 - rule.beta, float(lr), decay, rule.coupled, rule.scale, amplitude,
+        momentum, law, 0 if rule.project is None else 1 + rule.project.energy,
+    )  # fmt: skip
+
+
+def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule) -> None:
+    """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock."""
+    count, threads = len(tasks), min(torch.get_num_threads(), len(tasks))
+    total = sum(task.n for task in tasks) if threads > 1 else 0
+    if total < 4 * _PIECE:
+        library.sign_ablate_step(ctypes.byref(tasks), ctypes.c_int64(count), ctypes.byref(rule))
+        return
+    bounds, done = [0], 0
+    for i, task in enumerate(tasks):
+        done += task.n
+        if done * threads >= total * len(bounds):
+            bounds.append(i + 1)
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="sign-ablate")
+    size = ctypes.sizeof(_Task)
+
+    def run(a: int, b: int) -> None:
+        library.sign_ablate_step(ctypes.byref(tasks, a * size), ctypes.c_int64(b - a), ctypes.byref(rule))
+
+    list(_pools[threads].map(run, bounds[:-1], bounds[1:]))

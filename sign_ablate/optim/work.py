@@ -1,0 +1,109 @@
+"""What a step works with: the constants of a group, and a parameter's tensors."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sign_ablate.optim import noise
+
+#: elements of a block: 256 KiB of float32
+BLOCK = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Projection:
+    """How λ_k projects the sign step on the gradient, eqs. (11) and (12)."""
+
+    applied: bool  #: measured on the applied, dithered step instead of sign(m)
+    previous: bool  #: measured on the momentum before its update
+    energy: bool  #: ‖s‖² is wanted: SWATS's rule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """The constants of one parameter group at one step, in the paper's symbols."""
+
+    lr: float | Tensor  #: δ
+    beta: float
+    heavy_ball: bool
+    decay: float | Tensor | None  #: 1 − δ·weight_decay
+    coupled: float  #: weight decay that is added to the gradient
+    scale: float  #: of the gradient; negative to maximize
+    zero: str
+    site: str | None
+    law: str
+    sigma: float | Tensor  #: σ_k; 0 without dither
+    seed: int
+    step: int | Tensor
+    stochastic: bool  #: stochastic rounding of 16-bit parameters
+    phase: bool | Tensor = False  #: True in the SGD phase; a tensor where only the device knows
+    lam: float | Tensor = 0.0  #: λ̄; one number per parameter of the group where it is 1-dimensional
+    sgd_momentum: bool = False
+    first_sgd: bool | Tensor = False  #: this is the first SGD step
+    project: Projection | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """A parameter at one step: real, local tensors, 1-dimensional in memory order where possible."""
+
+    p: Tensor
+    g: Tensor
+    m: Tensor | None
+    index: int  #: number among all parameters: the noise's
+    slot: int  #: number in its group
+    first: int  #: number of the first coordinate: not 0 in a shard
+    channels_last: bool  #: not 1-dimensional, yet numbered in this order
+
+    def blocks(self) -> Iterator["Item"]:
+        """The pieces to work on one after the other."""
+        size = self.p.numel()
+        if size <= BLOCK or self.p.dim() != 1 or self.p.device.type != "cpu" or torch.compiler.is_compiling():
+            yield self
+            return
+        for a in range(0, size, BLOCK):
+            m = None if self.m is None else self.m[a : a + BLOCK]
+            yield dataclasses.replace(
+                self, p=self.p[a : a + BLOCK], g=self.g[a : a + BLOCK], m=m, first=self.first + a
+            )
+
+    def uniform(self, rule: Rule, stream: int) -> Tensor:
+        """Uniform noise of the parameter's shape."""
+        shape = self.p.shape
+        if self.channels_last:
+            shape = self.p.permute(0, 2, 3, 1).shape
+        u = noise.uniform(
+            shape, rule.seed, rule.step, self.index, self.p.device, first=self.first, stream=stream
+        )
+        return u.permute(0, 3, 1, 2) if self.channels_last else u
+
+    def lam(self, rule: Rule) -> float | Tensor:
+        """λ̄ of this parameter."""
+        lam = rule.lam
+        return lam[self.slot] if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1 else lam
+
+
+def sigma_k(group: dict[str, Any], step: int | Tensor | None = None) -> float | Tensor:
+    """σ_k of eq. (9), 0 without dither."""
+    if group["dither"] is None or group["alpha"] == 0:
+        return 0.0
+    k = group["step"] if step is None else step
+    if group["k_unit"] == "epoch":
+        k = k // group["steps_per_epoch"]
+    variance = group["alpha"] * (1 + k) ** -group["gamma"]
+    return variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance)
+
+
+def delta(group: dict[str, Any]) -> float | Tensor:
+    """δ, the group's lr: a number or a 0-dimensional tensor."""
+    lr: float | Tensor = group["lr"]
+    return lr.reshape(()) if isinstance(lr, Tensor) else lr
+
+
+def work_dtype(p: Tensor) -> torch.dtype:
+    """What to compute in: float32 for 16-bit parameters."""
+    return torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype

@@ -1,0 +1,145 @@
+"""PyTorch's OptimizerInfo entries for our optimizers.
+
+To run PyTorch's own test/test_optim.py (not in the wheel) against them, before it is imported:
+
+    from torch.testing._internal import common_optimizers
+    from tests.optim.optimizer_infos import INFOS
+    common_optimizers.optim_db[:] = INFOS
+
+Importing `torch.testing._internal` needs expecttest.
+"""
+
+import unittest
+from typing import Any
+
+import torch
+from torch.testing._internal.common_optimizers import (
+    DecorateInfo,
+    ErrorOptimizerInput,
+    OptimizerInfo,
+    OptimizerInput,
+    get_error_inputs_for_all_optims,
+)
+
+from sign_ablate.optim import HybridSignSGD, SignSGD
+
+
+class DitheredSignSGD(SignSGD):
+    """SignSGD under a name of its own: dither moves parameters whose gradient is 0."""
+
+
+def _inputs(options: dict[str, dict[str, Any]]) -> Any:
+    def inputs(device: Any, dtype: Any = None) -> list[OptimizerInput]:
+        return [
+            OptimizerInput(params=None, kwargs={k: _fresh(v) for k, v in kwargs.items()}, desc=name)
+            for name, kwargs in options.items()
+        ]
+
+    return inputs
+
+
+def _fresh(value: Any) -> Any:
+    """A tensor learning rate of its own: schedulers change it in place."""
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _errors(options: dict[str, tuple[dict[str, Any], str]]) -> Any:
+    def errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
+        own = [
+            ErrorOptimizerInput(
+                OptimizerInput(params=None, kwargs=kwargs, desc=name),
+                error_type=ValueError,
+                error_regex=regex,
+            )
+            for name, (kwargs, regex) in options.items()
+        ]
+        return get_error_inputs_for_all_optims(device, dtype) + (own if str(device).startswith("cpu") else [])
+
+    return errors
+
+
+def _skip(test: str, reason: str) -> DecorateInfo:
+    return DecorateInfo(unittest.skip(reason), "TestOptimRenewed", test)
+
+
+SIGN_INPUTS = {
+    "default": {},
+    "non-default lr": {"lr": 1e-2},
+    "tensor lr": {"lr": torch.tensor(0.001)},
+    "no momentum": {"beta": 0.0},
+    "weight decay": {"weight_decay": 0.5},
+    "coupled weight decay": {"weight_decay": 0.1, "decoupled": False},
+    "maximize": {"weight_decay": 0.1, "maximize": True},
+    "capturable": {"capturable": True},
+}
+DITHER_INPUTS = {
+    "pre": {"dither": "pre", "alpha": 1e-3},
+    "pre, epochs": {"dither": "pre", "alpha": 1e-3, "k_unit": "epoch", "steps_per_epoch": 3},
+    "pre, uniform": {"dither": "pre", "alpha": 1e-3, "law": "uniform"},
+    "pre, subtractive": {"dither": "pre", "alpha": 1e-3, "law": "subtractive"},
+    "pre, tensor rms": {"dither": "pre", "alpha": 0.1, "scale": "tensor_rms"},
+    "pre, heavy ball": {"dither": "pre", "alpha": 1e-3, "momentum_form": "heavy_ball"},
+    "post": {"dither": "post", "alpha": 1e-3},
+    "random zero": {"sign_of_zero": "random"},
+}
+HYBRID_INPUTS = {
+    "default": {},
+    "switch": {"switch_step": 4},
+    "tensor lr": {"lr": torch.tensor(0.001), "switch_step": 4},
+    "weight decay": {"switch_step": 3, "weight_decay": 0.01},
+    "frozen": {"switch_step": 2, "lambda_scope": "group", "lambda_schedule": "frozen"},
+    "momentum after": {"switch_step": 2, "sgd_momentum": "swats"},
+    "stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
+    "maximize": {"switch_step": 4, "maximize": True},
+    "naive": {"switch_step": 3, "calibrate": False, "sgd_lr": 1e-4},
+}
+INFOS = [
+    OptimizerInfo(
+        SignSGD,
+        optim_inputs_func=_inputs(SIGN_INPUTS),
+        optim_error_inputs_func=_errors(
+            {
+                "momentum": ({"beta": 1.0}, "beta must be in"),
+                "decay": ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+                "lr": ({"lr": -1.0}, "lr must be at least 0"),
+                "inert": ({"alpha": 0.1}, "alpha has no effect without dither"),
+            }
+        ),
+        supported_impls=("foreach", "differentiable"),
+        has_capturable_arg=True,
+    ),
+    OptimizerInfo(
+        DitheredSignSGD,
+        optim_inputs_func=_inputs(DITHER_INPUTS),
+        optim_error_inputs_func=_errors(
+            {"gamma": ({"dither": "pre", "gamma": -1.0}, "gamma must be at least 0")}
+        ),
+        supported_impls=("foreach", "differentiable"),
+        has_capturable_arg=True,
+        skips=(
+            _skip("test_step_is_noop_for_zero_grads", "the sign of 0 + dither is ±1 by definition"),
+            _skip("test_complex_2d", "the noise of a complex parameter is not that of two real parameters"),
+            _skip(
+                "test_defaults_changed_to_foreach", "the subclass is defined outside the optimizer's module"
+            ),
+            _skip("test_peak_memory_foreach", "noise needs more than one intermediate outside torch.compile"),
+        ),
+    ),
+    OptimizerInfo(
+        HybridSignSGD,
+        optim_inputs_func=_inputs(HYBRID_INPUTS),
+        optim_error_inputs_func=_errors(
+            {
+                "eta": ({"eta": 1.0}, "eta must be in"),
+                "inert": ({"sgd_lr": 0.1}, "sgd_lr has no effect with calibrate"),
+                "missing": ({"trigger": "swats"}, "needs tolerance"),
+            }
+        ),
+        supported_impls=("foreach", "differentiable"),
+        has_capturable_arg=True,
+        skips=(
+            _skip("test_defaults_changed_to_foreach", "the foreach function is in SignSGD's module"),
+            _skip("test_peak_memory_foreach", "λ's inner products need an intermediate of their own"),
+        ),
+    ),
+]

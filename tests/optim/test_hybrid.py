@@ -1,0 +1,238 @@
+"""The hand-over: equivalences at its boundaries, triggers, λ, and a resume at every step around it."""
+
+import copy
+import io
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sign_ablate.optim import HybridSignSGD, SignSGD
+from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, run, set_grads
+
+TRIGGERS = {
+    "fixed": {"switch_step": 4, "eta": 0.9},
+    "stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
+    "swats": {"trigger": "swats", "tolerance": 0.02, "eta": 0.5},
+    "plateau": {"trigger": "plateau", "tolerance": 0.1, "patience": 3, "eta": 0.5},
+}
+
+
+@pytest.mark.parametrize("options", [o for o in SIGN_OPTIONS if o.get("sign_of_zero") != "random"], ids=str)
+def test_never_switching_is_signsgd_m_bit_for_bit(options):
+    (p, one), (q, two) = run(SignSGD, options), run(HybridSignSGD, options)
+    assert equal(p, q)
+    assert equal(momenta(one), momenta(two))
+
+
+@pytest.mark.parametrize("switch", [1, 3, 5])
+def test_the_prefix_is_signsgd_m_bit_for_bit(switch):
+    for steps in range(1, switch + 1):
+        p, _ = run(SignSGD, {}, steps=steps)
+        q, _ = run(HybridSignSGD, {"switch_step": switch}, steps=steps)
+        assert equal(p, q)
+    assert not equal(
+        run(SignSGD, {}, steps=switch + 1)[0],
+        run(HybridSignSGD, {"switch_step": switch}, steps=switch + 1)[0],
+    )
+
+
+def test_switching_at_0_is_sgd_with_lr():
+    p, _ = run(HybridSignSGD, {"switch_step": 0, "lr": 0.01, "weight_decay": 0.1, "decoupled": False})
+    q, _ = run(torch.optim.SGD, {"lr": 0.01, "weight_decay": 0.1})
+    torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+
+
+def test_swats_momentum_is_torch_sgd_with_dampened_lr():
+    p, _ = run(HybridSignSGD, {"switch_step": 0, "lr": 0.1, "sgd_momentum": "swats"})
+    q, _ = run(torch.optim.SGD, {"lr": 0.1 * (1 - 0.9), "momentum": 0.9})
+    torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+
+def test_alpha_0_is_clean():
+    for site in ("pre", "post"):
+        assert equal(run(SignSGD, {})[0], run(SignSGD, {"dither": site, "alpha": 0.0})[0])
+
+
+def test_signsgd_m_is_lion_with_equal_betas():
+    """Lion steps with sign(β₁m + (1−β₁)g), then m ← β₂m + (1−β₂)g."""
+    p, _ = run(SignSGD, {"lr": 0.01, "weight_decay": 0.1, "foreach": False})
+    torch.manual_seed(0)
+    q = make_params()
+    ms = [torch.zeros_like(x) for x in q]
+    for k in range(6):
+        set_grads(q, k)
+        for x, m in zip(q, ms, strict=True):
+            m.lerp_(x.grad, 1 - 0.9)
+            x.data.mul_(1 - 0.01 * 0.1).sub_(m.sign(), alpha=0.01)
+    assert equal(p, q)
+
+
+def test_agrees_with_pytorch_optimizer_lion():
+    peers = pytest.importorskip("pytorch_optimizer")
+    p, _ = run(SignSGD, {"lr": 0.01})
+    q, _ = run(peers.Lion, {"lr": 0.01, "betas": (0.9, 0.9)})
+    same = [(x == y).float().mean() for x, y in zip(p, q, strict=True) if x.numel() > 100]
+    torch.testing.assert_close(p[2], q[2], rtol=0, atol=0.021)  # its momentum rounds otherwise near 0
+    assert min(same) > 0.99
+
+
+@given(exponent=st.integers(-20, 20), switch=st.sampled_from([None, 2]))
+@settings(max_examples=15, deadline=None)
+def test_scaling_the_loss_by_a_power_of_two_changes_nothing(exponent, switch):
+    """α = 0: the sign does not see it, and λ(c·g, c·m) = λ/c undoes it."""
+    results = []
+    for c in (1.0, 2.0**exponent):
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.randn(50))
+        optimizer = HybridSignSGD([p], lr=0.01, switch_step=switch, eps=0.0)
+        for _ in range(5):
+            p.grad = torch.randn(50) * c
+            optimizer.step()
+        results.append([p])
+    assert equal(*results)
+
+
+@given(c=st.floats(0.1, 10.0), scope=st.sampled_from(["global", "group", "tensor"]))
+@settings(max_examples=15, deadline=None)
+def test_lambda_of_scaled_gradients_is_lambda_over_the_scale(c, scope):
+    values = []
+    for scale in (1.0, c):
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.randn(50))
+        optimizer = HybridSignSGD([p], lr=0.01, lambda_scope=scope)
+        for _ in range(3):
+            p.grad = torch.randn(50) * scale
+            optimizer.step()
+        values.append(float(optimizer.diagnostics()["lambda_k"]))
+    assert values[1] == pytest.approx(values[0] / c, rel=1e-4)
+
+
+def test_the_sgd_step_is_the_projection_equation_11():
+    """⟨δ·sign(m) − λg, g⟩ = 0; SWATS: ⟨λg − δ·sign(m), sign(m)⟩ = 0."""
+    for rule in ("paper", "swats"):
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.zeros(500, dtype=torch.float64))
+        g = torch.randn(500, dtype=torch.float64)
+        optimizer = HybridSignSGD([p], lr=0.1, beta=0.0, lambda_rule=rule, eps=0.0)
+        p.grad = g
+        optimizer.step()
+        lam = float(optimizer.diagnostics()["lambda_k"])
+        step, onto = 0.1 * g.sign(), g if rule == "paper" else g.sign()
+        assert float((step - lam * g) @ onto) == pytest.approx(0, abs=1e-4)
+
+
+def test_lambda_follows_the_schedule_and_lr_is_left_alone():
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(50))
+    optimizer = HybridSignSGD([p], lr=0.1, switch_step=3)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], gamma=0.1)
+    bars = []
+    for _ in range(6):
+        p.grad = torch.randn(50)
+        optimizer.step()
+        scheduler.step()
+        bars.append(float(optimizer.diagnostics()["lambda_bar"]))
+    assert bars[4] == pytest.approx(bars[3], rel=1e-6)
+    assert bars[3] == pytest.approx(bars[2] * 0.1, rel=1e-5)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def trained(name, steps, start=None, capturable=False):
+    torch.manual_seed(0)
+    params = make_params([(3,), (7, 5)])
+    optimizer = HybridSignSGD(
+        params, lr=0.01, dither="pre", alpha=0.01, capturable=capturable, **TRIGGERS[name]
+    )
+    first = 0
+    if start is not None:
+        first, values, state = start
+        optimizer.load_state_dict(state)
+        for p, value in zip(params, values, strict=True):
+            p.data.copy_(value)
+    path = []
+    for k in range(first, steps):
+        for i, p in enumerate(params):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * k + i)) * 10.0 ** (
+                k % 3 - 2
+            )
+        optimizer.report_loss(torch.tensor(1.0 / min(k + 1, 3)))
+        optimizer.step()
+        path.append(([p.detach().clone() for p in params], optimizer.state_dict()))
+        path[-1] = (path[-1][0], copy.deepcopy(path[-1][1]))
+    return path
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_a_resume_at_every_step_around_the_switch_is_exact(name, capturable):
+    whole = trained(name, 12, capturable=capturable)
+    phases = [state["param_groups"][0]["sgd_step"] for _, state in whole]
+    if name != "fixed":
+        assert 0 < sum(int(s) == 0 for s in phases) < 12, "the trigger never fired, or at once"
+    for k in range(1, 12):
+        values, state = whole[k - 1]
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        rest = trained(
+            name, 12, start=(k, values, torch.load(file, weights_only=True)), capturable=capturable
+        )
+        for (one, first), (two, second) in zip(whole[k:], rest, strict=True):
+            assert equal(one, two)
+            assert repr(first) == repr(second)
+
+
+def test_a_state_dict_of_bfloat16_parameters_keeps_lambda_phase_and_seed():
+    options = {"switch_step": 3, "seed": 2**40 + 1, "dither": "pre", "alpha": 0.1}
+    _, optimizer = run(HybridSignSGD, options, dtype=torch.bfloat16, steps=2)
+    _, other = run(HybridSignSGD, {**options, "seed": 0}, dtype=torch.bfloat16, steps=0)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    ours, theirs = optimizer.param_groups[0], other.param_groups[0]
+    assert ours["lambda_ema"].dtype == theirs["lambda_ema"].dtype == torch.float32
+    assert torch.equal(ours["lambda_ema"], theirs["lambda_ema"])
+    assert (theirs["seed"], theirs["step"]) == (2**40 + 1, 2)
+
+
+def test_plateau_needs_the_loss():
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = HybridSignSGD([p], trigger="plateau", tolerance=0.1, patience=2)
+    p.grad = torch.ones(3)
+    with pytest.raises(RuntimeError, match="needs the loss"):
+        optimizer.step()
+    optimizer.step(lambda: torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("options", HYBRID_OPTIONS, ids=str)
+def test_diagnostics_are_numbers_of_the_last_step(options):
+    _, optimizer = run(HybridSignSGD, options)
+    found = optimizer.diagnostics()
+    assert set(found) <= {"sigma", "momentum_rms", "flip_fraction", "lambda_k", "lambda_bar", "phase"}
+    assert all(torch.as_tensor(value).dim() == 0 for value in found.values())
+    assert torch.isfinite(torch.tensor([float(value) for value in found.values()])).all()
+    if options.get("switch_step") == 3:
+        assert found["phase"] == 1
+
+
+def test_flip_fraction_counts_the_signs_that_dither_changed():
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.zeros(100_000))
+    optimizer = SignSGD([p], lr=1.0, beta=0.0, dither="pre", alpha=1.0)
+    p.grad = torch.full_like(p, 0.5)
+    optimizer.step()
+    flipped = float((p.detach() > 0).float().mean())
+    assert float(optimizer.diagnostics()["flip_fraction"]) == pytest.approx(flipped, abs=1e-6)
+    assert flipped == pytest.approx(0.3085, abs=0.005)  # Φ(−½)
+
+
+def test_a_group_added_later_joins_at_the_step():
+    p, q = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer = HybridSignSGD([p], switch_step=2)
+    for k in range(4):
+        if k == 1:
+            optimizer.add_param_group({"params": [q]})
+            q.grad = torch.ones(3)
+        p.grad = torch.ones(3)
+        optimizer.step()
+    assert [group["step"] for group in optimizer.param_groups] == [4, 4]

@@ -1,0 +1,228 @@
+"""For-loop, foreach, fused and capturable give the same numbers."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, work
+from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
+
+BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
+ALL = pytest.mark.parametrize(
+    ("cls", "options"), BOTH, ids=lambda x: str(x) if isinstance(x, dict) else x.__name__
+)
+
+
+@ALL
+def test_foreach_equals_the_for_loop_bit_for_bit(cls, options):
+    (p, one), (q, two) = (run(cls, {**options, "foreach": flag}) for flag in (False, True))
+    assert equal(p, q)
+    assert equal(momenta(one), momenta(two))
+    assert repr(one.state_dict()["param_groups"]).replace("'foreach': False", "") == repr(
+        two.state_dict()["param_groups"]
+    ).replace("'foreach': True", "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [o for o in SIGN_OPTIONS if "momentum_dtype" not in o], ids=str)
+def test_foreach_equals_the_for_loop_in_other_dtypes(options, dtype):
+    (p, one), (q, two) = (run(SignSGD, {**options, "foreach": flag}, dtype=dtype) for flag in (False, True))
+    assert equal(p, q)
+    assert equal(momenta(one), momenta(two))
+
+
+@ALL
+def test_the_default_equals_the_plain_step(cls, options):
+    """Bit for bit, but for λ̄, whose sums the fused step adds in another order."""
+    (p, one), (q, two) = run(cls, {**options, "foreach": False}), run(cls, options)
+    if cls is SignSGD:
+        assert equal(p, q)
+        assert equal(momenta(one), momenta(two))
+    else:
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+
+
+@ALL
+def test_capturable_equals_the_default(cls, options):
+    """With the step, the phase and σ_k on the device. σ_k has float32's rounding there."""
+    (p, _), (q, _) = run(cls, {**options, "foreach": False}), run(cls, {**options, "capturable": True})
+    if options.get("dither") == "post":
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+    else:
+        assert equal(p, q)
+
+
+def test_the_fused_step_is_used(monkeypatch):
+    assert native.library() is not None, "these tests need a C compiler"
+    calls = []
+    original = fused.step
+    monkeypatch.setattr(fused, "step", lambda todo, rule: calls.append(len(todo)) or original(todo, rule))
+    run(SignSGD, {"dither": "pre", "alpha": 0.1}, steps=2)
+    assert calls == [6, 6]
+    run(SignSGD, {"foreach": False}, steps=1)
+    assert len(calls) == 2
+
+
+@given(
+    size=st.integers(1, 700),
+    beta=st.sampled_from([0.0, 0.3, 0.5, 0.6, 0.9, 0.99]),
+    exponent=st.integers(-12, 4),
+    options=st.sampled_from(
+        [
+            {},
+            {"weight_decay": 0.3},
+            {"weight_decay": 0.3, "decoupled": False},
+            {"dither": "pre", "alpha": 0.5},
+            {"dither": "pre", "alpha": 1e-7},
+            {"dither": "pre", "alpha": 0.5, "law": "uniform"},
+        ]
+    ),
+    seed=st.integers(-(2**63), 2**63 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_fused_equals_plain_for_any_size(size, beta, exponent, options, seed):
+    results = []
+    for flag in ({}, {"foreach": False}):
+        generator = torch.Generator().manual_seed(size)
+        p = torch.nn.Parameter(torch.randn(size, generator=generator))
+        optimizer = SignSGD([p], lr=0.01, beta=beta, seed=seed, **options, **flag)
+        for _ in range(3):
+            p.grad = torch.randn(size, generator=generator) * 10.0**exponent
+            p.grad[::7] = 0
+            optimizer.step()
+        results.append([p, *momenta(optimizer)])
+    assert equal(*results)
+
+
+def layout(values, kind):
+    """The same values, dense, transposed, or every other element of a larger tensor."""
+    if kind == "transposed" and values.dim() > 1:
+        return (
+            values.t().contiguous().t()
+            if values.dim() == 2
+            else values.transpose(0, 1).contiguous().transpose(0, 1)
+        )
+    if kind == "strided" and values.dim() > 0:
+        return torch.stack([values, values], -1)[..., 0]
+    return values
+
+
+@given(
+    shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    kinds=st.tuples(*[st.sampled_from(["dense", "transposed", "strided"])] * 2),
+    options=st.sampled_from([o for o in SIGN_OPTIONS if "momentum_dtype" not in o]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_shape_layout_and_dtype(shape, dtype, kinds, options, seed):
+    """All implementations agree bitwise, finite stays finite, and a clean step is ±δ or 0 everywhere."""
+    results = []
+    for flag in ({"foreach": False}, {"foreach": True}, {}):
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(shape, generator=generator).to(dtype)
+        p = torch.nn.Parameter(layout(start, kinds[0]))
+        optimizer = SignSGD([p], lr=2.0**-6, **options, **flag)
+        for _ in range(3):
+            before = p.detach().clone()
+            p.grad = layout(torch.randn(shape, generator=generator).to(dtype), kinds[1])
+            optimizer.step()
+            assert p.isfinite().all()
+            if dtype == torch.float64 and not options:
+                torch.testing.assert_close((p - before).abs(), torch.full_like(p, 2.0**-6))
+        results.append([p.detach().contiguous(), *[m.contiguous() for m in momenta(optimizer)]])
+    assert equal(results[0], results[1])
+    assert equal(results[0], results[2])
+
+
+def test_threads_and_pieces_change_nothing(monkeypatch):
+    shapes = [(1000, 700), (300,), (900, 100)]
+    one, first = run(HybridSignSGD, {"dither": "pre", "alpha": 0.1}, steps=2, shapes=shapes)
+    monkeypatch.setattr(fused, "_PIECE", 10_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    two, second = run(HybridSignSGD, {"dither": "pre", "alpha": 0.1}, steps=2, shapes=shapes)
+    assert equal(one, two)
+    ours, theirs = first.diagnostics(), second.diagnostics()
+    torch.testing.assert_close(ours["lambda_bar"], theirs["lambda_bar"])
+
+
+def test_block_size_changes_nothing(monkeypatch):
+    options = {"dither": "pre", "alpha": 0.1, "foreach": False}
+    one, _ = run(SignSGD, options)
+    monkeypatch.setattr(work, "BLOCK", 1000)
+    two, _ = run(SignSGD, options)
+    assert equal(one, two)
+
+
+def test_noise_follows_the_memory_order_in_every_implementation():
+    """A channels_last parameter whose gradient is not: the for-loop, foreach and the default agree."""
+    results = []
+    for flag in ({"foreach": False}, {"foreach": True}, {}):
+        torch.manual_seed(0)
+        p = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last))
+        optimizer = SignSGD([p], dither="pre", alpha=0.1, **flag)
+        for _ in range(3):
+            p.grad = torch.randn(4, 3, 5, 5)
+            assert not p.grad.is_contiguous(memory_format=torch.channels_last)
+            optimizer.step()
+        results.append([p])
+    assert equal(results[0], results[1])
+    assert equal(results[0], results[2])
+
+
+def test_fused_true_refuses_what_it_cannot_do():
+    p = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    p.grad = torch.ones_like(p)
+    with pytest.raises(RuntimeError, match="`fused=True` requires"):
+        SignSGD([p], fused=True).step()
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones_like(p)
+    with pytest.raises(RuntimeError, match="`fused=True` requires"):
+        SignSGD([p], fused=True, sign_of_zero="plus").step()
+    for other in ("foreach", "differentiable", "capturable"):
+        with pytest.raises(ValueError, match=f"fused and {other} cannot both be True"):
+            SignSGD([p], fused=True, **{other: True})
+
+
+def test_without_a_compiler_the_plain_step_warns_once(tmp_path):
+    """A fresh process with no compiler on its path: one warning, the same numbers."""
+    code = """
+import warnings, torch
+from sign_ablate.optim import SignSGD
+p = torch.nn.Parameter(torch.linspace(-1, 1, 50)); p.grad = p.detach().clone()
+optimizer = SignSGD([p], lr=0.01, dither="pre", alpha=0.1)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    optimizer.step(); optimizer.step()
+print(len([w for w in caught if "no fused CPU step" in str(w.message)]), p.double().sum().item())
+"""
+    outputs = []
+    for path in ("/nonexistent", None):
+        env = {"XDG_CACHE_HOME": str(tmp_path / str(path).strip("/")), "PYTHONPATH": ":".join(sys.path)}
+        env["PATH"] = path or "/usr/bin:/bin"
+        result = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        outputs.append(result.stdout.split())
+    assert outputs[0][0] == "1"
+    assert outputs[1][0] == "0"
+    assert outputs[0][1] == outputs[1][1]
+    assert list((tmp_path / "None" / "sign-ablate").glob("step-*.so"))
+
+
+def test_momentum_in_bfloat16_is_kept_by_a_state_dict():
+    _, optimizer = run(SignSGD, {"momentum_dtype": "bfloat16"}, steps=3)
+    params, other = run(SignSGD, {"momentum_dtype": "bfloat16"}, steps=0)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    other.zero_grad()
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    before = [m.clone() for m in momenta(optimizer)]
+    other.step()
+    assert {m.dtype for m in momenta(other)} == {torch.bfloat16}
+    assert equal([(b.float() * 0.9).to(torch.bfloat16) for b in before], momenta(other))
