@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from sign_ablate.config import load_campaign
+
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "workflow", "notebooks", "profiles", "sign_ablate", "environment.yml"]
 
@@ -27,10 +29,7 @@ def measure(config: Path, warm: bool, workers: int) -> tuple[float, float, int]:
             source = ROOT / part
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
         shutil.copy2(config, folder / "config.yaml")
-        campaign = next(
-            line.split(":")[1].strip() for line in config.read_text().splitlines() if line.startswith("campaign:")
-        )
-        target = f"results/{campaign}/summary.parquet"
+        target = f"results/{load_campaign([config]).campaign}/summary.parquet"
         command = [sys.executable, "-m", "snakemake", target, "--quiet", "all", "--cores", str(workers)]
         command += ["--config", f"execution={{'warm': '{str(warm).lower()}'}}"]
         start = time.perf_counter()
