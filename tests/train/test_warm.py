@@ -16,7 +16,7 @@ from sign_ablate.data.prepare import prepare
 from sign_ablate.train import job
 from sign_ablate.train.lock import is_running
 from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
-from tests.conftest import ROOT
+from tests.conftest import ROOT, pids
 from tests.train.test_resume import RUNS, command, long
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
@@ -40,11 +40,6 @@ class Owner:
 
     def servers(self) -> list[int]:
         return pids(f"sign_ablate.warm {self.process.pid}")
-
-
-def pids(pattern: str) -> list[int]:
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False).stdout
-    return [int(pid) for pid in found.split()]
 
 
 def wait_until(condition: "object", seconds: float = 60) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from sign_ablate.config import parse_campaign
 from sign_ablate.grid import expand
-from tests.conftest import TINY
+from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make
 
 # One worker runs all of these: they share the finished campaign.
@@ -187,7 +187,10 @@ def test_kill_half_way_leaves_nothing_that_counts(
     )  # fmt: skip
     _wait_for_epoch(killed.folder / f"results/tiny/logs/train/{run.id}.log")
     if victim == "job":
-        subprocess.run(["pkill", "-9", "-f", f"sign_ablate train.*{run.id} "], check=True)
+        victims = pids(f"sign_ablate train.*{run.id} ")
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
         assert process.wait(timeout=300) == 0  # the rule tries it once more
     else:
         os.killpg(process.pid, signal.SIGKILL)
@@ -238,6 +241,19 @@ def test_gpu_runs_ask_for_a_gpu(finished: Repository, config: dict[str, Any]) ->
     finished.configure(config)
     output = finished.call("--dry-run").stdout
     assert len(re.findall("^    resources: .*gpu=0", output, re.MULTILINE)) == 10
+
+
+def test_failed_notebook_can_be_read(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    notebook = copy.folder / "notebooks" / "dithering.ipynb"
+    notebook.write_text(notebook.read_text().replace("figures.dithering(", "figures.no_such_figure("))
+    done = copy.call("results/tiny/figures/figure1.png", check=False)
+    assert done.returncode != 0
+    assert "no_such_figure" in done.stdout + done.stderr  # the log is shown
+    executed = (copy.folder / "results/tiny/logs/notebooks/figure1.ipynb").read_text()
+    assert "AttributeError" in executed
+    assert not (copy.folder / "results/tiny/figures/figure1.png").exists()
 
 
 def test_snakemake_report_works_offline(finished: Repository, config: dict[str, Any]) -> None:
