@@ -121,9 +121,8 @@ def test_killed_server_loses_nothing(boss: Owner, file: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("forked", ["1", "0"])
 def test_nothing_outlives_its_snakemake(forked: str, boss: Owner, file: Path, tmp_path: Path) -> None:
     boss.environment[warm.VARIABLE] = forked
-    process = boss.start(command(long(10_000), file, tmp_path / "out"))
-    wait_until(lambda: is_running(tmp_path / "out"))
-    time.sleep(1)
+    process = boss.start(command(long(10_000), file, tmp_path / "out", "--checkpoint-seconds", "0.5"))
+    wait_until((tmp_path / "out" / CHECKPOINT).exists)
     boss.process.kill()
     boss.process.wait()
     process.communicate(timeout=30)
