@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check format clean
+.PHONY: help install demo test test-gpu bench check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ test: install  ## unit tests, and a tiny campaign through the report
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+bench: install  ## measure optimizers and engine against what people use; rewrites docs/bench-*.md
+	@for b in benchmarks/optim.py benchmarks/engine.py; do \
+	  if [ -f $$b ]; then $(BIN)/python -m $$(echo $${b%.py} | tr / .) || exit 1; fi; \
+	done
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .
