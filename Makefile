@@ -28,8 +28,9 @@ test: install  ## unit tests, and a tiny campaign through the report
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-bench: install  ## time of one optimizer step against torch's own, to docs/bench-optim.md
+bench: install  ## measure optimizers and engine against what people use; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md
+	$(BIN)/python -m benchmarks.engine
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .

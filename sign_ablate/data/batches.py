@@ -10,6 +10,11 @@ from torch.nn.functional import pad
 
 Batch = tuple[Tensor, Tensor]
 
+#: Up to this size, images are normalised once and kept as float32 (four times the uint8 bytes: 38 kB for a
+#: padded 32×32×3 image and its mirror image, so 7,000 such images); above it, batch by batch.
+#: The numbers are the same bit for bit.
+FLOAT_BYTES = 256 * 2**20
+
 
 class Loader:
     """Images and labels on `device`, in batches of normalised float32 NCHW in channels_last.
@@ -42,13 +47,13 @@ class Loader:
     ) -> None:
         self.batch_size, self.crop_padding, self.flip, self.device = batch_size, crop_padding, flip, device
         self.labels = labels.to(device)
-        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
-        # axis of three channels costs as much again as the gather
-        pixels = images.shape[1] * images.shape[2]
-        self._scale = (1 / (std * 255)).repeat(pixels).to(device)
-        self._shift = (-mean / std).repeat(pixels).to(device)
+        self._scale, self._shift = (1 / (std * 255)).to(device), (-mean / std).to(device)
         self._images = images.to(device)
-        self._windows = self._all_windows() if crop_padding or flip else None
+        self._windows: Tensor | None = None
+        if crop_padding or flip:
+            self._windows = self._all_windows(self._stored(self._padded()))
+        else:
+            self._images = self._stored(self._images)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,26 +79,39 @@ class Loader:
                 images = self._images[order[batch]]
             else:
                 images = self._windows[window[batch], rows[batch], columns[batch]]
-            yield self._normalised(images), self.labels[order[batch]]
+            yield self._batch(images), self.labels[order[batch]]
 
     def batches(self) -> Iterator[Batch]:
         """All images in their order, as they are: for evaluation."""
         for start in range(0, len(self), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            yield self._normalised(self._images[batch]), self.labels[batch]
+            yield self._batch(self._images[batch]), self.labels[batch]
 
-    def _all_windows(self) -> Tensor:
-        """(n or 2n, rows, columns, height, width, channels), a view of the padded images."""
-        _, height, width, _ = self._images.shape
+    def _padded(self) -> Tensor:
+        """The images, then their mirror images, with their border: zeros before normalisation."""
         images = torch.cat([self._images, self._images.flip(2)]) if self.flip else self._images
         padding = self.crop_padding
-        padded = pad(images, (0, 0, padding, padding, padding, padding))
+        return pad(images, (0, 0, padding, padding, padding, padding))
+
+    def _all_windows(self, padded: Tensor) -> Tensor:
+        """(n or 2n, rows, columns, height, width, channels), a view of the padded images."""
+        _, height, width, _ = self._images.shape
         return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
 
+    def _stored(self, images: Tensor) -> Tensor:
+        small = images.numel() * torch.float32.itemsize <= FLOAT_BYTES
+        return self._normalised(images) if small else images
+
+    def _batch(self, images: Tensor) -> Tensor:
+        normalised = images if images.is_floating_point() else self._normalised(images)
+        return normalised.permute(0, 3, 1, 2)  # NHWC seen as NCHW is the channels_last layout: no copy
+
     def _normalised(self, images: Tensor) -> Tensor:
-        flat = images.reshape(len(images), -1).float().mul_(self._scale).add_(self._shift)
-        # NHWC seen as NCHW is the channels_last layout: no copy
-        return flat.view(images.shape).permute(0, 3, 1, 2)
+        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
+        # axis of three channels costs as much again as the gather
+        pixels = images.shape[1] * images.shape[2]
+        flat = images.reshape(len(images), -1).float()
+        return flat.mul_(self._scale.repeat(pixels)).add_(self._shift.repeat(pixels)).view(images.shape)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
+from sign_ablate.data import batches
 from sign_ablate.data.batches import Loader
 
 N, SIDE = 50, 8
@@ -48,11 +49,11 @@ def test_batches_are_all_of_torchvisions_crops_and_flips(channels: int, padding:
 
 def test_last_batch_is_kept_and_layout_is_channels_last() -> None:
     data = loader(crop_padding=2, flip=True)
-    batches = list(data.epoch(0, 1))
-    assert [len(y) for _, y in batches] == [16, 16, 16, 2]
+    epoch = list(data.epoch(0, 1))
+    assert [len(y) for _, y in epoch] == [16, 16, 16, 2]
     assert data.steps_per_epoch == 4
     assert len(data) == N
-    for x, y in [*batches, *data.batches()]:
+    for x, y in [*epoch, *data.batches()]:
         assert x.dtype == torch.float32
         assert y.dtype == torch.int64
         assert x.is_contiguous(memory_format=torch.channels_last)
@@ -66,6 +67,23 @@ def test_epoch_is_a_function_of_seed_and_epoch() -> None:
     orders = {tuple(order(data, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
     assert sorted(order(data, 0, 1)) == list(range(N))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"flip": True}, {"crop_padding": 2, "flip": True}])
+def test_size_of_the_data_does_not_change_a_bit(
+    channels: int, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Normalised once and gathered, or gathered and normalised."""
+    small = loader(channels, **options)
+    monkeypatch.setattr(batches, "FLOAT_BYTES", 0)
+    large = loader(channels, **options)
+    for a, b in zip(
+        [*small.epoch(0, 1), *small.batches()], [*large.epoch(0, 1), *large.batches()], strict=True
+    ):
+        assert torch.equal(a[0], b[0])
+        assert torch.equal(a[1], b[1])
+        assert b[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def order(data: Loader, seed: int, epoch: int) -> list[int]:
