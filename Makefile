@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check format clean
+.PHONY: help install demo test test-gpu chaos check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: install  ## unit tests, and a tiny campaign through the report
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
+	$(BIN)/python -m benchmarks.chaos
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The tiny campaign through the report, and what reruns after a change: every promise a parsed dry run."""
 
+import base64
 import os
 import re
 import signal
@@ -110,6 +111,22 @@ def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any],
     copy.configure(config)
     next(copy.folder.glob("results/tiny/runs/*/metrics.parquet")).unlink()
     assert copy.jobs()["train"] == 1
+
+
+@pytest.mark.parametrize("missing", [1, RUNS])
+def test_killed_preparation_leaves_no_run_out(
+    missing: int, finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its file is there, and marked as incomplete: Snakemake died before it saw the job's end."""
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    for metrics in sorted(copy.folder.glob("results/tiny/runs/*/metrics.parquet"))[:missing]:
+        metrics.unlink()
+    (data,) = copy.folder.glob("results/data/*.npz")
+    mark = base64.b64encode(str(data.relative_to(copy.folder)).encode()).decode()
+    assert (copy.folder / ".snakemake/metadata" / mark).exists()
+    (copy.folder / ".snakemake/incomplete" / mark).touch()
+    assert copy.jobs() == {"prepare": 1, "train": missing, **DOWNSTREAM}
 
 
 def test_there_and_back_again_costs_nothing(

@@ -58,6 +58,18 @@ def products(view):
     ]
 
 
+def data_of(wildcards):
+    """The data file of a run. Its name holds all that it depends on: that it is newer says nothing.
+
+    Yet it is `ancient` to the runs that are done only. Where a kill left the file marked as incomplete,
+    Snakemake makes it again and takes the jobs for which it is ancient to be up to date: it would
+    train nothing, and exit with 0.
+    """
+    path = f"results/data/{RUNS[wildcards.run].data_id}.npz"
+    done = os.path.exists(f"{RESULTS}/runs/{wildcards.run}/metrics.parquet")
+    return ancient(path) if done else path
+
+
 def metrics_of(wildcards):
     """The runs that a view is made of."""
     if wildcards.view:

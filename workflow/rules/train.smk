@@ -1,9 +1,6 @@
 rule train:
     input:
-        # The file's name holds all that it depends on: that it is newer says nothing.
-        data=lambda wildcards: ancient(
-            f"results/data/{RUNS[wildcards.run].data_id}.npz"
-        ),
+        data=data_of,
     output:
         # Snakemake deletes what a failed job declares. The other files of the run stay.
         f"{RESULTS}/runs/{{run}}/metrics.parquet",
