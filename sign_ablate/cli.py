@@ -43,11 +43,13 @@ def train(
     spec: Annotated[str, typer.Option(help="The run: canonical JSON, as in its run.json.")],
     data: Annotated[Path, typer.Option(help="The prepared data file.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU that is free, or else cpu.")] = "cpu",
+    deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: bitwise equal on a GPU.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
+    from sign_ablate.claim import claim
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.train import job
@@ -56,8 +58,10 @@ def train(
 
     try:
         result = job.train(
-            spec, data, out, device=device, threads=threads, checkpoint_seconds=checkpoint_seconds
-        )
+            spec, data, out,
+            device=claim(device), deterministic=bool(deterministic), threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
     except (ConfigError, DataError, JobError, OSError) as error:
         _fail(error)
     except Interrupted as stopped:

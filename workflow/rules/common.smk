@@ -37,6 +37,8 @@ environ["SIGN_ABLATE_WARM"] = str(
     int(CAMPAIGN.execution.warm and workflow.is_main_process)
 )
 DEVICE = device.resolve(CAMPAIGN.execution.device)
+# What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
+JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
