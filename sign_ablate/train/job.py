@@ -74,7 +74,8 @@ def train(
         }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
         _write(result, run.model_dump(mode="json"), spec, out)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
+            (out / name).unlink(missing_ok=True)
     return result
 
 
