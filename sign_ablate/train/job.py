@@ -63,9 +63,10 @@ def train(
     chosen = _device(device, deterministic)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    stop = checkpoint.StopSignal()
+    with locked(out), stop.listening():  # to the end: a run that is trained is written down, signal or not
         trainer = _resumed(Trainer(run, read(data), chosen), spec, out)
-        result = _fit(trainer, spec, out, checkpoint_seconds)
+        result = _fit(trainer, stop, spec, out, checkpoint_seconds)
         seconds = time.monotonic() - start
         described = {
             **environment.describe(chosen, threads),
@@ -95,8 +96,9 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
     return trainer
 
 
-def _fit(trainer: Trainer, spec: str, out: Path, checkpoint_seconds: float) -> Result:
-    stop = checkpoint.StopSignal()
+def _fit(
+    trainer: Trainer, stop: checkpoint.StopSignal, spec: str, out: Path, checkpoint_seconds: float
+) -> Result:
     saved = time.monotonic()
 
     def before_step() -> None:
@@ -107,7 +109,7 @@ def _fit(trainer: Trainer, spec: str, out: Path, checkpoint_seconds: float) -> R
         if stop.received is not None:
             raise checkpoint.Interrupted(stop.received)
 
-    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress, stop.listening():
+    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:
         return trainer.fit(progress.epoch, before_step)
 
 
