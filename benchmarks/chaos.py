@@ -127,7 +127,7 @@ class Chaos:
             except subprocess.TimeoutExpired:
                 self._look_for_orphans()
                 # Without an end of the killing, an unlucky campaign would have none either.
-                if self.tally.kills.total() < 4 * self.target:
+                if self.tally.kills.total() < 2 * self.target:
                     self._kill(process)
         self.ended[self.tally.calls] = time.monotonic()
         with self.log.open("rb") as log:

@@ -1,5 +1,6 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,11 +102,15 @@ def export(notebook: Path, html: Path) -> None:
 
 
 @app.command()
-def plan(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+def plan(
+    config: Config = DEFAULT_CONFIG,
+    results: Path = Path("results"),
+    minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
+) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
     from sign_ablate import people
 
-    _print(people.plan, config, results)
+    _print(functools.partial(people.plan, minutes=minutes), config, results)
 
 
 @app.command()
