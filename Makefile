@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu bench check format clean
+.PHONY: help install demo test test-gpu bench chaos check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-gpu: install  ## the tests that need a CUDA device
 bench: install  ## measure optimizers and engine against what people use; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md
 	$(BIN)/python -m benchmarks.engine
+
+chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
+	$(BIN)/python -m benchmarks.chaos
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,11 +44,13 @@ def train(
     spec: Annotated[str, typer.Option(help="The run: canonical JSON, as in its run.json.")],
     data: Annotated[Path, typer.Option(help="The prepared data file.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU that is free, or else cpu.")] = "cpu",
+    deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: bitwise equal on a GPU.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
+    from sign_ablate.claim import claim
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.train import job
@@ -56,8 +59,10 @@ def train(
 
     try:
         result = job.train(
-            spec, data, out, device=device, threads=threads, checkpoint_seconds=checkpoint_seconds
-        )
+            spec, data, out,
+            device=claim(device), deterministic=bool(deterministic), threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
     except (ConfigError, DataError, JobError, OSError) as error:
         _fail(error)
     except Interrupted as stopped:
@@ -97,11 +102,15 @@ def export(notebook: Path, html: Path) -> None:
 
 
 @app.command()
-def plan(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+def plan(
+    config: Config = DEFAULT_CONFIG,
+    results: Path = Path("results"),
+    minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
+) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
     from sign_ablate import people
 
-    _print(people.plan, config, results)
+    _print(functools.partial(people.plan, minutes=minutes), config, results)
 
 
 @app.command()

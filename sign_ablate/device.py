@@ -23,3 +23,7 @@ def resolve(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     if device == "auto":
         return "cuda" if gpu_count() > 0 else "cpu"
     return device
+
+
+if __name__ == "__main__":
+    print(gpu_count())

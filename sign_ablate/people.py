@@ -1,6 +1,8 @@
 """What the command line tells people about a campaign: plan, status, show."""
 
+import heapq
 import json
+import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -33,13 +35,17 @@ def status(campaign: Campaign, results: Path) -> str:
     return _columns(rows)
 
 
-def plan(campaign: Campaign, results: Path) -> str:
-    """A line per cell: its runs, those left to do, and their time by past runs' measured seconds."""
+def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str:
+    """A line per cell: its runs, those left to do, and their time by past runs' measured seconds.
+
+    With `minutes`, also what of it is done in so long.
+    """
     runs = expand(campaign)
     kind = device.resolve(campaign.execution.device)
     measured = _measured(results)
     rows: list[tuple[str, ...]] = [("", "runs", "to do", "seconds each", "minutes left")]
     left, unknown = 0.0, 0
+    seconds_of: dict[str, float] = {}  # run left to do → seconds
     for name, members in _by_cell(runs).items():
         todo = [
             r
@@ -49,6 +55,7 @@ def plan(campaign: Campaign, results: Path) -> str:
         seconds = _estimate(members[0].config.model_dump(mode="json"), kind, measured)
         each, rest = ("?", "?") if seconds is None else (f"{seconds:.3g}", f"{seconds * len(todo) / 60:.1f}")
         rows.append((name, str(len(members)), str(len(todo)), each, rest))
+        seconds_of |= {run.id: seconds or 0 for run in todo}
         left += (seconds or 0) * len(todo)
         unknown += len(todo) if seconds is None else 0
     jobs = "one at a time on the GPU" if kind == "cuda" else "divided by the number of cores"
@@ -58,7 +65,33 @@ def plan(campaign: Campaign, results: Path) -> str:
             f"{unknown} runs have no estimate: no run of their model and data set has been measured on "
             f"{kind} below {results}/."
         )
+    elif minutes is not None:
+        at_a_time = 1 if kind == "cuda" else max(1, (os.cpu_count() or 1) // campaign.execution.threads)
+        lines.append(_fits(runs, seconds_of, at_a_time, minutes))
     return "\n".join(lines)
+
+
+def _fits(runs: list[Run], seconds_of: dict[str, float], at_a_time: int, minutes: float) -> str:
+    """What `minutes` are enough for, in Snakemake's order: one seed of every method before the second."""
+    free = [0.0] * at_a_time  # when each of those at work is free again
+    late = set()
+    for run in runs:
+        if run.id in seconds_of:
+            end = heapq.heappop(free) + seconds_of[run.id]
+            heapq.heappush(free, end)
+            if end > minutes * 60:
+                late.add(run.id)
+    by_seed = defaultdict(list)
+    for run in runs:
+        by_seed[run.config.seed].append(run.id not in late)
+    whole = [str(seed) for seed, done in by_seed.items() if all(done)]
+    parts = [f"every method with seed{'s' * (len(whole) > 1)} {', '.join(whole)}"] if whole else []
+    parts += [
+        f"{sum(done)} of {len(done)} runs with seed {seed}"
+        for seed, done in by_seed.items()
+        if any(done) and not all(done)
+    ]
+    return f"After {minutes:g} minutes, {at_a_time} at a time: {'; '.join(parts) or 'no run'} done."
 
 
 def show(name: str, results: Path) -> str:

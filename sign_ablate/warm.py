@@ -55,21 +55,28 @@ def client(arguments: list[str]) -> int | None:
     connection = _connect(owner)
     if connection is None:
         return None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: connection.send(bytes([n])))
+    received: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(number)
+        with contextlib.suppress(OSError):  # the server is gone, and has taken the child along
+            connection.send(bytes([number]))
+
     asked = {"folder": os.getcwd(), "arguments": arguments, "environment": dict(os.environ)}
     request = json.dumps(asked).encode()
     try:
         socket.send_fds(connection, [struct.pack("!I", len(request))], list(_STREAMS))
         connection.sendall(request)
+        for number in (signal.SIGTERM, signal.SIGINT):  # not before the request, which it would garble
+            signal.signal(number, pass_on)
         answer = connection.recv(4)
     except OSError:
         answer = b""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     if len(answer) < 4:
-        if not is_alive(owner):
-            return 128 + signal.SIGTERM  # the child was told to write its checkpoint
+        if received or not is_alive(owner):
+            return 128 + (received or [signal.SIGTERM])[0]  # the child was told to write its checkpoint
         print("the warm process is gone; this job goes on by itself", flush=True)
         return None
     (status,) = struct.unpack("!i", answer)
@@ -132,16 +139,18 @@ class Server:
         if struct.unpack("3i", credentials)[1] != os.getuid():
             connection.close()
             return
+        connection.settimeout(START_SECONDS)  # a client that was stopped must not stop the others
         try:
             header, streams, _, _ = socket.recv_fds(connection, 4, len(_STREAMS))
             (size,) = struct.unpack("!I", header)
             request = json.loads(_receive(connection, size))
-        except (OSError, struct.error, EOFError):
+        except (OSError, struct.error, EOFError, ValueError):
             connection.close()
             return
-        child = os.fork()
+        connection.settimeout(None)
+        server, child = os.getpid(), os.fork()
         if child == 0:
-            self._run(request, streams)
+            self._run(request, streams, server)
         for stream in streams:
             os.close(stream)
         self.children[connection] = child
@@ -173,11 +182,13 @@ class Server:
             self.selector.unregister(connection)
         connection.close()
 
-    def _run(self, request: dict[str, Any], streams: list[int]) -> NoReturn:
-        """The child: run the command and exit."""
+    def _run(self, request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
+        """The child: run the command and exit. With its server it ends as well."""
         code = 1
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != server:  # it was gone before it could be noticed
+                raise SystemExit(128 + signal.SIGTERM)
             self.selector.close()
             self.listener.close()
             for connection in self.children:

@@ -60,6 +60,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"execution": {"device": "gpu"}},
         r"^execution\.device = 'gpu': must be 'auto', 'cpu' or 'cuda'$",
     ),
+    "fallback without auto": (
+        {"execution": {"device": "cuda", "cpu_fallback": True}},
+        r"^execution: cpu_fallback: true has no effect without device: auto$",
+    ),
     "axis that does not apply": (
         {"methods": {"sgd": {"alpha": [0.1, 0.5]}}},
         r"^methods\.sgd\.alpha = \[0\.1, 0\.5\]: does not apply to optimizer sgd "

@@ -58,6 +58,27 @@ def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaig
     assert "2 runs have no estimate" in text
 
 
+def test_plan_for_a_time_counts_whole_seeds_first(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three methods of a minute each, two at a time: seed 0 takes one and a half of two rounds."""
+    tiny |= {"figures": {}, "methods": {name: tiny["methods"][name] for name in ("sgd", "adam", "hybrid")}}
+    monkeypatch.setattr(people, "_estimate", lambda *_: 60.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def last(minutes: float) -> str:
+        return people.plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
+
+    assert last(0.5) == "After 0.5 minutes, 2 at a time: no run done."
+    assert last(1) == "After 1 minutes, 2 at a time: 2 of 3 runs with seed 0 done."
+    assert last(2) == (
+        "After 2 minutes, 2 at a time: every method with seed 0; 1 of 3 runs with seed 1 done."
+    )
+    assert last(3) == "After 3 minutes, 2 at a time: every method with seeds 0, 1 done."
+    monkeypatch.setattr(people, "_estimate", lambda *_: None)
+    assert "6 runs have no estimate" in last(3)
+
+
 def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
     text = people.show("sgd.s0", results)
     assert "state: done" in text

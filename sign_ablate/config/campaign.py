@@ -1,8 +1,8 @@
 """The campaign: a grid of methods × options × data sets × seeds, and how to run it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.data import DatasetSpec
@@ -13,10 +13,18 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Execution(Model):
-    """Where and how jobs run. Not part of a run's identity: nothing here may change a number."""
+    """Where and how jobs run. Not part of a run's identity: it may change a number by no more than another
+    kind of machine does, which is the last bits.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU where there is one. cuda: for a head node that has none itself."
+    )
+    cpu_fallback: bool = Field(
+        False, description="device: auto: a run that finds every GPU taken takes the CPU and does not wait."
+    )
+    deterministic: bool = Field(
+        False, description="Bitwise equal runs on a GPU, at some cost; on the CPU they are so anyway."
     )
     threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
     warm: bool = Field(
@@ -25,6 +33,12 @@ class Execution(Model):
     checkpoint_seconds: int = Field(
         60, gt=0, description="A run can go on after an interruption from a point at most this far back."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.cpu_fallback and self.device != "auto":
+            raise ValueError("cpu_fallback: true has no effect without device: auto")
+        return self
 
 
 class Figure(Model):

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def train(
     out: Path,
     *,
     device: str,
+    deterministic: bool = False,
     threads: int = 1,
     checkpoint_seconds: float = math.inf,
 ) -> Result:
@@ -47,6 +49,7 @@ def train(
         data: file that `prepare` wrote.
         out: the run's folder.
         device: cpu or cuda.
+        deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
         threads: CPU threads.
         checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
 
@@ -57,17 +60,23 @@ def train(
     """
     start = time.monotonic()
     run = parse_run(spec)
-    chosen = _device(device)
+    chosen = _device(device, deterministic)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    stop = checkpoint.StopSignal()
+    with locked(out), stop.listening():  # to the end: a run that is trained is written down, signal or not
         trainer = _resumed(Trainer(run, read(data), chosen), spec, out)
-        result = _fit(trainer, spec, out, checkpoint_seconds)
+        result = _fit(trainer, stop, spec, out, checkpoint_seconds)
         seconds = time.monotonic() - start
-        described = {**environment.describe(chosen, threads), "seconds": seconds}
+        described = {
+            **environment.describe(chosen, threads),
+            "deterministic": deterministic or device == "cpu",
+            "seconds": seconds,
+        }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
         _write(result, run.model_dump(mode="json"), spec, out)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
+            (out / name).unlink(missing_ok=True)
     return result
 
 
@@ -87,8 +96,9 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
     return trainer
 
 
-def _fit(trainer: Trainer, spec: str, out: Path, checkpoint_seconds: float) -> Result:
-    stop = checkpoint.StopSignal()
+def _fit(
+    trainer: Trainer, stop: checkpoint.StopSignal, spec: str, out: Path, checkpoint_seconds: float
+) -> Result:
     saved = time.monotonic()
 
     def before_step() -> None:
@@ -99,7 +109,7 @@ def _fit(trainer: Trainer, spec: str, out: Path, checkpoint_seconds: float) -> R
         if stop.received is not None:
             raise checkpoint.Interrupted(stop.received)
 
-    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress, stop.listening():
+    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:
         return trainer.fit(progress.epoch, before_step)
 
 
@@ -114,10 +124,16 @@ def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> No
     write_table(out / METRICS, result.metrics, METRICS_SCHEMA, metadata)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, deterministic: bool) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise JobError(
             "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu, or run the job "
             "where there is one"
         )
+    if name == "cuda" and deterministic:
+        # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.backends.cudnn.benchmark = False  # which algorithm is fastest changes from run to run
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True)  # an operation that has none is an error
     return torch.device(name)

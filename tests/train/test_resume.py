@@ -14,7 +14,7 @@ import torch
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import PreparedData, prepare, read
 from sign_ablate.grid import Run, expand
-from sign_ablate.train import checkpoint, job
+from sign_ablate.train import checkpoint, environment, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
 from tests.conftest import TINY
@@ -111,11 +111,26 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
     if number != signal.SIGKILL:
         assert f"stopped by {number.name}; a checkpoint is kept" in output
     assert not (out / METRICS).exists()
+    (out / f"{CHECKPOINT}.tmp").touch()
     again = subprocess.run(command(run, file, out), check=True, capture_output=True, text=True)
     assert "goes on from step" in again.stdout
     for name in (METRICS, RUN):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
-    assert not (out / CHECKPOINT).exists()
+    assert not list(out.glob(f"{CHECKPOINT}*"))
+
+
+def test_signal_after_the_last_step_loses_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = environment.describe
+
+    def described(*arguments: Any) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return describe(*arguments)
+
+    monkeypatch.setattr(environment, "describe", described)
+    job.train(RUNS["sgd"].spec, file, tmp_path / "out", device="cpu")
+    assert (tmp_path / "out" / METRICS).exists()
 
 
 def truncate(path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +117,46 @@ def test_killed_server_loses_nothing(boss: Owner, file: Path, tmp_path: Path) ->
     assert "the warm process is gone; this job goes on by itself" in output
     assert "goes on from step" in output
     assert (tmp_path / "out" / METRICS).read_bytes() == (tmp_path / "undisturbed" / METRICS).read_bytes()
+
+
+def test_signal_is_heard_though_the_server_is_gone(boss: Owner, file: Path, tmp_path: Path) -> None:
+    process = boss.start(command(long(10_000), file, tmp_path / "out"))
+    wait_until(lambda: is_running(tmp_path / "out"))
+    process.send_signal(signal.SIGSTOP)
+    for pid in boss.servers():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(tmp_path / "out"))
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_garbled_request_ends_no_server(boss: Owner, file: Path, tmp_path: Path) -> None:
+    assert boss.run(command(RUNS["sgd"], file, tmp_path / "before")).returncode == 0
+    (server,) = boss.servers()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(warm.address(boss.process.pid))
+        connection.sendall(b"\0\0\0\4junk")
+        assert connection.recv(4) == b""
+    assert boss.run(command(RUNS["sgd"], file, tmp_path / "after")).returncode == 0
+    assert boss.servers() == [server]
+
+
+def test_child_of_a_server_that_is_gone_stops() -> None:
+    code = "import os; from sign_ablate.warm import Server; Server(os.getpid())._run({}, [], server=-1)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM
+
+
+def test_owner_that_nobody_waited_for_is_gone() -> None:
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert owner.is_alive(process.pid)
+    assert process.stdin is not None
+    process.stdin.close()
+    wait_until(lambda: not owner.is_alive(process.pid))
+    process.wait()
+    assert not owner.is_alive(process.pid)
 
 
 @pytest.mark.parametrize("forked", ["1", "0"])

@@ -1,5 +1,6 @@
 """The tiny campaign through the report, and what reruns after a change: every promise a parsed dry run."""
 
+import base64
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ import pytest
 
 from sign_ablate.config import parse_campaign
 from sign_ablate.grid import expand
+from sign_ablate.train.lock import is_running
+from sign_ablate.train.metrics import CHECKPOINT
 from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make
 
@@ -112,6 +115,22 @@ def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any],
     assert copy.jobs()["train"] == 1
 
 
+@pytest.mark.parametrize("missing", [1, RUNS])
+def test_killed_preparation_leaves_no_run_out(
+    missing: int, finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its file is there, and marked as incomplete: Snakemake died before it saw the job's end."""
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    for metrics in sorted(copy.folder.glob("results/tiny/runs/*/metrics.parquet"))[:missing]:
+        metrics.unlink()
+    (data,) = copy.folder.glob("results/data/*.npz")
+    mark = base64.b64encode(str(data.relative_to(copy.folder)).encode()).decode()
+    assert (copy.folder / ".snakemake/metadata" / mark).exists()
+    (copy.folder / ".snakemake/incomplete" / mark).touch()
+    assert copy.jobs() == {"prepare": 1, "train": missing, **DOWNSTREAM}
+
+
 def test_there_and_back_again_costs_nothing(
     finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -200,6 +219,40 @@ def test_kill_half_way_leaves_nothing_that_counts(
         killed.call("--unlock")
         killed.call(name)
     assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
+
+
+def test_campaign_that_is_out_of_time_goes_on(config: dict[str, Any], tmp_path: Path) -> None:
+    """`timeout 60 snakemake …` sends SIGTERM to Snakemake and to its jobs."""
+    config["methods"] = {
+        "sgd": {"optimizer": "sgd", "lr": 0.05, "epochs": 2},
+        "adam": {"optimizer": "adam", "lr": 0.001, "epochs": 600},
+    }
+    config |= {"figures": {}, "seeds": [0]}
+    short, long = (run.id for run in expand(parse_campaign(config)))
+    repository = make(tmp_path / "repository", config)
+    runs = repository.folder / "results/tiny/runs"
+    repository.call(f"results/tiny/runs/{short}/metrics.parquet")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", f"results/tiny/runs/{long}/metrics.parquet"],
+        cwd=repository.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    _wait_for_epoch(repository.folder / f"results/tiny/logs/train/{long}.log")
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert "Will exit after finishing currently running jobs" in errors
+    for _ in range(200):  # Snakemake waits for a job's shell, not for the job's checkpoint
+        if not is_running(runs / long):
+            break
+        time.sleep(0.05)
+    assert (runs / long / CHECKPOINT).exists()
+    repository.call("results/tiny/partial/summary.parquet")  # no --unlock: it ended by itself
+    partial = pq.read_table(repository.folder / "results/tiny/partial/summary.parquet").to_pylist()
+    assert [(row["method"], row["n"]) for row in partial] == [("sgd", 1), ("adam", 0)]
+    repository.call(f"results/tiny/runs/{long}/metrics.parquet")
+    log = repository.folder / f"results/tiny/logs/train/{long}.log"
+    assert "goes on from step" in log.read_text()
 
 
 def _wait_for_epoch(log: Path) -> None:

@@ -37,6 +37,8 @@ environ["SIGN_ABLATE_WARM"] = str(
     int(CAMPAIGN.execution.warm and workflow.is_main_process)
 )
 DEVICE = device.resolve(CAMPAIGN.execution.device)
+# What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
+JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
@@ -56,6 +58,18 @@ def products(view):
         f"{RESULTS}/{view}{name}"
         for name in [*TABLES, *figures, "table1.md", "report.html"]
     ]
+
+
+def data_of(wildcards):
+    """The data file of a run. Its name holds all that it depends on: that it is newer says nothing.
+
+    Yet it is `ancient` to the runs that are done only. Where a kill left the file marked as incomplete,
+    Snakemake makes it again and takes the jobs for which it is ancient to be up to date: it would
+    train nothing, and exit with 0.
+    """
+    path = f"results/data/{RUNS[wildcards.run].data_id}.npz"
+    done = os.path.exists(f"{RESULTS}/runs/{wildcards.run}/metrics.parquet")
+    return ancient(path) if done else path
 
 
 def metrics_of(wildcards):

@@ -1,9 +1,6 @@
 rule train:
     input:
-        # The file's name holds all that it depends on: that it is newer says nothing.
-        data=lambda wildcards: ancient(
-            f"results/data/{RUNS[wildcards.run].data_id}.npz"
-        ),
+        data=data_of,
     output:
         # Snakemake deletes what a failed job declares. The other files of the run stay.
         f"{RESULTS}/runs/{{run}}/metrics.parquet",
@@ -20,7 +17,8 @@ rule train:
     # How a run is executed is a resource and not a parameter: its change reruns nothing.
     resources:
         gpu=1 if DEVICE == "cuda" else 0,
-        device=DEVICE,
+        device=JOB_DEVICE,
+        deterministic=int(CAMPAIGN.execution.deterministic),
         # Not {threads}, which shrinks with --cores: the number of threads can change the last bit.
         torch_threads=CAMPAIGN.execution.threads,
         checkpoint_seconds=CAMPAIGN.execution.checkpoint_seconds,
@@ -30,5 +28,6 @@ rule train:
     shell:
         "OMP_NUM_THREADS={resources.torch_threads} python -m sign_ablate train --spec {params.spec:q} "
         "--data {input.data} --out {params.folder} --device {resources.device} "
+        "--deterministic {resources.deterministic} "
         "--threads {resources.torch_threads} --checkpoint-seconds {resources.checkpoint_seconds} "
         "> {log} 2>&1"
