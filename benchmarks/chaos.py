@@ -11,6 +11,7 @@ trained again (from the start, since its checkpoint is gone), and so on.
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import os
 import random
@@ -214,7 +215,12 @@ def main() -> None:
     start = time.monotonic()
     expected = tables(calm)
     chaos = Chaos(wild, set(expected), options.seed, options.kills, folder / "disturbed.log")
-    chaos.run()
+    try:
+        chaos.run()
+    finally:  # Ctrl-C, or orphans, which are counted by now
+        for process in processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
     if not report(chaos.tally, expected, tables(wild), time.monotonic() - start):
         sys.exit(f"not as it should be; all that happened: {folder}/disturbed.log")
 
