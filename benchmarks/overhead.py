@@ -1,11 +1,10 @@
-"""What a campaign costs beyond training: `python benchmarks/overhead.py [CONFIG]` runs it cold and warm.
+"""What a campaign costs beyond training: `python -m benchmarks.overhead [CONFIG]` runs it cold and warm.
 
 Overhead per cell = (wall seconds × workers − Σ seconds of training and evaluation) ÷ cells, from an empty
 results folder to the summary table; the start of Snakemake and the preparation of the data are in it.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sign_ablate.config import load_campaign
+from sign_ablate.config.load import read_yaml
+from tests.workflow.conftest import make
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["Snakefile", "workflow", "notebooks", "profiles", "sign_ablate", "environment.yml"]
 
 
 def measure(config: Path, warm: bool, workers: int) -> tuple[float, float, int]:
     """Wall seconds to the summary, seconds of training and evaluation of all runs, number of runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in PARTS:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
-        shutil.copy2(config, folder / "config.yaml")
+        make(folder, read_yaml(config))
         target = f"results/{load_campaign([config]).campaign}/summary.parquet"
         command = [sys.executable, "-m", "snakemake", target, "--quiet", "all", "--cores", str(workers)]
         command += ["--config", f"execution={{'warm': '{str(warm).lower()}'}}"]

@@ -1,14 +1,13 @@
 """`python -m sign_ablate` and the `sign-ablate` command."""
 
-import os
 import sys
+
+from sign_ablate import warm
 
 
 def main() -> None:
     """Run the command line, or say which extra it needs."""
-    if sys.argv[1:2] == ["train"] and os.environ.get("SIGN_ABLATE_WARM") == "1":
-        from sign_ablate import warm
-
+    if sys.argv[1:2] == ["train"]:
         status = warm.client(sys.argv[1:])
         if status is not None:
             sys.exit(status)

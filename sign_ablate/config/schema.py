@@ -34,7 +34,7 @@ def schema_text() -> str:
         variants.append({"$ref": f"#/$defs/{model.__name__}"})
     definitions["Train"] = {"type": "object", "properties": train, "additionalProperties": False}
     schema["properties"]["methods"]["additionalProperties"] = {"anyOf": variants}
-    schema["properties"]["train"] = {**schema["properties"]["train"], **{"$ref": "#/$defs/Train"}}
+    schema["properties"]["train"] = {**schema["properties"]["train"], "$ref": "#/$defs/Train"}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

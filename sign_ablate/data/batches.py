@@ -48,6 +48,8 @@ class Loader:
         self.batch_size, self.crop_padding, self.flip, self.device = batch_size, crop_padding, flip, device
         self.labels = labels.to(device)
         self._scale, self._shift = (1 / (std * 255)).to(device), (-mean / std).to(device)
+        #: both, repeated for so many pixels
+        self._tiled: dict[int, tuple[Tensor, Tensor]] = {}
         self._images = images.to(device)
         self._windows: Tensor | None = None
         if crop_padding or flip:
@@ -110,8 +112,10 @@ class Loader:
         # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
         # axis of three channels costs as much again as the gather
         pixels = images.shape[1] * images.shape[2]
-        flat = images.reshape(len(images), -1).float()
-        return flat.mul_(self._scale.repeat(pixels)).add_(self._shift.repeat(pixels)).view(images.shape)
+        if pixels not in self._tiled:
+            self._tiled[pixels] = self._scale.repeat(pixels), self._shift.repeat(pixels)
+        scale, shift = self._tiled[pixels]
+        return images.reshape(len(images), -1).float().mul_(scale).add_(shift).view(images.shape)
 
 
 def _mix(seed: int, epoch: int) -> int:

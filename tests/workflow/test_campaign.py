@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from sign_ablate.config import parse_campaign
 from sign_ablate.grid import expand
@@ -278,7 +279,7 @@ def test_configuration_file_replaces_the_default(finished: Repository, config: d
     finished.configure(config)
     other = {**TINY, "campaign": "other", "figures": {}, "methods": {"sgd": {"optimizer": "sgd", "lr": 0.3}}}
     path = finished.folder / "other.yaml"
-    path.write_text(__import__("yaml").safe_dump(other))
+    path.write_text(yaml.safe_dump(other))
     jobs = finished.jobs("--configfile", "other.yaml")
     assert jobs == {"train": 2, "aggregate": 1, "table": 1, "report_html": 1}
     assert finished.jobs("--configfile", "other.yaml", "--config", "seeds=[5]")["train"] == 1

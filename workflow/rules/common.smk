@@ -15,7 +15,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate import device
+from sign_ablate import device, owner, warm
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
 
@@ -32,10 +32,8 @@ DATA = {
 }
 # A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
 # nothing to keep warm.
-environ["SIGN_ABLATE_OWNER"] = str(os.getpid())
-environ["SIGN_ABLATE_WARM"] = str(
-    int(CAMPAIGN.execution.warm and workflow.is_main_process)
-)
+environ[owner.VARIABLE] = str(os.getpid())
+environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_process))
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
