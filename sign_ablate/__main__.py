@@ -2,13 +2,16 @@
 
 import sys
 
-from sign_ablate import warm
+#: jobs that the warm process can run, and whether they start it where there is none
+_WARM = {"train": True, "aggregate": False}
 
 
 def main() -> None:
     """Run the command line, or say which extra it needs."""
-    if sys.argv[1:2] == ["train"]:
-        status = warm.client(sys.argv[1:])
+    if sys.argv[1:] and sys.argv[1] in _WARM:
+        from sign_ablate.warm import client
+
+        status = client.run(sys.argv[1:], start_server=_WARM[sys.argv[1]])
         if status is not None:
             sys.exit(status)
     try:

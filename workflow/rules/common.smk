@@ -18,6 +18,7 @@ sys.path.insert(0, str(workflow.basedir))
 from sign_ablate import device, owner, warm
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.

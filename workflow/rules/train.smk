@@ -1,3 +1,9 @@
+# It imports torch while the data are prepared.
+onstart:
+    if environ[warm.VARIABLE] == "1" and not all(map(os.path.exists, METRICS)):
+        client.start(os.getpid())
+
+
 rule train:
     input:
         data=data_of,
