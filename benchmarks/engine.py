@@ -26,7 +26,7 @@ from sign_ablate import models
 from sign_ablate.config import parse_campaign
 from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.batches import Loader
-from sign_ablate.data.prepare import PreparedData
+from sign_ablate.data.prepared import PreparedData
 from sign_ablate.grid import expand
 from sign_ablate.train.loop import Trainer
 

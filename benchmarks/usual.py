@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from sign_ablate.data.prepare import PreparedData
+from sign_ablate.data.prepared import PreparedData
 
 
 class Images(Dataset[tuple[Tensor, int]]):

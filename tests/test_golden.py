@@ -9,7 +9,8 @@ import torch
 
 from sign_ablate import NUMERICS_VERSION
 from sign_ablate.config import parse_campaign
-from sign_ablate.data.prepare import prepare, read
+from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import read
 from sign_ablate.grid import expand
 from sign_ablate.train.loop import Trainer
 from tests.conftest import TINY

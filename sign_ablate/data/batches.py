@@ -20,7 +20,8 @@ class Loader:
     """Images and labels on `device`, in batches of normalised float32 NCHW in channels_last.
 
     Crop and flip are one gather per batch: every window of every padded image, and of its mirror
-    image, is a view of one buffer. Nothing in an epoch waits for the device.
+    image, is a row of one view of them. `index_select` copies whole lines of it, twice as fast as indexing
+    by image, row and column. Nothing in an epoch waits for the device.
 
     Args:
         images: (n, height, width, channels) uint8.
@@ -50,12 +51,11 @@ class Loader:
         self._scale, self._shift = (1 / (std * 255)).to(device), (-mean / std).to(device)
         #: both, repeated for so many pixels
         self._tiled: dict[int, tuple[Tensor, Tensor]] = {}
-        self._images = images.to(device)
-        self._windows: Tensor | None = None
-        if crop_padding or flip:
-            self._windows = self._all_windows(self._stored(self._padded()))
-        else:
-            self._images = self._stored(self._images)
+        self._images = images.to(device).contiguous()
+        augmented = crop_padding > 0 or flip
+        self._padded = self._stored(self._with_border() if augmented else self._images)
+        if not augmented:
+            self._images = self._padded
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,15 +73,14 @@ class Loader:
         order = torch.randperm(count, generator=generator)
         rows, columns = torch.randint(0, 2 * self.crop_padding + 1, (2, count), generator=generator)
         mirrored = torch.randint(0, 2, (count,), generator=generator)
-        window = order + count * mirrored if self.flip else order
-        order, window, rows, columns = (t.to(self.device) for t in (order, window, rows, columns))
+        image = order + count * mirrored if self.flip else order
+        _, height, width, _ = self._padded.shape
+        first_pixel = ((image * height + rows) * width + columns).to(self.device)
+        order, windows = order.to(self.device), self._windows()
         for start in range(first * self.batch_size, count, self.batch_size):
             batch = slice(start, start + self.batch_size)
-            if self._windows is None:
-                images = self._images[order[batch]]
-            else:
-                images = self._windows[window[batch], rows[batch], columns[batch]]
-            yield self._batch(images), self.labels[order[batch]]
+            images = windows.index_select(0, first_pixel[batch]).view(-1, *self._images.shape[1:])
+            yield self._batch(images), self.labels.index_select(0, order[batch])
 
     def batches(self) -> Iterator[Batch]:
         """All images in their order, as they are: for evaluation."""
@@ -89,16 +88,22 @@ class Loader:
             batch = slice(start, start + self.batch_size)
             yield self._batch(self._images[batch]), self.labels[batch]
 
-    def _padded(self) -> Tensor:
+    def _with_border(self) -> Tensor:
         """The images, then their mirror images, with their border: zeros before normalisation."""
         images = torch.cat([self._images, self._images.flip(2)]) if self.flip else self._images
         padding = self.crop_padding
         return pad(images, (0, 0, padding, padding, padding, padding))
 
-    def _all_windows(self, padded: Tensor) -> Tensor:
-        """(n or 2n, rows, columns, height, width, channels), a view of the padded images."""
-        _, height, width, _ = self._images.shape
-        return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+    def _windows(self) -> Tensor:
+        """(first pixel, height, width · channels): every window of the padded images, a view of them.
+
+        A first pixel from which the window would leave its image is among them, and never chosen.
+        """
+        _, height, width, channels = self._images.shape
+        count, rows, columns, _ = self._padded.shape
+        firsts = count * rows * columns - (height - 1) * columns - width + 1
+        strides = channels, columns * channels, 1
+        return self._padded.view(-1).as_strided((firsts, height, width * channels), strides)
 
     def _stored(self, images: Tensor) -> Tensor:
         small = images.numel() * torch.float32.itemsize <= FLOAT_BYTES

@@ -4,45 +4,15 @@ The file is an uncompressed .npz: the zip's CRC covers every byte, numpy writes 
 it loads at the speed of a copy. All heavy imports stay in the sources: a training job only reads.
 """
 
-import dataclasses
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sign_ablate.config.data import Dataset, DatasetSpec
 from sign_ablate.data import sources
 from sign_ablate.data.common import DataError, Labels, Pixels
-
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error)
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedData:
-    """Images as (n, height, width, channels) uint8, labels as (n,) int64; val may be empty.
-
-    `mean` and `std` are per channel, of the training images as fractions of 255.
-    """
-
-    train_images: Tensor
-    train_labels: Tensor
-    val_images: Tensor
-    val_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    mean: Tensor
-    std: Tensor
-    classes: tuple[str, ...]
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return int(self.train_images.shape[3])
 
 
 def prepare(spec: DatasetSpec, out: Path) -> None:
@@ -79,23 +49,6 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def read(path: Path) -> PreparedData:
-    """The data in a file that `prepare` wrote, every byte checked.
-
-    Raises:
-        DataError: for a file that is missing, truncated or altered.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        classes = tuple(arrays.pop("classes").tolist())
-        return PreparedData(**{name: torch.from_numpy(a) for name, a in arrays.items()}, classes=classes)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such data file; snakemake makes it") from None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, *_ZIP_ERRORS) as error:
-        raise DataError(f"{path}: corrupt ({error}); delete it and run snakemake again") from None
 
 
 def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sign_ablate.data.prepare import read
+from sign_ablate.data.prepared import read
 from sign_ablate.grid import parse_run
 from sign_ablate.train import checkpoint, environment
 from sign_ablate.train.lock import JobError, locked

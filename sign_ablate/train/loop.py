@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from sign_ablate import models
 from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.batches import Loader
-from sign_ablate.data.prepare import PreparedData
+from sign_ablate.data.prepared import PreparedData
 from sign_ablate.optim import registry
 from sign_ablate.train.schedule import lr_factor
 

@@ -15,7 +15,8 @@ from PIL import Image
 from sign_ablate.config.data import CIFAR10, CIFAR100, Digits, ImageFolder, Synthetic
 from sign_ablate.data import cifar
 from sign_ablate.data.common import DataError
-from sign_ablate.data.prepare import PreparedData, prepare, read
+from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import PreparedData, read
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -8,7 +8,8 @@ import torch
 
 from sign_ablate.config import parse_campaign
 from sign_ablate.config.train import Train
-from sign_ablate.data.prepare import PreparedData, prepare, read
+from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.schedule import lr_factor

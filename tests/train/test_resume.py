@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sign_ablate.config import parse_campaign
-from sign_ablate.data.prepare import PreparedData, prepare, read
+from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
 from sign_ablate.train import checkpoint, environment, job
 from sign_ablate.train.loop import Trainer

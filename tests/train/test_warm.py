@@ -144,7 +144,8 @@ def test_garbled_request_ends_no_server(boss: Owner, file: Path, tmp_path: Path)
 
 
 def test_child_of_a_server_that_is_gone_stops() -> None:
-    code = "import os; from sign_ablate.warm.server import Server; Server(os.getpid(), b'')._run({}, [], server=-1)"
+    code = "import os; from sign_ablate.warm.server import Server; "
+    code += "Server(os.getpid(), b'')._run({}, [], server=-1)"
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
 

@@ -1,0 +1,54 @@
+"""What a training job reads: the data file that `prepare` wrote, as tensors."""
+
+import dataclasses
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sign_ablate.data.common import DataError
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Images as (n, height, width, channels) uint8, labels as (n,) int64; val may be empty.
+
+    `mean` and `std` are per channel, of the training images as fractions of 255.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    mean: Tensor
+    std: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.train_images.shape[3])
+
+
+def read(path: Path) -> PreparedData:
+    """The data in a file that `prepare` wrote, every byte checked.
+
+    Raises:
+        DataError: for a file that is missing, truncated or altered.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        classes = tuple(arrays.pop("classes").tolist())
+        return PreparedData(**{name: torch.from_numpy(a) for name, a in arrays.items()}, classes=classes)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such data file; snakemake makes it") from None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, *_ZIP_ERRORS) as error:
+        raise DataError(f"{path}: corrupt ({error}); delete it and run snakemake again") from None
