@@ -47,6 +47,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU that is free, or else cpu.")] = "cpu",
     deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: bitwise equal on a GPU.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    compile_mode: Annotated[str, typer.Option("--compile", help="none, or torch.compile's mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
@@ -61,7 +62,7 @@ def train(
         result = job.train(
             spec, data, out,
             device=claim(device), deterministic=bool(deterministic), threads=threads,
-            checkpoint_seconds=checkpoint_seconds,
+            compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
     except (ConfigError, DataError, JobError, OSError) as error:
         _fail(error)

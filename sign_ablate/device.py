@@ -1,8 +1,11 @@
-"""Which device jobs will use, found without importing torch: the Snakefile asks on every start."""
+"""What jobs will run on, found without importing torch: the Snakefile asks on every start."""
 
 import ctypes
 from functools import cache
+from pathlib import Path
 from typing import Literal
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @cache
@@ -16,6 +19,17 @@ def gpu_count() -> int:
     except OSError:
         return 0
     return count.value
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; True where that cannot be told. Else torch emulates it."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return True
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    return not flags or bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def resolve(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:

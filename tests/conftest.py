@@ -43,6 +43,30 @@ TINY: dict[str, Any] = {
     "execution": {"device": "cpu"},
 }
 
+#: the methods of TINY and all the others, with those that switch by themselves or late; the fixed switches
+#: are at step 3 of 9
+EVERY_METHOD: dict[str, Any] = {
+    **TINY["methods"],
+    "adamw": {"optimizer": "adam", "lr": 0.003, "weight_decay": 0.01, "decoupled": True},
+    "pre-dither-rms": {
+        "optimizer": "dithered", "site": "pre", "alpha": 0.1, "lr": 0.002,
+        "scale": "tensor_rms", "k_unit": "epoch",
+    },
+    "hybrid-auto": {"optimizer": "hybrid", "lr": 0.002, "trigger": "stable", "tolerance": 0.9, "patience": 3},
+    "hybrid-plateau": {
+        "optimizer": "hybrid", "lr": 0.002, "trigger": "plateau", "tolerance": 0.5, "patience": 2,
+    },
+    "lion": {"optimizer": "lion", "lr": 0.001},
+    "scaled-sign": {"optimizer": "scaled-sign", "lr": 0.05},
+    "ef-signsgd": {"optimizer": "ef-signsgd", "lr": 0.05},
+    "onebit-sgd": {"optimizer": "onebit-sgd", "lr": 0.05},
+    "qsgd": {"optimizer": "qsgd", "lr": 0.05},
+    "terngrad": {"optimizer": "terngrad", "lr": 0.05},
+    "topk": {"optimizer": "topk", "lr": 0.05},
+    "swats": {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3},
+    "onebit-adam": {"optimizer": "onebit-adam", "lr": 0.003, "warmup_steps": 4, "eps": 1.0e-4},
+}  # fmt: skip
+
 
 def pids(pattern: str) -> list[int]:
     """The processes whose command line matches, this one left out. Needs no pgrep."""

@@ -27,6 +27,11 @@ class Execution(Model):
         False, description="Bitwise equal runs on a GPU, at some cost; on the CPU they are so anyway."
     )
     threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
+        "none",
+        description="torch.compile's mode for the network. Each run compiles for itself: `make bench` says "
+        "after how many steps that pays on your machine.",
+    )
     warm: bool = Field(
         True, description="Fork runs from a process that holds torch instead of importing it for each."
     )

@@ -37,6 +37,7 @@ def train(
     device: str,
     deterministic: bool = False,
     threads: int = 1,
+    compile_mode: str = "none",
     checkpoint_seconds: float = math.inf,
 ) -> Result:
     """Train the run that `spec` (`Run.spec`) describes and write its files into the folder `out`.
@@ -51,6 +52,7 @@ def train(
         device: cpu or cuda.
         deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
         threads: CPU threads.
+        compile_mode: none, or torch.compile's mode for the network.
         checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
 
     Raises:
@@ -65,12 +67,13 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
     with locked(out), stop.listening():  # to the end: a run that is trained is written down, signal or not
-        trainer = _resumed(Trainer(run, read(data), chosen), spec, out)
+        trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
         seconds = time.monotonic() - start
         described = {
             **environment.describe(chosen, threads),
             "deterministic": deterministic or device == "cpu",
+            "compile": compile_mode,
             "seconds": seconds,
         }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")

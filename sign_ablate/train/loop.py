@@ -37,13 +37,25 @@ class Result:
 
 
 class Trainer:
-    """A run in progress: network, optimizer, schedule and data on one device."""
+    """A run in progress: network, optimizer, schedule and data on one device.
 
-    def __init__(self, run: RunConfig, data: PreparedData, device: torch.device) -> None:
+    Args:
+        run: the run.
+        data: its images.
+        device: where everything lies; nothing in an epoch leaves it.
+        compile_mode: none, or torch.compile's mode for the network.
+    """
+
+    def __init__(
+        self, run: RunConfig, data: PreparedData, device: torch.device, compile_mode: str = "none"
+    ) -> None:
         train = run.train
         self.run, self.device = run, device
         network = models.build(train.model, data.channels, len(data.classes), seed=run.seed)
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        if compile_mode != "none":
+            # in place: the names in checkpoints stay; a batch size each, of which there are four at most
+            self.network.compile(mode=compile_mode, dynamic=False)
         self.loader = Loader(
             data.train_images, data.train_labels, data.mean, data.std,
             batch_size=train.batch_size, crop_padding=train.crop_padding, flip=train.flip, device=device,

@@ -13,14 +13,13 @@ from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.schedule import lr_factor
+from tests.conftest import EVERY_METHOD, TINY
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    from tests.conftest import TINY
-
     path = tmp_path_factory.mktemp("data") / "synthetic"
     prepare(expand(parse_campaign(TINY))[0].config.data, path)
     return read(path)
@@ -125,15 +124,47 @@ def test_precision_changes_the_numbers(tiny: dict[str, Any], data: PreparedData)
     assert rounded == pytest.approx(exact, rel=0.1)
 
 
-@pytest.mark.parametrize("label", LABELS)
+def on_meta(label: str, tiny: dict[str, Any], data: PreparedData) -> Trainer:
+    tiny["train"] |= {"crop_padding": 1, "flip": True}
+    tiny["methods"] = EVERY_METHOD
+    return Trainer(cells(tiny)[label].config, data, torch.device("meta"))
+
+
+EVERY_LABEL = [
+    run.cell.label for run in expand(parse_campaign({**TINY, "seeds": [0], "methods": EVERY_METHOD}))
+]
+
+
+@pytest.mark.parametrize("label", EVERY_LABEL)
 def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
     """There, `.item()` and a stray CPU tensor raise: an epoch needs no host synchronisation."""
-    tiny["train"] |= {"crop_padding": 1, "flip": True}
-    trainer = Trainer(cells(tiny)[label].config, data, torch.device("meta"))
+    trainer = on_meta(label, tiny, data)
     trainer.train_epoch()
     trainer.train_epoch()  # after the switch
     assert trainer.images == 2 * 96
     assert [s.shape for s in trainer.sums] == [(4,)] * 6
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda p: p.grad.norm().item(),
+        lambda p: float(p.grad.sum()),
+        lambda p: bool((p.grad == 0).any()),
+        lambda p: p.grad[p.grad > 0],
+        lambda p: p.grad.cpu().numpy(),
+        lambda p: p.grad + torch.ones(len(p)).view(-1, *[1] * (p.dim() - 1)),
+    ],
+    ids=["item", "float", "bool", "mask", "numpy", "stray CPU tensor"],
+)
+def test_meta_device_finds_a_planted_synchronisation(
+    planted: Any, tiny: dict[str, Any], data: PreparedData
+) -> None:
+    trainer = on_meta("signsgd-m", tiny, data)
+    parameter = next(trainer.network.parameters())
+    trainer.optimizer.register_step_pre_hook(lambda *_: planted(parameter) and None)
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|Meta"):
+        trainer.train_epoch()
 
 
 @pytest.mark.parametrize("model", ["resnet18", "resnet18-imagenet"])

@@ -12,23 +12,16 @@ import pytest
 import torch
 
 from sign_ablate.config import parse_campaign
+from sign_ablate.config.methods import OPTIMIZERS
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
 from sign_ablate.train import checkpoint, environment, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
-from tests.conftest import TINY
+from tests.conftest import EVERY_METHOD, TINY
 
 CPU = torch.device("cpu")
-#: the methods of the tiny campaign, with two more that switch by themselves or late
-MORE: dict[str, Any] = {
-    "lion": {"optimizer": "lion", "lr": 0.001},
-    "ef-signsgd": {"optimizer": "ef-signsgd", "lr": 0.05},
-    "qsgd": {"optimizer": "qsgd", "lr": 0.05},
-    "swats": {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3},
-    "onebit-adam": {"optimizer": "onebit-adam", "lr": 0.003, "warmup_steps": 4, "eps": 1.0e-4},
-}
 RUNS = {
     run.cell.label: run
     for run in expand(
@@ -37,7 +30,7 @@ RUNS = {
                 **TINY,
                 "seeds": [0],
                 "train": {**TINY["train"], "schedule": "cosine", "crop_padding": 1, "flip": True},
-                "methods": {**TINY["methods"], **MORE},
+                "methods": EVERY_METHOD,
             }
         )
     )
@@ -59,6 +52,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(file: Path) -> PreparedData:
     return read(file)
+
+
+def test_every_registered_optimizer_is_resumed() -> None:
+    assert {run.config.method.optimizer for run in RUNS.values()} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("label", RUNS)

@@ -1,5 +1,7 @@
 """The warm process: a job through it is a job like any other, and it outlives nobody."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,13 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from sign_ablate import owner, warm
 from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import read
 from sign_ablate.train import job
 from sign_ablate.train.lock import is_running
-from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
+from sign_ablate.train.loop import Trainer
+from sign_ablate.train.metrics import CHECKPOINT, ENVIRONMENT, METRICS, RUN
 from tests.conftest import ROOT, pids
 from tests.train.test_resume import RUNS, command, long
 
@@ -38,6 +44,15 @@ class Owner:
         return subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+
+    def processes(self) -> list[int]:
+        """All that belong to it."""
+        mark, found = f"{owner.VARIABLE}={self.process.pid}".encode(), []
+        for pid in pids("."):
+            with contextlib.suppress(OSError):
+                if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    found.append(pid)
+        return found
 
     def servers(self) -> list[int]:
         return pids(f"sign_ablate.warm.server {self.process.pid}")
@@ -85,6 +100,28 @@ def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_pa
     assert "sign-ablate: error:" in done.stderr
     assert "missing" in done.stderr
     assert len(boss.servers()) == 1
+
+
+def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None:
+    """As the eager one but for rounding; checkpoints are interchangeable; the compiler leaves no process."""
+    run = RUNS["sgd"]
+    done = boss.run(command(run, file, tmp_path / "out", "--compile", "default"))
+    assert done.returncode == 0, done.stderr
+    compiled, eager = (
+        [row["train_loss"] for row in metrics]
+        for metrics in (
+            pq.read_table(tmp_path / "out" / METRICS).to_pylist(),
+            job.train(run.spec, file, tmp_path / "eager", device="cpu").metrics,
+        )
+    )
+    assert compiled == pytest.approx(eager, rel=1e-3)
+    assert compiled != eager
+    names = [json.loads((tmp_path / name / ENVIRONMENT).read_text())["compile"] for name in ("out", "eager")]
+    assert names == ["default", "none"]
+    data, cpu = read(file), torch.device("cpu")
+    states = [Trainer(run.config, data, cpu, mode).state_dict()["network"] for mode in ("default", "none")]
+    assert list(states[0]) == list(states[1])
+    wait_until(lambda: boss.processes() == boss.servers(), 10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,6 +6,7 @@ import sys
 from os import environ
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
 # whether its environment is activated or not.
@@ -38,6 +39,11 @@ environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_pr
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
+PRECISIONS = {run.config.train.precision for run in RUNS.values()}
+if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16():
+    logger.warning(
+        "precision: bfloat16 is emulated on this CPU: much slower than float32"
+    )
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]

@@ -27,6 +27,7 @@ rule train:
         deterministic=int(CAMPAIGN.execution.deterministic),
         # Not {threads}, which shrinks with --cores: the number of threads can change the last bit.
         torch_threads=CAMPAIGN.execution.threads,
+        compile=CAMPAIGN.execution.compile,
         checkpoint_seconds=CAMPAIGN.execution.checkpoint_seconds,
     params:
         spec=lambda wildcards: RUNS[wildcards.run].spec,
@@ -34,6 +35,6 @@ rule train:
     shell:
         "OMP_NUM_THREADS={resources.torch_threads} python -m sign_ablate train --spec {params.spec:q} "
         "--data {input.data} --out {params.folder} --device {resources.device} "
-        "--deterministic {resources.deterministic} "
+        "--deterministic {resources.deterministic} --compile {resources.compile} "
         "--threads {resources.torch_threads} --checkpoint-seconds {resources.checkpoint_seconds} "
         "> {log} 2>&1"
