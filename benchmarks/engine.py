@@ -1,15 +1,17 @@
 """`python -m benchmarks.engine`: the training engine against what people use; writes docs/bench-engine.md.
 
-Ratios are medians of interleaved pairs in one run: process CPU time of one thread, workers included,
-where machines are shared; wall time only where scheduling is the question.
+Ratios are medians of interleaved pairs in one run: CPU time of one thread, workers included, where machines
+are shared; wall time only where scheduling is the question, and on a GPU.
 """
 
 import os
+import tempfile
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; DataLoader's workers inherit it
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="sign-ablate-bench-")  # empty
 
-import platform
-import resource
+import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -18,94 +20,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torchvision
 from PIL import Image
 
 from benchmarks import usual
+from benchmarks.measure import (
+    CPU,
+    DECAY,
+    SGD,
+    Ours,
+    Row,
+    clock_of,
+    cpu_seconds,
+    machine,
+    paired,
+    precision_of,
+    random_images,
+    timed,
+    wait_for,
+)
 from sign_ablate import models
-from sign_ablate.config import parse_campaign
-from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.batches import Loader
-from sign_ablate.data.prepared import PreparedData
-from sign_ablate.grid import expand
-from sign_ablate.train.loop import Trainer
+from sign_ablate.train.job import set_up_cuda
 
 OUT = Path(__file__).parents[1] / "docs" / "bench-engine.md"
-SGD = {"lr": 0.05, "momentum": 0.9}
-DECAY = 5e-4
 #: of one training image of ResNet-18 with the CIFAR stem at 32×32: three times the forward pass
 RESNET18_FLOP = 3.33e9
-CPU = torch.device("cpu")
-Row = tuple[str, str, str, str]  # what, measured, ratio, bar
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of its children that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usages)
-
-
-def timed(work: Callable[[], object], clock: Callable[[], float] = cpu_seconds) -> float:
-    """Seconds that `work` takes."""
-    start = clock()
-    work()
-    return clock() - start
-
-
-def paired(
-    first: Callable[[], object], second: Callable[[], object], pairs: int, clock: Callable[[], float]
-) -> tuple[float, float, float]:
-    """Median seconds of both, and the median over pairs of first ÷ second; one round to warm up."""
-    first(), second()
-    times = [(timed(first, clock), timed(second, clock)) for _ in range(pairs)]
-    a, b = (statistics.median(column) for column in zip(*times, strict=True))
-    return a, b, statistics.median(x / y for x, y in times)
-
-
-def random_images(train: int, test: int) -> PreparedData:
-    """CIFAR-shaped noise: speed does not depend on what is seen."""
-    g = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (train + test, 32, 32, 3), generator=g, dtype=torch.uint8)
-    labels = torch.arange(train + test) % 10
-    none, mean, std = images[:0], torch.full((3,), 0.47), torch.full((3,), 0.25)
-    classes = tuple(map(str, range(10)))
-    return PreparedData(
-        images[:train], labels[:train], none, labels[:0], images[train:], labels[train:], mean, std, classes
-    )
-
-
-def run_config(model: str, batch: int, precision: str) -> RunConfig:
-    """SGD with crop 4 and flip, for longer than is measured."""
-    train = {"model": model, "epochs": 1000, "batch_size": batch, "precision": precision}
-    config = {
-        "campaign": "bench",
-        "seeds": [0],
-        "datasets": {"noise": {"source": "synthetic"}},
-        "train": {**train, "crop_padding": 4, "flip": True},
-        "methods": {"sgd": {"optimizer": "sgd", **SGD, "weight_decay": DECAY}},
-    }
-    return expand(parse_campaign(config))[0].config
-
-
-class Ours:
-    """A Trainer, an epoch at a time."""
-
-    def __init__(self, model: str, data: PreparedData, batch: int, precision: str, device: torch.device):
-        self.trainer = Trainer(run_config(model, batch, precision), data, device)
-
-    def epoch(self) -> None:
-        self.trainer.train_epoch()
-        self.trainer._finish_epoch(torch.stack(self.trainer.sums).cpu().double())
+NOTES = """\
+`make bench` writes this page. Medians of interleaved pairs in one run, one thread, CPU time of all processes
+(wall time side by side, for compiling, and on a GPU). The usual script is `benchmarks/usual.py`: DataLoader
+with two workers and PIL transforms, eager float32, the same network, batch and optimizer; the start of its
+workers is included. Ours runs in bfloat16 where the hardware has it, else in float32. The bars were set on a
+CPU that has it (avx512_bf16): without, channels_last and the batches are all that is gained."""
 
 
 def epochs(model: str, images: tuple[int, int], batch: int, pairs: int, bar: str) -> Row:
     """Whole epochs, test included, against the usual script."""
     data = random_images(*images)
-    network = models.build(model, 3, 10, seed=0)
-    script = usual.Script(network, data, batch=batch, decay=DECAY, **SGD)
-    ours = Ours(model, data, batch, "bfloat16", CPU)
+    script = usual.Script(models.build(model, 3, 10, seed=0), data, batch=batch, decay=DECAY, **SGD)
+    ours = Ours(model, data, batch, CPU)
     a, b, ratio = paired(script.epoch, ours.epoch, pairs, cpu_seconds)
-    what = f"whole epoch, {model}, batch {batch}, {images[0]:,} + {images[1]:,} images"
+    what = f"whole epoch, {model}, batch {batch}, {images[0]:,} + {images[1]:,} images, {precision_of(CPU)}"
     return what, f"usual {a:.2f} s, ours {b:.2f} s CPU", f"{ratio:.2f}×", bar
 
 
@@ -133,43 +87,53 @@ def batching(pairs: int) -> Row:
     return "batching alone, crop 4 + flip", speeds, f"{ratio * count / len(arrays):.1f}×", "≥ 40×"
 
 
-def flops_share(device: torch.device, batch: int, steps: int, pairs: int, bar: str) -> tuple[Row, float]:
-    """Training FLOP/s of ResNet-18 over those of a large bfloat16 product; and images per second."""
-    images = random_images(batch * steps, 1)
-    trainer = Trainer(run_config("resnet18", batch, "bfloat16"), images, device)
-    size, repeats = (8192, 20) if device.type == "cuda" else (2048, 4)
-    a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def train() -> None:
-        trainer.train_epoch()
-        wait()
+def flops_share(
+    where: torch.device, batch: int, steps: int, pairs: int, bar: str, compile_mode: str = "none"
+) -> tuple[Row, float]:
+    """Training FLOP/s of ResNet-18 over those of a large product in its precision; and images per second."""
+    ours = Ours("resnet18", random_images(batch * steps, 1), batch, where, compile_mode)
+    size, repeats = (8192, 20) if where.type == "cuda" else (2048, 4)
+    precision = precision_of(where)
+    a, b = torch.randn(2, size, size, device=where).to(getattr(torch, precision))
 
     def product() -> None:
         for _ in range(repeats):
             a @ b
-        wait()
+        wait_for(where)
 
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    t, g, ratio = paired(train, product, pairs, clock)
+    t, g, ratio = paired(ours.training, product, pairs, clock_of(where))
     work, gemm = batch * steps * RESNET18_FLOP, 2 * size**3 * repeats
-    share = ratio**-1 * work / gemm
     measured = f"{work / t / 1e9:,.0f} of {gemm / g / 1e9:,.0f} GFLOP/s"
+    what = f"ResNet-18 training ÷ GEMM, {where.type}, {precision}, compile: {compile_mode}"
+    return (what, measured, f"{work / gemm / ratio:.0%}", bar), batch * steps / t
+
+
+def compiling(where: torch.device, model: str, batch: int, steps: int, mode: str, pairs: int) -> Row:
+    """Whether `execution.compile` pays, and after how many steps of each run but the first."""
+    data = random_images(batch * steps, 1)
+    eager = Ours(model, data, batch, where)
+    costs = []
+    for _ in range(2):  # the second finds the first one's kernels on disk, as a campaign's second run does
+        torch.compiler.reset()
+        compiled = Ours(model, data, batch, where, mode)
+        costs.append(timed(compiled.training, time.perf_counter))
+    a, b, ratio = paired(eager.training, compiled.training, pairs, clock_of(where))
+    gain = (a - b) / steps
+    pays = f"pays after {math.ceil(costs[1] / gain):,} steps" if gain > 0 else "never pays"
+    what = f"eager ÷ compile: {mode}, {model}, batch {batch}, {where.type}"
+    speeds = f"{a / steps * 1e3:.2f} → {b / steps * 1e3:.2f} ms a step"
     return (
-        f"ResNet-18 training ÷ bf16 GEMM, {device.type}",
-        measured,
-        f"{share:.0%}",
-        bar,
-    ), batch * steps / t
+        what,
+        f"{speeds}; first run {costs[0]:.0f} s, others {costs[1]:.1f} s: {pays}",
+        f"{ratio:.2f}×",
+        "–",
+    )
 
 
 def train_small(threads: int) -> None:
-    """What `side_by_side` starts: prints its wall seconds of training, imports and warm-up left out."""
+    """What `side_by_side` starts: an epoch when it is told so, imports and warm-up before."""
     torch.set_num_threads(threads)
-    ours = Ours("small", random_images(5000, 1), 64, "bfloat16", CPU)
+    ours = Ours("small", random_images(5000, 1), 64, CPU)
     ours.epoch()
     print("ready", flush=True)
     sys.stdin.readline()
@@ -207,55 +171,63 @@ def side_by_side(pairs: int) -> Row:
     return "two one-thread runs ÷ one two-thread run, small", measured, f"{ratio:.2f}×", "≥ 1.3×"
 
 
-def gpu() -> list[Row]:
-    """Table I on this GPU."""
-    if not torch.cuda.is_available():
-        return [("training ÷ GEMM and Table I on a GPU", "skipped: no CUDA device", "–", "≥ 32 %")]
-    row, speed = flops_share(torch.device("cuda"), 128, 400, 5, "≥ 32 %")
-    # 50,000 training images, and 10,000 forward passes at a third of their cost each
-    hours = 7 * 2 * 5 * 100 * (50_000 + 10_000 / 3) / speed / 3600
-    return [row, ("Table I: 7 × 2 × 5 runs of 100 epochs", f"{speed:,.0f} images/s", f"{hours:.1f} h", "–")]
+def deterministic_price(where: torch.device, batch: int, steps: int, pairs: int) -> Row:
+    """What `execution.deterministic` costs. The settings are the process's, so they alternate."""
+    ours = Ours("resnet18", random_images(batch * steps, 1), batch, where)
+
+    def training(deterministic: bool) -> Callable[[], None]:
+        def work() -> None:
+            set_up_cuda(deterministic)
+            ours.training()
+
+        return work
+
+    a, b, ratio = paired(training(True), training(False), pairs, clock_of(where))
+    measured = f"{b / steps * 1e3:.2f} → {a / steps * 1e3:.2f} ms a step"
+    return f"price of execution.deterministic, resnet18, batch {batch}", measured, f"{ratio:.2f}×", "–"
 
 
-def machine() -> str:
-    """What the numbers belong to."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
+def gpu(where: torch.device, batch: int, steps: int, pairs: int) -> list[Row]:
+    """What only a GPU can tell: the share of its GEMM, Table I, torch.compile's modes, determinism."""
+    set_up_cuda(deterministic=False)
+    rows = [
+        compiling(where, model, batch, steps, mode, pairs)
+        for model in ("small", "resnet18")
+        for mode in ("default", "reduce-overhead")
     ]
-    flags = "AMX" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "no AMX"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, "
-        f"Python {platform.python_version()}; "
-        f"{os.cpu_count()} × {names[0]} ({flags}), load {os.getloadavg()[0]:.1f}; {device}"
-    )
+    for mode in ("none", "default", "reduce-overhead"):
+        row, speed = flops_share(where, batch, steps, pairs, "≥ 32 %", mode)
+        # 50,000 training images, and 10,000 forward passes at a third of their cost each
+        hours = 7 * 2 * 5 * 100 * (50_000 + 10_000 / 3) / speed / 3600
+        table = "Table I: 7 × 2 × 5 runs of 100 epochs"
+        rows += [row, (f"{table}, compile: {mode}", f"{speed:,.0f} images/s", f"{hours:.1f} h", "–")]
+    return [*rows, deterministic_price(where, batch, steps, pairs)]
 
 
 def main() -> None:
     """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=OUT)
+    output: Path = parser.parse_args().output
     torch.set_num_threads(1)
-    notes = (
-        "Medians of interleaved pairs in one run, one thread, CPU time of all processes (wall time side by "
-        "side and on a GPU). The usual script is `benchmarks/usual.py`; the start of its workers is included."
-    )
-    head = ["# The engine, measured", "", notes, "", machine(), ""]
+    head = ["# The engine, measured", "", NOTES, "", machine(), ""]
     lines = [*head, "| what | measured | ratio | bar |", "|---|---|---|---|"]
     print("\n".join(lines), flush=True)
+    no_gpu: Row = ("training ÷ GEMM, Table I, compile, determinism on a GPU", "no CUDA device", "–", "≥ 32 %")
     parts: list[Callable[[], list[Row]]] = [
         lambda: [batching(5)],
-        lambda: [epochs("small", (2000, 400), 64, 3, "≥ 4.5×")],
+        lambda: [epochs("small", (5000, 1000), 64, 3, "≥ 4.5×")],
         lambda: [flops_share(CPU, 64, 1, 3, "≥ 90 %")[0]],
-        lambda: [epochs("resnet18", (192, 64), 64, 2, "≥ 2.5×")],
+        lambda: [epochs("resnet18", (256, 64), 64, 2, "≥ 2.5×")],
         lambda: [side_by_side(3)],
-        gpu,
+        lambda: [compiling(CPU, "small", 64, 20, "default", 5)],
+        lambda: gpu(torch.device("cuda"), 128, 390, 5) if torch.cuda.is_available() else [no_gpu],
     ]
     for part in parts:
         for row in part():
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)
-            OUT.write_text("\n".join(lines) + "\n")  # what is measured stays if the rest is stopped
+            output.write_text("\n".join(lines) + "\n")  # what is measured stays if the rest is stopped
 
 
 if __name__ == "__main__":

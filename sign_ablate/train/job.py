@@ -133,10 +133,16 @@ def _device(name: str, deterministic: bool) -> torch.device:
             "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu, or run the job "
             "where there is one"
         )
-    if name == "cuda" and deterministic:
-        # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        torch.backends.cudnn.benchmark = False  # which algorithm is fastest changes from run to run
-        torch.backends.cudnn.deterministic = True
-        torch.use_deterministic_algorithms(True)  # an operation that has none is an error
+    if name == "cuda":
+        set_up_cuda(deterministic)
     return torch.device(name)
+
+
+def set_up_cuda(deterministic: bool) -> None:
+    """The settings of this process for speed, or for bitwise equal runs."""
+    # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    # cuDNN tries its algorithms on the first batch; which one is fastest changes from run to run
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)  # an operation that has none is an error
