@@ -112,11 +112,21 @@ def plan(
 
 
 @app.command()
-def status(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
-    """Runs done, running, missing, diverged."""
-    from sign_ablate.people.status import status as text
+def status(
+    config: Config = DEFAULT_CONFIG,
+    results: Path = Path("results"),
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Look again every so often, to the end."),
+    ] = None,
+) -> None:
+    """Runs done of all, time left, the runs in progress and the newest results."""
+    from sign_ablate.people import status as people
 
-    print(text(_campaign(config), results))
+    if watch is None:
+        print(people.status(_campaign(config), results))
+    else:
+        people.watch(_campaign(config), results, watch)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""plan, status and show."""
+"""plan and show. status: tests/status."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,7 @@ from sign_ablate.grid import expand
 from sign_ablate.people import estimate
 from sign_ablate.people.plan import plan
 from sign_ablate.people.show import NotFoundError, show
-from sign_ablate.people.status import status
 from sign_ablate.train import job
-from sign_ablate.train.lock import locked
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def campaign(tiny: dict[str, Any]) -> Campaign:
 
 @pytest.fixture
 def results(campaign: Campaign, tmp_path: Path) -> Path:
-    """One run of sgd and one of wild done, one of sgd running."""
+    """One run of sgd and one of wild done, one of sgd begun."""
     runs = {(run.cell.method, run.config.seed): run for run in expand(campaign)}
     folder = tmp_path / "tiny" / "runs"
     prepare(runs["sgd", 0].config.data, tmp_path / "data")
@@ -37,19 +35,6 @@ def results(campaign: Campaign, tmp_path: Path) -> Path:
         job.train(runs[key].spec, tmp_path / "data", folder / runs[key].id, device="cpu")
     (folder / runs["sgd", 1].id).mkdir()
     return tmp_path
-
-
-def test_status_counts(campaign: Campaign, results: Path) -> None:
-    running = next(run for run in expand(campaign) if (run.cell.method, run.config.seed) == ("sgd", 1))
-    with locked(results / "tiny" / "runs" / running.id):
-        lines = status(campaign, results).splitlines()
-    assert [line.split() for line in lines] == [
-        ["done", "diverged", "running", "missing"],
-        ["synthetic", "sgd", "1", "·", "1", "·"],
-        ["synthetic", "wild", "·", "1", "·", "1"],
-        ["synthetic", "adam", "·", "·", "·", "2"],
-        ["6", "runs", "1", "1", "1", "3"],
-    ]
 
 
 def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaign, results: Path) -> None:
