@@ -111,7 +111,7 @@ def _total(snapshot: Snapshot) -> list[str]:
     text = f"{done} of {runs} runs done ({100 * done // runs}%)"
     lines = [f"{text}, {diverged} of them diverged." if diverged else f"{text}."]
     unknown = snapshot.without_estimate
-    if snapshot.left:
+    if snapshot.left or not (unknown or snapshot.over):
         until = time.strftime("%a %H:%M", time.localtime(snapshot.now + snapshot.left))
         about = "At least" if unknown else "About"
         lines.append(f"{about} {duration(snapshot.left)} left, {snapshot.at_once} at a time: until {until}.")

@@ -117,6 +117,14 @@ def test_the_first_runs_estimate_the_others(made: Campaigner) -> None:
         assert made.status()[-1].startswith("About 9 min 30 s left, 1 at a time")
 
 
+def test_the_last_epoch_of_the_last_run(made: Campaigner) -> None:
+    for name in list(made.runs)[:-1]:
+        made.finish(name, ago=600)
+    made.log("adam.s1", epoch_lines(*range(10, 110, 10)), ago=1)
+    with made.running("adam.s1", since=101):
+        assert made.status()[-1] == "About 0 s left, 1 at a time: until Tue 22:13."
+
+
 def test_what_no_run_tells_of_is_said(config: dict[str, Any], tmp_path: Path) -> None:
     config["methods"]["adam"]["model"] = "resnet18"
     made = Campaigner(config, tmp_path)
