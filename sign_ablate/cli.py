@@ -1,8 +1,6 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,27 +107,38 @@ def plan(
     minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
 ) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
-    from sign_ablate import people
+    from sign_ablate.people.plan import plan as text
 
-    _print(functools.partial(people.plan, minutes=minutes), config, results)
+    print(text(_campaign(config), results, minutes))
 
 
 @app.command()
-def status(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
-    """Runs done, running, missing, diverged."""
-    from sign_ablate import people
+def status(
+    config: Config = DEFAULT_CONFIG,
+    results: Path = Path("results"),
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Look again every so often, to the end."),
+    ] = None,
+) -> None:
+    """Runs done of all, time left, the runs in progress and the newest results."""
+    from sign_ablate.people import status as people
 
-    _print(people.status, config, results)
+    if watch is None:
+        print(people.status(_campaign(config), results))
+    else:
+        people.watch(_campaign(config), results, watch)
 
 
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
     """One run: its configuration, status and last epochs. RUN is an id or a part of one."""
-    from sign_ablate import people
+    from sign_ablate.people.show import NotFoundError
+    from sign_ablate.people.show import show as text
 
     try:
-        print(people.show(run, results))
-    except people.NotFoundError as error:
+        print(text(run, results))
+    except NotFoundError as error:
         _fail(error)
 
 
@@ -143,10 +152,10 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _print(command: "Callable[[Campaign, Path], str]", config: list[Path], results: Path) -> None:
+def _campaign(config: list[Path]) -> "Campaign":
     from sign_ablate.config import ConfigError, load_campaign
 
     try:
-        print(command(load_campaign(config), results))
+        return load_campaign(config)
     except ConfigError as error:
         _fail(error)

@@ -1,16 +1,17 @@
-"""plan, status and show."""
+"""plan and show. status: tests/status."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sign_ablate import people
 from sign_ablate.config import Campaign, parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.grid import expand
+from sign_ablate.people import estimate
+from sign_ablate.people.plan import plan
+from sign_ablate.people.show import NotFoundError, show
 from sign_ablate.train import job
-from sign_ablate.train.lock import locked
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def campaign(tiny: dict[str, Any]) -> Campaign:
 
 @pytest.fixture
 def results(campaign: Campaign, tmp_path: Path) -> Path:
-    """One run of sgd and one of wild done, one of sgd running."""
+    """One run of sgd and one of wild done, one of sgd begun."""
     runs = {(run.cell.method, run.config.seed): run for run in expand(campaign)}
     folder = tmp_path / "tiny" / "runs"
     prepare(runs["sgd", 0].config.data, tmp_path / "data")
@@ -36,21 +37,8 @@ def results(campaign: Campaign, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_status_counts(campaign: Campaign, results: Path) -> None:
-    running = next(run for run in expand(campaign) if (run.cell.method, run.config.seed) == ("sgd", 1))
-    with locked(results / "tiny" / "runs" / running.id):
-        lines = people.status(campaign, results).splitlines()
-    assert [line.split() for line in lines] == [
-        ["done", "diverged", "running", "missing"],
-        ["synthetic", "sgd", "1", "·", "1", "·"],
-        ["synthetic", "wild", "·", "1", "·", "1"],
-        ["synthetic", "adam", "·", "·", "·", "2"],
-        ["6", "runs", "1", "1", "1", "3"],
-    ]
-
-
 def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaign, results: Path) -> None:
-    text = people.plan(campaign, results)
+    text = plan(campaign, results)
     cells = {line.split()[1]: line.split()[2:] for line in text.splitlines()[1:4]}
     assert cells["sgd"][:2] == ["2", "1"]
     assert float(cells["sgd"][2]) > 0
@@ -63,11 +51,11 @@ def test_plan_for_a_time_counts_whole_seeds_first(
 ) -> None:
     """Three methods of a minute each, two at a time: seed 0 takes one and a half of two rounds."""
     tiny |= {"figures": {}, "methods": {name: tiny["methods"][name] for name in ("sgd", "adam", "hybrid")}}
-    monkeypatch.setattr(people, "_estimate", lambda *_: 60.0)
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
     def last(minutes: float) -> str:
-        return people.plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
+        return plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
 
     assert last(0.5) == "After 0.5 minutes, 2 at a time: no run done."
     assert last(1) == "After 1 minutes, 2 at a time: 2 of 3 runs with seed 0 done."
@@ -75,12 +63,12 @@ def test_plan_for_a_time_counts_whole_seeds_first(
         "After 2 minutes, 2 at a time: every method with seed 0; 1 of 3 runs with seed 1 done."
     )
     assert last(3) == "After 3 minutes, 2 at a time: every method with seeds 0, 1 done."
-    monkeypatch.setattr(people, "_estimate", lambda *_: None)
+    monkeypatch.setattr(estimate, "seconds", lambda *_: None)
     assert "6 runs have no estimate" in last(3)
 
 
 def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
-    text = people.show("sgd.s0", results)
+    text = show("sgd.s0", results)
     assert "state: done" in text
     assert '"momentum": 0.9' in text
     assert "test_acc" in text
@@ -89,5 +77,5 @@ def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "no run of that name"), ("tic.sgd", "2 runs of")])
 def test_show_needs_one_run(name: str, message: str, campaign: Campaign, results: Path) -> None:
-    with pytest.raises(people.NotFoundError, match=message):
-        people.show(name, results)
+    with pytest.raises(NotFoundError, match=message):
+        show(name, results)

@@ -30,8 +30,9 @@ def test_generated_files_are_up_to_date() -> None:
 def test_planning_imports_no_torch() -> None:
     """The Snakefile does this on every start, and in every cluster job."""
     code = (
-        "import sys; from sign_ablate import device, people; from sign_ablate.config import load_campaign; "
-        "from sign_ablate.grid import expand; expand(load_campaign(['config.yaml'])); device.gpu_count(); "
+        "import sys; from sign_ablate import device; from sign_ablate.people import plan, show, status; "
+        "from sign_ablate.config import load_campaign; from sign_ablate.grid import expand; "
+        "expand(load_campaign(['config.yaml'])); device.gpu_count(); "
         "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,0 +1,1 @@
+"""What the command line tells people about a campaign: plan, status, show."""

@@ -1,0 +1,135 @@
+"""A campaign whose files are made by hand, and a lock that another process holds."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate.config import parse_campaign
+from sign_ablate.grid import expand
+from sign_ablate.people.status import status
+from sign_ablate.train import metrics
+from sign_ablate.train.progress import Progress
+from tests.conftest import ROOT
+
+NOW = 1_700_000_000.0  # Tuesday, 14 November 2023, 22:13:20 UTC
+HOLD = """
+import sys
+from pathlib import Path
+from sign_ablate.train.lock import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def config(tiny: dict[str, Any]) -> dict[str, Any]:
+    tiny["methods"] = {
+        "sgd": {"optimizer": "sgd", "lr": 0.05},
+        "wild": {"optimizer": "sgd", "lr": 1.0e30},
+        "adam": {"optimizer": "adam", "lr": 0.001},
+    }
+    tiny["train"]["epochs"] = 10
+    tiny["figures"] = {}
+    return tiny
+
+
+class Campaigner:
+    """Makes the files of the campaign's runs. A run goes by method and seed: sgd.s0."""
+
+    def __init__(self, config: dict[str, Any], results: Path, now: float = NOW) -> None:
+        self.campaign = parse_campaign(config)
+        self.results, self.now = results, now
+        self.runs = {f"{run.cell.method}.s{run.config.seed}": run for run in expand(self.campaign)}
+
+    def folder(self, name: str) -> Path:
+        folder = self.results / "tiny" / "runs" / self.runs[name].id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def finish(self, name: str, ago: float, test_acc: float = 0.5, kind: str = "cpu") -> None:
+        """10 epochs of 9 s and 1 s, and 4 s beside: 104 s."""
+        folder, run = self.folder(name), self.runs[name]
+        timing = [{"epoch": n, "train_seconds": 9.0, "eval_seconds": 1.0} for n in range(1, 11)]
+        rows = [{"epoch": n, "test_acc": 0.1 if n < 10 else test_acc} for n in range(1, 11)]
+        metrics.write_text(folder / metrics.ENVIRONMENT, json.dumps({"device": kind, "seconds": 104.0}))
+        metrics.write_table(folder / metrics.TIMING, timing, metrics.TIMING_SCHEMA)
+        metrics.write_text(folder / metrics.RUN, json.dumps({"resolved": run.config.model_dump(mode="json")}))
+        self._write_metrics(folder, rows, {"status": "finished", "diverged_at_step": ""}, ago)
+
+    def diverge(self, name: str, ago: float, step: int) -> None:
+        self._write_metrics(self.folder(name), [], {"status": "diverged", "diverged_at_step": str(step)}, ago)
+
+    def _write_metrics(self, folder: Path, rows: list[dict], status: dict[str, str], ago: float) -> None:
+        metrics.write_table(folder / metrics.METRICS, rows, metrics.METRICS_SCHEMA, status)
+        os.utime(folder / metrics.METRICS, (self.now - ago, self.now - ago))
+
+    @contextlib.contextmanager
+    def running(self, name: str, since: float) -> Iterator[None]:
+        """Another process holds the lock."""
+        folder = self.folder(name)
+        command = [sys.executable, "-c", HOLD, str(folder)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"locked\n"
+            os.utime(folder / metrics.LOCK, (self.now - since, self.now - since))
+            try:
+                yield
+            finally:
+                process.communicate()
+
+    def log(self, name: str, text: str, ago: float) -> None:
+        path = self.results / "tiny" / "logs" / "train" / f"{self.runs[name].id}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        os.utime(path, (self.now - ago, self.now - ago))
+
+    def hash(self, name: str) -> str:
+        return self.runs[name].id[-10:]
+
+    def status(self) -> list[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: self.now)
+            return status(self.campaign, self.results).splitlines()
+
+
+@pytest.fixture
+def made(config: dict[str, Any], tmp_path: Path) -> Campaigner:
+    return Campaigner(config, tmp_path)
+
+
+def epoch_lines(*seconds: float, epochs: int = 10, done: int = 0) -> str:
+    """What a trainer prints whose epochs end at these seconds after its start."""
+    out, no_terminal = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(no_terminal),
+    ):
+        times = iter([0.0, *seconds])
+        patch.setattr("sign_ablate.train.progress.time.monotonic", lambda: next(times))
+        progress = Progress("synthetic.sgd.s0.0123456789", epochs, done)
+        for n in range(done + 1, done + 1 + len(seconds)):
+            row = {"epoch": n, "train_loss": 1.5, "train_acc": 0.25, "test_acc": n / 100, "lr": 0.05}
+            progress.epoch(row, {"images_per_second": 12345.6})
+    return out.getvalue()
