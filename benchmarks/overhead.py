@@ -1,9 +1,10 @@
-"""What a campaign costs beyond training: `python -m benchmarks.overhead [CONFIG]` runs it cold and warm.
+"""What a campaign costs beyond training: `python -m benchmarks.overhead` writes docs/bench-overhead.md.
 
-Overhead per cell = (wall seconds × workers − Σ seconds of training and evaluation) ÷ cells, from an empty
-results folder to the summary table; the start of Snakemake and the preparation of the data are in it.
+It runs a campaign from an empty results folder, with a Python for each job and with the warm process, to the
+summary table and to the report. Overhead = wall seconds × workers − Σ seconds of training and evaluation.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -11,44 +12,92 @@ import tempfile
 import time
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
+from benchmarks.measure import machine
 from sign_ablate.config import load_campaign
 from sign_ablate.config.load import read_yaml
+from sign_ablate.grid import expand
+from sign_ablate.train.metrics import ENVIRONMENT, METRICS, TIMING
 from tests.workflow.conftest import make
 
 ROOT = Path(__file__).parents[1]
+OUT = ROOT / "docs" / "bench-overhead.md"
+NOTES = """\
+`python -m benchmarks.overhead` writes this page: {config} ({cells} cells), from an empty results folder, on
+{workers} workers, one form after the other. All numbers but the first and the ratio are seconds of a worker
+(wall seconds × workers), so that the rows from training to the last run add up to wall × workers. *Start* is
+Snakemake's own, the data file and, in the warm form, the wait for the warm process to import torch; the cold
+form has its imports in *start and end of jobs*. *After the last run* is the summary table, or all tables,
+figures (each a notebook) and the report."""
+LABELS = (
+    "wall s",
+    "training and evaluation",
+    "start, until the first run",
+    "start and end of jobs, imports",
+    "in the job beside training: data, network, files",
+    "between jobs, and a worker without one at the end",
+    "after the last run",
+    "**s per cell beyond training**",
+    "**wall × workers ÷ training**",
+)
 
 
-def measure(config: Path, warm: bool, workers: int) -> tuple[float, float, int]:
-    """Wall seconds to the summary, seconds of training and evaluation of all runs, number of runs."""
+def measure(config: Path, warm: bool, workers: int, target: str) -> list[float]:
+    """What LABELS says, of the campaign made up to `target`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, read_yaml(config))
-        target = f"results/{load_campaign([config]).campaign}/summary.parquet"
         command = [sys.executable, "-m", "snakemake", target, "--quiet", "all", "--cores", str(workers)]
         command += ["--config", f"execution={{'warm': '{str(warm).lower()}'}}"]
-        start = time.perf_counter()
+        begin = time.time()
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        wall = time.perf_counter() - start
-        files = [str(path) for path in folder.glob("results/*/runs/*/timing.parquet")]
-        table = ds.dataset(files).to_table(columns=["train_seconds", "eval_seconds"])
-        training = sum(float(pc.sum(table[column]).as_py()) for column in table.column_names)
-        return wall, training, len(files)
+        end = time.time()
+        runs = [_times(path) for path in folder.glob("results/*/runs/*")]
+    training, inside, whole = (sum(run[i] for run in runs) for i in range(3))
+    first, last = min(run[3] - run[2] for run in runs), max(run[3] for run in runs)
+    total = workers * (end - begin)
+    return [
+        end - begin,
+        training,
+        workers * (first - begin),
+        whole - inside,
+        inside - training,
+        workers * (last - first) - whole,
+        workers * (end - last),
+        (total - training) / len(runs),
+        total / training,
+    ]
+
+
+def _times(run: Path) -> tuple[float, float, float, float]:
+    """Seconds of training and evaluation, of `job.train`, of the whole job; and when it ended."""
+    timing = pq.read_table(run / TIMING, columns=["train_seconds", "eval_seconds"]).to_pydict()
+    inside = json.loads((run / ENVIRONMENT).read_text())["seconds"]
+    benchmark = run.parents[1] / "benchmarks" / f"{run.name}.tsv"
+    whole = float(benchmark.read_text().splitlines()[1].split("\t")[0])
+    return sum(map(sum, timing.values())), inside, whole, (run / METRICS).stat().st_mtime
 
 
 def main() -> None:
+    """Measure, print, write."""
     config = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "config.yaml"
     workers = os.cpu_count() or 1
-    print(f"{config.name}, {workers} workers, to the summary table\n")
-    print("| jobs | wall s | Σ training s | wall × workers ÷ Σ training | s per cell beyond training |")
-    print("| --- | --- | --- | --- | --- |")
-    for warm in (False, True):
-        wall, training, cells = measure(config, warm, workers)
-        ratio, extra = wall * workers / training, (wall * workers - training) / cells
-        label = "forked from a warm process" if warm else "one Python each"
-        print(f"| {label} | {wall:.1f} | {training:.1f} | {ratio:.2f} | {extra:.2f} |", flush=True)
+    campaign = load_campaign([config])
+    folder = f"results/{campaign.campaign}"
+    columns = [
+        (f"{'warm' if warm else 'cold'}, to the {what}", measure(config, warm, workers, f"{folder}/{name}"))
+        for what, name in (("summary", "summary.parquet"), ("report", "report.html"))
+        for warm in (False, True)
+    ]
+    cells = len(expand(campaign))
+    lines = ["# What a campaign costs beyond training", ""]
+    lines += [NOTES.format(config=config.name, cells=cells, workers=workers), "", machine(), ""]
+    lines += [f"| | {' | '.join(name for name, _ in columns)} |", "| --- |" + " --- |" * len(columns)]
+    for i, label in enumerate(LABELS):
+        lines.append(f"| {label} | {' | '.join(f'{values[i]:.2f}' for _, values in columns)} |")
+    OUT.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":
