@@ -28,9 +28,10 @@ test: install  ## unit tests, and a tiny campaign through the report
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-bench: install  ## measure optimizers and engine against what people use; rewrites docs/bench-*.md
+bench: install  ## measure optimizers, engine and overhead against what people use; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.overhead
 
 chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
 	$(BIN)/python -m benchmarks.chaos

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from sign_ablate import device
@@ -50,11 +51,30 @@ def _runs() -> list[Run]:
     return expand(parse_campaign(config))
 
 
+def _train(run: Run, data: Path, out: Path, *options: str) -> Path:
+    command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec, "--device", "cuda"]
+    subprocess.run([*command, "--data", str(data), "--out", str(out), *options], check=True)
+    return out / METRICS
+
+
 @pytest.mark.parametrize("run", _runs(), ids=lambda run: run.cell.label)
 def test_deterministic_runs_are_bitwise_equal(run: Run, tmp_path: Path) -> None:
     prepare(run.config.data, tmp_path / "data")
-    for name in ("first", "second"):
-        command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec, "--device", "cuda"]
-        command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / name), "--deterministic", "1"]
-        subprocess.run(command, check=True)
-    assert (tmp_path / "first" / METRICS).read_bytes() == (tmp_path / "second" / METRICS).read_bytes()
+    first, second = (
+        _train(run, tmp_path / "data", tmp_path / name, "--deterministic", "1")
+        for name in ("first", "second")
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
+@pytest.mark.parametrize("label", ["sgd", "resnet"])
+def test_compiled_runs_are_eager_ones_but_for_rounding(label: str, mode: str, tmp_path: Path) -> None:
+    run = next(run for run in _runs() if run.cell.label == label)
+    prepare(run.config.data, tmp_path / "data")
+    eager, compiled = (
+        pq.read_table(_train(run, tmp_path / "data", tmp_path / name, "--compile", name)).to_pydict()
+        for name in ("none", mode)
+    )
+    assert compiled["train_loss"][0] == pytest.approx(eager["train_loss"][0], rel=0.05)
+    assert compiled["step"] == eager["step"]
