@@ -23,6 +23,7 @@ from sign_ablate.train import job
 from sign_ablate.train.lock import is_running
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, ENVIRONMENT, METRICS, RUN
+from sign_ablate.warm import client, server
 from tests.conftest import ROOT, pids
 from tests.train.test_resume import RUNS, command, long
 
@@ -92,6 +93,35 @@ def test_forked_jobs_leave_the_same_files(boss: Owner, file: Path, tmp_path: Pat
             here = tmp_path / f"{label}-here" / name
             assert (tmp_path / label / name).read_bytes() == here.read_bytes()
     assert len(boss.servers()) == 1  # one for both
+
+
+def test_server_that_imports_already_is_waited_for(boss: Owner, file: Path, tmp_path: Path) -> None:
+    """As the Snakefile starts it, before there is a job."""
+    client.start(boss.process.pid)
+    wait_until(boss.servers)
+    (server,) = boss.servers()
+    assert boss.run(command(RUNS["sgd"], file, tmp_path / "out")).returncode == 0
+    assert boss.servers() == [server]
+
+
+def test_other_commands_use_a_server_and_start_none(boss: Owner, tmp_path: Path) -> None:
+    aggregate = [sys.executable, "-m", "sign_ablate", "aggregate", "--campaign", "{}", "--results", "none"]
+    aggregate += ["--out", str(tmp_path)]
+    alone = boss.run(aggregate)
+    assert boss.servers() == []
+    client.start(boss.process.pid)
+    wait_until(boss.servers)
+    forked = boss.run(aggregate)
+    assert (alone.returncode, alone.stderr) == (forked.returncode, forked.stderr) != (0, "")
+
+
+def test_edit_while_the_server_imports_is_not_served(boss: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter([b"\0sign-ablate-before-the-edit", b"\0after"])
+    monkeypatch.setattr(server, "address", lambda owner: next(names))
+    monkeypatch.setattr(server.Server, "serve", lambda self: pytest.fail("it serves"))
+    monkeypatch.setattr(server.gc, "freeze", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["server", str(boss.process.pid)])
+    server.main()
 
 
 def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_path: Path) -> None:

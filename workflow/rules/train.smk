@@ -1,6 +1,7 @@
 # It imports torch while the data are prepared.
 onstart:
-    if environ[warm.VARIABLE] == "1" and not all(map(os.path.exists, METRICS)):
+    here = environ[warm.VARIABLE] == "1" and workflow.local_exec
+    if here and not all(map(os.path.exists, METRICS)):
         client.start(os.getpid())
 
 
