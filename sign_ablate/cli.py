@@ -20,7 +20,11 @@ DEFAULT_CONFIG = [Path("config.yaml")]
 
 def _fail(error: Exception) -> NoReturn:
     """One line for the user; no traceback for what is not a bug."""
-    sys.exit(f"sign-ablate: error: {error}")
+    from sign_ablate.files import advice
+    from sign_ablate.log import complain
+
+    complain(f"sign-ablate: error: {error}{advice(error)}")
+    sys.exit(1)
 
 
 @app.command()
@@ -33,7 +37,7 @@ def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Opt
 
     try:
         write(parse_dataset(spec), out)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, OSError) as error:
         _fail(error)
 
 
@@ -52,6 +56,7 @@ def train(
     from sign_ablate.claim import claim
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
+    from sign_ablate.log import say
     from sign_ablate.train import job
     from sign_ablate.train.checkpoint import Interrupted
     from sign_ablate.train.lock import JobError
@@ -66,10 +71,10 @@ def train(
         _fail(error)
     except Interrupted as stopped:
         number = stopped.args[0]
-        print(f"stopped by {number.name}; a checkpoint is kept, and the next call goes on from it")
+        say(f"stopped by {number.name}; a checkpoint is kept, and the next call goes on from it")
         sys.exit(128 + number)
     if result.diverged_at_step is not None:
-        print(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
+        say(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
 
 
 @app.command()
@@ -88,7 +93,7 @@ def aggregate(
 
     try:
         write(parse_campaign(json.loads(campaign)), results, out, partial=partial)
-    except (ConfigError, AggregateError) as error:
+    except (ConfigError, AggregateError, OSError) as error:
         _fail(error)
 
 
@@ -97,7 +102,10 @@ def export(notebook: Path, html: Path) -> None:
     """Turn an executed notebook into one HTML file that needs nothing else (a job of Snakemake's)."""
     from sign_ablate.analysis.export import export as write
 
-    write(notebook, html)
+    try:
+        write(notebook, html)
+    except OSError as error:
+        _fail(error)
 
 
 @app.command()

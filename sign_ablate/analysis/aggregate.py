@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.stats import t_interval
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.files import replacing
 from sign_ablate.grid import Run, expand
 from sign_ablate.train.metrics import ENVIRONMENT, METRICS, METRICS_SCHEMA, TIMING, write_table, write_text
 
@@ -37,6 +38,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
 
     Raises:
         AggregateError: where a run is missing (partial: where all are), or a file is unusable.
+        OSError: where a table cannot be written.
     """
     runs = expand(campaign)
     folder = results / "runs"
@@ -124,9 +126,8 @@ def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
         else:
             columns[column.name] = pa.array([row[column.name] for row in rows], column.type).take(index)
     table = pa.table(columns, schema=schemas.EPOCHS_SCHEMA).replace_schema_metadata(_VERSION)
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _summary(runs: Iterable[Run], rows: list[Row]) -> list[Row]:

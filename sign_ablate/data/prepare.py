@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sign_ablate.config.data import Dataset, DatasetSpec
 from sign_ablate.data import sources
 from sign_ablate.data.common import DataError, Labels, Pixels
+from sign_ablate.files import replacing
 
 
 def prepare(spec: DatasetSpec, out: Path) -> None:
@@ -20,6 +21,7 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
 
     Raises:
         DataError: for a source that is missing or broken, or that has too few images.
+        OSError: where the file cannot be written.
     """
     source = sources.load(spec)
     train, val = _choose_train(source.train.labels, spec, source.classes)
@@ -43,12 +45,8 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         "classes": np.array(source.classes),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".tmp.npz")  # savez appends what does not end in .npz
-    try:
-        np.savez(temporary, allow_pickle=False, **arrays)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(out) as temporary, temporary.open("wb") as file:  # to a path, savez would append .npz
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -41,7 +41,7 @@ def read(path: Path) -> PreparedData:
     """The data in a file that `prepare` wrote, every byte checked.
 
     Raises:
-        DataError: for a file that is missing, truncated or altered.
+        DataError: for a file that is missing, unreadable, truncated or altered.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -49,6 +49,11 @@ def read(path: Path) -> PreparedData:
         classes = tuple(arrays.pop("classes").tolist())
         return PreparedData(**{name: torch.from_numpy(a) for name, a in arrays.items()}, classes=classes)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such data file; snakemake makes it") from None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, *_ZIP_ERRORS) as error:
+        raise DataError(f"{path}: no such data file; run snakemake again, which makes it") from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); make it readable, or delete it and run "
+            "snakemake again"
+        ) from None
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, *_ZIP_ERRORS) as error:
         raise DataError(f"{path}: corrupt ({error}); delete it and run snakemake again") from None

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from sign_ablate.files import replacing
+from sign_ablate.log import say
 from sign_ablate.owner import is_alive, owner_pid
 
 #: Raised when the layout of `Trainer.state_dict` changes.
@@ -26,13 +28,21 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 
 def save(path: Path, spec: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint by way of a temporary name, on disk before it replaces the one before."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save({"version": VERSION, "spec": spec, "state": state}, file)
+    """Write a checkpoint by way of a temporary name, on disk before it replaces the one before.
+
+    Raises:
+        OSError: it could not be written; the one before is still there.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"version": VERSION, "spec": spec, "state": state}, file)
+        except RuntimeError as error:
+            # After a write that failed, torch closes its archive, and that fails with an error of its own.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
@@ -60,7 +70,7 @@ def set_aside(path: Path, error: Exception) -> None:
     kept = path.with_name(path.name + ".unusable")
     path.replace(kept)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    print(f"checkpoint set aside as {kept} ({reason}); the run starts over", flush=True)
+    say(f"checkpoint set aside as {kept} ({reason}); the run starts over")
 
 
 class StopSignal:

@@ -12,6 +12,7 @@ import torch
 
 from sign_ablate.data.prepared import read
 from sign_ablate.grid import parse_run
+from sign_ablate.log import say
 from sign_ablate.train import checkpoint, environment
 from sign_ablate.train.lock import JobError, locked
 from sign_ablate.train.loop import Result, Trainer
@@ -58,6 +59,7 @@ def train(
     Raises:
         JobError: where the device is missing, or another process trains into `out`.
         ConfigError, DataError: for a specification or a data file that cannot be used.
+        OSError: where a file cannot be written. The last good checkpoint stays.
         Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
     """
     start = time.monotonic()
@@ -66,7 +68,8 @@ def train(
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
-    with locked(out), stop.listening():  # to the end: a run that is trained is written down, signal or not
+    # Signals are noted to the end: a run that is trained is written down.
+    with locked(out), stop.listening():
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
         seconds = time.monotonic() - start
@@ -95,7 +98,7 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
         checkpoint.set_aside(out / CHECKPOINT, error)
         trainer.load_state_dict(fresh)
     else:
-        print(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}", flush=True)
+        say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
     return trainer
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sign_ablate.files import replacing
+
 #: Raised when a column is added, removed or changes its meaning.
 SCHEMA_VERSION = 1
 
@@ -74,18 +76,16 @@ def write_table(
 ) -> None:
     """Write `rows` to `path` by way of a temporary name: a file called `path` is always whole.
 
-    `metadata` is stored in the file beside the schema version.
+    `metadata` is stored in the file beside the schema version. Raises OSError where it cannot be written.
     """
     table = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
     stored = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
     table = table.replace_schema_metadata(stored)
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` by way of a temporary name."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write `text` to `path` by way of a temporary name. Raises OSError where it cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

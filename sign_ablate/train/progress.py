@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from sign_ablate.log import say
+
 
 class Progress:
     """Reports one line, or one tick of a bar, per epoch."""
@@ -36,9 +38,8 @@ class Progress:
             return
         done = row["epoch"]
         left = (time.monotonic() - self._start) / (done - self._done) * (self._epochs - done)
-        print(
+        say(
             f"{self._title}  epoch {done}/{self._epochs}  train loss {row['train_loss']:.4f} "
             f"({row['train_acc']:.2%})  {test}  lr {row['lr']:.3g}  {images_per_second:,.0f} images/s  "
-            f"{left:.0f} s left",
-            flush=True,
+            f"{left:.0f} s left"
         )

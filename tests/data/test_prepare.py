@@ -110,7 +110,7 @@ def test_corrupt_file(position: float, good: bytes, tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such data file; snakemake"):
+    with pytest.raises(DataError, match="no such data file; run snakemake again"):
         read(tmp_path / "out")
 
 
