@@ -37,7 +37,7 @@ def look(run: Run, campaign: Path, estimate: float | None, now: float) -> Runnin
         estimate: seconds that the whole of such a run takes, if that is known.
         now: seconds since the epoch.
     """
-    # A trainer opens its lock for writing when it starts, which sets the time.
+    # A trainer marks its lock when it starts, which sets the time.
     started = _modified(campaign / "runs" / run.id / LOCK, now)
     log = campaign / "logs" / "train" / f"{run.id}.log"
     text, age = _tail(log), now - _modified(log, now)

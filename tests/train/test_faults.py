@@ -9,6 +9,7 @@ import math
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from sign_ablate.grid import identity
 from sign_ablate.train import checkpoint, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
-from tests.train.test_resume import RUNS, command
+from tests.train.test_resume import RUNS, command, long
+from tests.train.test_warm import Owner, boss, wait_until  # noqa: F401 - boss is a fixture
 
 CPU = torch.device("cpu")
 HYBRID = RUNS["hybrid"]
@@ -344,3 +346,31 @@ def test_data_that_were_there_a_moment_ago(
 def test_data_that_must_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path, tmp_path / "out") == 1
     assert f"{tmp_path}: cannot be read (Is a directory); make it readable" in the_line(capsys)
+
+
+def trainer_of(out: Path) -> int:
+    """The process that holds a run's lock."""
+    inode = (out / LOCK).stat().st_ino
+    return int(re.search(rf"FLOCK .* (\d+) \w+:\w+:{inode} ", Path("/proc/locks").read_text())[1])  # type: ignore[index]
+
+
+@linux
+def test_killed_for_its_memory_and_the_siblings_go_on(
+    boss: Owner,  # noqa: F811
+    file: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+) -> None:
+    """Through the warm process, which the siblings share. Without it, the kill is in test_resume."""
+    victim = boss.start(command(long(10_000), file, tmp_path / "victim", "--checkpoint-seconds", "0.05"))
+    wait_until((tmp_path / "victim" / CHECKPOINT).exists)
+    sibling = boss.start(command(HYBRID, file, tmp_path / "sibling"))
+    os.kill(trainer_of(tmp_path / "victim"), signal.SIGKILL)
+    output = victim.communicate(timeout=60)[0]
+    assert victim.returncode == 128 + signal.SIGKILL
+    assert "the training process was ended by SIGKILL\nout of memory? Run fewer jobs at a time" in output
+    assert METRICS not in names(tmp_path / "victim")
+    sibling.communicate(timeout=60)
+    assert sibling.returncode == 0
+    check_same(tmp_path / "sibling", undisturbed)
+    assert len(boss.servers()) == 1

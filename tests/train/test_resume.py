@@ -112,6 +112,9 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
     (out / f"{CHECKPOINT}.tmp").touch()
     again = subprocess.run(command(run, file, out), check=True, capture_output=True, text=True)
     assert "goes on from step" in again.stdout
+    assert ("the process that trained this run before was killed" in again.stdout) == (
+        number == signal.SIGKILL
+    )
     for name in (METRICS, RUN):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert not list(out.glob(f"{CHECKPOINT}*"))
