@@ -18,6 +18,7 @@ import torch
 from sign_ablate.files import replacing
 from sign_ablate.log import say
 from sign_ablate.owner import is_alive, owner_pid
+from sign_ablate.train.memory import is_out_of_memory
 
 #: Raised when the layout of `Trainer.state_dict` changes.
 VERSION = 1
@@ -48,7 +49,8 @@ def save(path: Path, spec: str, state: dict[str, Any]) -> None:
 def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     """The state in a checkpoint, or None where there is none that can be used.
 
-    One that is truncated, corrupt or of another run is set aside as `*.unusable`, with a message.
+    One that is truncated, corrupt or of another run is set aside as `*.unusable`, with a message. Where it
+    is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
     """
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
@@ -60,6 +62,8 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # what a damaged file raises depends on where it is damaged
+        if is_out_of_memory(error):
+            raise
         set_aside(path, error)
         return None
     return state

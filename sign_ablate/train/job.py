@@ -13,7 +13,7 @@ import torch
 from sign_ablate.data.prepared import read
 from sign_ablate.grid import parse_run
 from sign_ablate.log import say
-from sign_ablate.train import checkpoint, environment
+from sign_ablate.train import checkpoint, environment, memory
 from sign_ablate.train.lock import JobError, locked
 from sign_ablate.train.loop import Result, Trainer
 from sign_ablate.train.metrics import (
@@ -57,7 +57,7 @@ def train(
         checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
 
     Raises:
-        JobError: where the device is missing, or another process trains into `out`.
+        JobError: where the device is missing, memory runs out, or another process trains into `out`.
         ConfigError, DataError: for a specification or a data file that cannot be used.
         OSError: where a file cannot be written. The last good checkpoint stays.
         Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
@@ -69,7 +69,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
     # Signals are noted to the end: a run that is trained is written down.
-    with locked(out), stop.listening():
+    with locked(out), stop.listening(), memory.explained():
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
         seconds = time.monotonic() - start
@@ -95,6 +95,8 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
     try:
         trainer.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if memory.is_out_of_memory(error):
+            raise
         checkpoint.set_aside(out / CHECKPOINT, error)
         trainer.load_state_dict(fresh)
     else:

@@ -20,12 +20,14 @@ import pytest
 import torch
 
 from sign_ablate import cli, owner
+from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.grid import identity
+from sign_ablate.grid import expand, identity
 from sign_ablate.train import checkpoint, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
+from tests.conftest import TINY
 from tests.train.test_resume import RUNS, command, long
 from tests.train.test_warm import Owner, boss, wait_until  # noqa: F401 - boss is a fixture
 
@@ -346,6 +348,36 @@ def test_data_that_were_there_a_moment_ago(
 def test_data_that_must_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path, tmp_path / "out") == 1
     assert f"{tmp_path}: cannot be read (Is a directory); make it readable" in the_line(capsys)
+
+
+@linux
+def test_no_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"source": "synthetic", "train_images": 3000, "test_images": 64}
+    config = {**TINY, "datasets": {"synthetic": data}, "methods": {"sgd": TINY["methods"]["sgd"]}}
+    config |= {"figures": {}, "train": {"model": "small", "epochs": 1, "batch_size": 3000}}
+    run = expand(parse_campaign(config))[0]
+    prepare(run.config.data, tmp_path / "data")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    with limited(resource.RLIMIT_AS, used + 2**25):
+        assert train(tmp_path / "data", tmp_path / "out", run.spec) == 1
+    assert re.search(r"out of memory \(.*\)\. Run fewer jobs at a time \(--cores\)", the_line(capsys))
+    assert names(tmp_path / "out") == {LOCK}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to")])
+@pytest.mark.parametrize("place", ["torch.load", "sign_ablate.train.job.Trainer.load_state_dict"])
+def test_checkpoint_is_good_where_memory_is_short(
+    place: str, error: Exception, file: Path, checkpointed: bytes, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    (tmp_path / CHECKPOINT).write_bytes(checkpointed)
+    monkeypatch.setattr(place, fail)
+    assert train(file, tmp_path) == 1
+    assert "out of memory" in the_line(capsys)
+    assert names(tmp_path) == {CHECKPOINT, LOCK}
 
 
 def trainer_of(out: Path) -> int:
