@@ -116,6 +116,22 @@ def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any],
     assert copy.jobs()["train"] == 1
 
 
+def test_vanished_data_are_made_again(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    """For a run that needs them; a campaign that is done needs none."""
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    (data,) = copy.folder.glob("results/data/*.npz")
+    data.unlink()
+    assert copy.jobs() == {}
+    metrics = next(copy.folder.glob("results/tiny/runs/*/metrics.parquet"))
+    before = metrics.read_bytes()
+    metrics.unlink()
+    name = str(metrics.relative_to(copy.folder))
+    assert copy.jobs(name) == {"prepare": 1, "train": 1}
+    copy.call(name)
+    assert metrics.read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", [1, RUNS])
 def test_killed_preparation_leaves_no_run_out(
     missing: int, finished: Repository, config: dict[str, Any], tmp_path: Path
