@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -53,6 +54,9 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} in it is not what was written")
         stored = torch.load(path, map_location=device, weights_only=True)
         if stored["version"] != VERSION:
             raise ValueError(f"its layout is version {stored['version']}, this is {VERSION}")

@@ -144,6 +144,14 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
+def flip_one_bit(path: Path) -> None:
+    """Of a parameter: the file is sound, and the number another one."""
+    weight = torch.load(path)["state"]["network"]["11.weight"]
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
 def of_another_layout(path: Path) -> None:
     torch.save({**torch.load(path), "version": checkpoint.VERSION + 1}, path)
 
@@ -158,9 +166,18 @@ def of_another_network(path: Path) -> None:
     torch.save(stored, path)
 
 
-@pytest.mark.parametrize(
-    "damage", [truncate, alter, Path.write_text, of_another_layout, of_another_run, of_another_network]
-)
+DAMAGE = [
+    truncate,
+    alter,
+    flip_one_bit,
+    Path.write_text,
+    of_another_layout,
+    of_another_run,
+    of_another_network,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_unusable_checkpoint_is_set_aside_and_the_run_starts_over(
     damage: Any, data: PreparedData, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

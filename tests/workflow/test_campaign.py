@@ -117,7 +117,7 @@ def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any],
 
 
 def test_vanished_data_are_made_again(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
-    """For a run that needs them; a campaign that is done needs none."""
+    """For a run that needs them; a campaign that is done needs none, and what is done stays done."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
     (data,) = copy.folder.glob("results/data/*.npz")
@@ -128,8 +128,10 @@ def test_vanished_data_are_made_again(finished: Repository, config: dict[str, An
     metrics.unlink()
     name = str(metrics.relative_to(copy.folder))
     assert copy.jobs(name) == {"prepare": 1, "train": 1}
+    assert copy.jobs() == {"prepare": 1, "train": 1, **DOWNSTREAM}
     copy.call(name)
     assert metrics.read_bytes() == before
+    assert copy.jobs() == {}
 
 
 @pytest.mark.parametrize("missing", [1, RUNS])

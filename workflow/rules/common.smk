@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from os import environ
 
@@ -46,12 +47,26 @@ if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16(
     )
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+# Runs that are done and whose data file is gone. To the rules they are files that nothing makes: Snakemake
+# takes `ancient` to heart for files that exist only, and would train them all again as soon as one run is
+# left to train.
+DONE_WITHOUT_DATA = [
+    name
+    for name, run in RUNS.items()
+    if not os.path.exists(f"results/data/{run.data_id}.npz")
+    and os.path.exists(f"{RESULTS}/runs/{name}/metrics.parquet")
+]
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
+
+
+def not_among(names):
+    """A regular expression for the place in a path where none of `names` is."""
+    return f"(?!(?:{'|'.join(map(re.escape, names))})/)" if names else ""
 
 
 wildcard_constraints:
     view="(partial/)?",
-    run=r"[^/]+\.s\d+\.[0-9a-f]+",
+    run=not_among(DONE_WITHOUT_DATA) + r"[^/]+\.s\d+\.[0-9a-f]+",
     data=r"[^/]+\.[0-9a-f]+",
     figure="[^/.]+",
 
