@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def train(
             "deterministic": deterministic or device == "cpu",
             "compile": compile_mode,
             "seconds": seconds,
+            "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
         }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
         _write(result, run.model_dump(mode="json"), spec, out)

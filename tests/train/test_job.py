@@ -52,6 +52,7 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert environment["device"] == "cpu"
     assert environment["versions"]["torch"]
     assert environment["seconds"] > 0
+    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former
 
 
 def test_diverged_run_is_recorded_and_exits_0(tiny: dict[str, Any], tmp_path: Path) -> None:
