@@ -116,7 +116,7 @@ def differences(report: Report, dataset: str, optimizer: str) -> pd.DataFrame:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.2f}".replace("-", "−")
+    return "–" if value is None else f"{100 * value:+z.2f}".replace("-", "−")
 
 
 def _verdict(difference: stats.Interval) -> str:

@@ -140,3 +140,7 @@ def test_figure_notebook_and_report_stand_alone(
     for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out
+
+
+def test_no_difference_has_no_minus() -> None:
+    assert [report._signed(x) for x in (-1e-9, 0.0, -0.004, None)] == ["+0.00", "+0.00", "−0.40", "–"]
