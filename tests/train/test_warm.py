@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,11 @@ def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_pa
     assert len(boss.servers()) == 1
 
 
+#: what torch.compile needs on a CPU
+COMPILER = shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+
+
+@pytest.mark.skipif(not COMPILER, reason="torch.compile needs g++ and Python's headers")
 def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None:
     """As the eager one but for rounding; checkpoints are interchangeable; the compiler leaves no process."""
     run = RUNS["sgd"]
