@@ -29,8 +29,8 @@ class Execution(Model):
     threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
-        description="torch.compile's mode for the network; on a CPU it needs g++ and Python's headers. Each run "
-        "compiles for itself: `make bench` says after how many steps that pays on your machine.",
+        description="torch.compile's mode for the network; on a CPU it needs g++ and Python's headers. Each "
+        "run compiles for itself: `make bench` says after how many steps that pays on your machine.",
     )
     warm: bool = Field(
         True, description="Fork runs from a process that holds torch instead of importing it for each."

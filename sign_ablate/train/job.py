@@ -5,6 +5,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def train(
         checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
 
     Raises:
-        JobError: where the device is missing, memory runs out, or another process trains into `out`.
+        JobError: where the device or a compiler is missing, memory runs out, or another process trains
+            into `out`.
         ConfigError, DataError: for a specification or a data file that cannot be used.
         OSError: where a file cannot be written. The last good checkpoint stays.
         Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
@@ -66,6 +68,7 @@ def train(
     start = time.monotonic()
     run = parse_run(spec)
     chosen = _device(device, deterministic)
+    _check_compiler(compile_mode, device)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
@@ -143,6 +146,14 @@ def _device(name: str, deterministic: bool) -> torch.device:
     if name == "cuda":
         set_up_cuda(deterministic)
     return torch.device(name)
+
+
+def _check_compiler(compile_mode: str, device: str) -> None:
+    if compile_mode != "none" and device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise JobError(
+            f"execution.compile = {compile_mode!r}: on a CPU, torch.compile needs a C++ compiler; "
+            "install g++, or set none"
+        )
 
 
 def set_up_cuda(deterministic: bool) -> None:

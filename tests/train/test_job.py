@@ -55,6 +55,16 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former
 
 
+def test_compile_without_a_compiler_is_one_line(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = expand(parse_campaign(tiny))[0]
+    prepare(run.config.data, tmp_path / "data")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JobError, match=r"execution.compile = 'default': .* compiler; install g\+\+"):
+        job.train(run.spec, tmp_path / "data", tmp_path / "out", device="cpu", compile_mode="default")
+
+
 def test_diverged_run_is_recorded_and_exits_0(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 1.0e30}}
     tiny["figures"] = {}
