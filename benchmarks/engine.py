@@ -189,6 +189,7 @@ def deterministic_price(where: torch.device, batch: int, steps: int, pairs: int)
 
 def gpu(where: torch.device, batch: int, steps: int, pairs: int) -> list[Row]:
     """What only a GPU can tell: the share of its GEMM, Table I, torch.compile's modes, determinism."""
+    set_up_cuda(deterministic=True)  # cuBLAS's part of it has to come before its first use
     set_up_cuda(deterministic=False)
     rows = [
         compiling(where, model, batch, steps, mode, pairs)

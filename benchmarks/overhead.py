@@ -29,9 +29,9 @@ NOTES = """\
 `python -m benchmarks.overhead` writes this page: {config} ({cells} cells), from an empty results folder, on
 {workers} workers, one form after the other. All numbers but the first and the ratio are seconds of a worker
 (wall seconds × workers), so that the rows from training to the last run add up to wall × workers. *Start* is
-Snakemake's own, the data file and, in the warm form, the wait for the warm process to import torch; the cold
-form has its imports in *start and end of jobs*. *After the last run* is the summary table, or all tables,
-figures (each a notebook) and the report."""
+Snakemake's own and the data file. The cold form's imports are in the two rows of the jobs; the first jobs'
+wait until the warm process has imported torch is in *start and end of jobs*. *After the last run* is the
+summary table, or all tables, figures (each a notebook) and the report."""
 LABELS = (
     "wall s",
     "training and evaluation",

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from sign_ablate.log import say
 from sign_ablate.owner import is_alive, owner_pid
 from sign_ablate.train.lock import JobError
 
@@ -48,7 +49,7 @@ def claim(device: str) -> str:
         return "cuda"
     taken = _first_free(devices, slurm)
     if taken is None and device == "auto":
-        print(f"no GPU of {', '.join(devices)} is free: this run takes the CPU (cpu_fallback)", flush=True)
+        say(f"no GPU of {', '.join(devices)} is free: this run takes the CPU (cpu_fallback)")
         return "cpu"
     os.environ[VISIBLE] = _wait(devices, slurm) if taken is None else taken
     return "cuda"
@@ -86,7 +87,7 @@ def _first_free(devices: list[str], slurm: str | None) -> str | None:
 
 def _wait(devices: list[str], slurm: str | None) -> str:
     names = ", ".join(devices)
-    print(f"waiting for a GPU: {names} taken by other jobs of this user's", flush=True)
+    say(f"waiting for a GPU: {names} taken by other jobs of this user's")
     owner, end = owner_pid(), time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.2)

@@ -158,8 +158,9 @@ def _check_compiler(compile_mode: str, device: str) -> None:
 
 def set_up_cuda(deterministic: bool) -> None:
     """The settings of this process for speed, or for bitwise equal runs."""
-    # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if deterministic:
+        # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     # cuDNN tries its algorithms on the first batch; which one is fastest changes from run to run
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic

@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 
+from sign_ablate.log import complain, say
 from sign_ablate.owner import is_alive, owner_pid
 from sign_ablate.warm import STREAMS, VARIABLE, WAIT_SECONDS, address
 
@@ -48,7 +49,7 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     if len(answer) < 4:
         if received or not is_alive(owner):
             return 128 + (received or [signal.SIGTERM])[0]  # the child was told to write its checkpoint
-        print("the warm process is gone; this job goes on by itself", flush=True)
+        say("the warm process is gone; this job goes on by itself")
         return None
     return _exit_status(*struct.unpack("!i", answer))
 
@@ -89,7 +90,7 @@ def _exit_status(status: int) -> int:
     """What a shell would say of the child's status, with a line where a signal has ended it."""
     if status >= 0:
         return status
-    print(f"the training process was ended by {signal.Signals(-status).name}", file=sys.stderr)
+    complain(f"the training process was ended by {signal.Signals(-status).name}")
     if status == -signal.SIGKILL:
-        print("out of memory? Run fewer jobs at a time (--cores)", file=sys.stderr)
+        complain("out of memory? Run fewer jobs at a time (--cores)")
     return 128 - status

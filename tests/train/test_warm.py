@@ -105,15 +105,28 @@ def test_server_that_imports_already_is_waited_for(boss: Owner, file: Path, tmp_
     assert boss.servers() == [server]
 
 
+def listening(boss: Owner) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(warm.address(boss.process.pid)) == 0
+
+
 def test_other_commands_use_a_server_and_start_none(boss: Owner, tmp_path: Path) -> None:
     aggregate = [sys.executable, "-m", "sign_ablate", "aggregate", "--campaign", "{}", "--results", "none"]
     aggregate += ["--out", str(tmp_path)]
     alone = boss.run(aggregate)
     assert boss.servers() == []
     client.start(boss.process.pid)
-    wait_until(boss.servers)
-    forked = boss.run(aggregate)
-    assert (alone.returncode, alone.stderr) == (forked.returncode, forked.stderr) != (0, "")
+    wait_until(lambda: listening(boss))
+    (pid,) = boss.servers()
+    os.kill(pid, signal.SIGSTOP)
+    forked = boss.start(aggregate)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):  # it is the server that does it
+            forked.wait(5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (forked.communicate(timeout=60)[0], forked.returncode) == (alone.stderr, 1)
+    assert alone.returncode == 1
 
 
 def test_edit_while_the_server_imports_is_not_served(boss: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
