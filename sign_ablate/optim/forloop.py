@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from sign_ablate.optim.layout import check_shape
+
 Group = dict[str, Any]
 #: (index over all groups, parameter, its group)
 Item = tuple[int, Tensor, Group]
@@ -86,6 +88,7 @@ class ForLoop(Optimizer):
         state = self.state[p]
         if name not in state:
             state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        check_shape(name, state[name], p)
         return real(state[name])
 
     def _count(self, p: Tensor) -> int:

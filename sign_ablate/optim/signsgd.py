@@ -12,7 +12,7 @@ from torch.optim.optimizer import (
     _use_grad_for_differentiable,
 )
 
-from sign_ablate.optim import checks, diagnostics, fused, native, plain, shards
+from sign_ablate.optim import checks, diagnostics, fused, layout, native, plain, shards
 from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
@@ -182,6 +182,7 @@ class SignSGD(Optimizer):
                 if p.grad is not None:
                     if p.grad.layout != torch.strided:
                         raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                    layout.check_shape("gradient", p.grad, p)
                     m = self._momentum(p, group) if group["beta"] else None
                     whole = type(p) is nn.Parameter and not p.is_complex()
                     local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
@@ -196,8 +197,13 @@ class SignSGD(Optimizer):
         m = state.get("momentum_buffer")
         if m is None:
             m = state["momentum_buffer"] = torch.zeros_like(p, dtype=dtype, requires_grad=False)
-        elif m.dtype != dtype:  # load_state_dict has cast it to the parameter's, without loss
-            m = state["momentum_buffer"] = m.to(dtype)
+            return m
+        layout.check_shape("momentum_buffer", m, p)
+        # load_state_dict has cast it to the parameter's dtype, without loss, and kept the layout that it had
+        if m.dtype != dtype or m.stride() != p.stride():
+            fitting = torch.empty_like(p, dtype=dtype, requires_grad=False)
+            if m.dtype != dtype or m.stride() != fitting.stride():
+                m = state["momentum_buffer"] = fitting.copy_(m)
         return m
 
     def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
@@ -282,11 +288,16 @@ class SignSGD(Optimizer):
 def _multi_tensor_signsgd(
     items: Iterable[tuple[int, Item]], rule: Rule, sums: list[Any]
 ) -> list[tuple[int, Item]]:
-    """Step by foreach what it can; returns the rest (16-bit parameters and momenta)."""
+    """Step by foreach what it can; returns the rest: 16-bit parameters and momenta, and noise on a CPU.
+
+    Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
+    """
+    noisy = rule.site is not None or rule.zero == "random"
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
+        same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
         found = plain.step_foreach([x for _, x in chosen], rule)
