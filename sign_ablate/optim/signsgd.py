@@ -55,7 +55,7 @@ class SignSGD(Optimizer):
             ("global_rms") or over each tensor ("tensor_rms").
         k_unit: k in eq. (9) counts "step" or "epoch".
         steps_per_epoch: for `k_unit="epoch"`.
-        seed: seed of all noise.
+        seed: seed of all noise. Two optimizers with one seed draw the same: give each its own.
         stochastic_rounding: round bfloat16 parameters up or down at random, with the right mean, so
             that steps below half a unit in the last place are not lost.
         maximize: ascend.
@@ -66,7 +66,8 @@ class SignSGD(Optimizer):
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
-        RuntimeError: in `step`, for a sparse gradient, or `fused=True` where it does not apply.
+        RuntimeError: in `step`, for a sparse gradient, a gradient or state of another shape than its
+            parameter, or `fused=True` where it does not apply.
 
     >>> x = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     >>> optimizer = SignSGD([x], lr=0.5, beta=0.9)

@@ -1,8 +1,8 @@
 """Random tensors and states for the fused step: `python -m tests.optim.fuzz_step CASES SEED`.
 
-Each case steps twice, by the fused step where it applies, and by the plain one on copies. Either both refuse
-with a RuntimeError before anything has moved, or all bits agree, around the tensors too. A storage that ends too
-early must not be taken. Prints a line of counts.
+Each case steps twice, by the fused step where it applies, and by the plain one on copies. Either both
+refuse with a RuntimeError before anything has moved, or all bits agree, around the tensors too. A storage
+that ends too early must not be taken. Prints a line of counts.
 tests/optim/test_memory.py runs it under an address sanitizer (SANITIZE=1 compiles step.c with it).
 """
 
