@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import projection, shards, trigger
-from sign_ablate.optim.signsgd import SignSGD, Work
+from sign_ablate.optim.signsgd import SignSGD, Site, Work
 from sign_ablate.optim.work import Projection, Rule, delta
 
 
@@ -80,17 +80,33 @@ class HybridSignSGD(SignSGD):
         calibrate: bool = True,
         sgd_lr: float | None = None,
         sgd_momentum: Literal["none", "swats"] = "none",
-        **options: Any,
+        weight_decay: float = 0.0,
+        decoupled: bool = True,
+        momentum_form: Literal["ema", "heavy_ball"] = "ema",
+        loss_scale: float = 1.0,
+        momentum_dtype: Literal["bfloat16"] | None = None,
+        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
+        dither: Site | None = None,
+        alpha: float = 0.0,
+        gamma: float = 0.55,
+        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
+        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
+        k_unit: Literal["step", "epoch"] = "step",
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+        stochastic_rounding: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        differentiable: bool = False,
+        capturable: bool = False,
     ) -> None:
+        options = dict(locals())
+        del options["self"], options["params"]
         self._loss: Tensor | float | None = None
-        super().__init__(
-            params, lr, beta, switch_step=switch_step, trigger=trigger, tolerance=tolerance,
-            patience=patience, eta=eta, bias_correction=bias_correction, eps=eps, lambda_rule=lambda_rule,
-            lambda_scope=lambda_scope, lambda_step=lambda_step, lambda_momentum=lambda_momentum,
-            lambda_schedule=lambda_schedule, calibrate=calibrate, sgd_lr=sgd_lr, sgd_momentum=sgd_momentum,
-            lambda_ema=None, lambda_weight=None, lambda_last=None, sgd_step=None, trigger_state=None,
-            **options,
-        )  # fmt: skip
+        # in the group, as the step is; `lambda_…`: one number per λ of the scope
+        state = ("lambda_ema", "lambda_weight", "lambda_last", "sgd_step", "trigger_state")
+        self._start(params, {**options, **dict.fromkeys(state)})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

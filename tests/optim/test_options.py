@@ -8,7 +8,21 @@ from pydantic import ValidationError
 
 from sign_ablate import rules
 from sign_ablate.config.methods import OPTIMIZERS
-from sign_ablate.optim import HybridSignSGD, SignSGD, checks, decay_groups
+from sign_ablate.optim import (
+    QSGD,
+    SWATS,
+    CompressedSGD,
+    HybridSignSGD,
+    Lion,
+    OneBit,
+    OneBitAdam,
+    ScaledSign,
+    SignSGD,
+    TernGrad,
+    TopK,
+    checks,
+    decay_groups,
+)
 from sign_ablate.optim.registry import build
 from tests.optim.helpers import equal
 
@@ -111,7 +125,7 @@ def test_scope_group_and_frozen_schedule_change_the_trajectory():
 
 def test_the_list_of_changes_is_complete():
     """Every option of a constructor is in the list, apart from implementations and where it lives."""
-    elsewhere = {"params", "more", "options", "foreach", "fused", "differentiable", "capturable"}
+    elsewhere = {"params", "foreach", "fused", "differentiable", "capturable"}
     elsewhere |= {"stochastic_rounding"}  # test_noise
     elsewhere |= {"lambda_schedule", "lambda_scope"}  # above
     tested = {key for _, _, change in CHANGES for key in change}
@@ -189,6 +203,44 @@ def test_errors_name_the_option_and_what_is_allowed(options, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("cls", "options", "unknown"),
+    [
+        (SignSGD, {}, "momentum"),
+        (SignSGD, {}, "switch_step"),
+        (SignSGD, {}, "lambda_ema"),
+        (HybridSignSGD, {}, "betaa"),
+        (HybridSignSGD, {}, "lambda_ema"),
+        (Lion, {}, "momentum"),
+        (SWATS, {}, "momentum"),
+        (OneBitAdam, {"warmup_steps": 1}, "momentum"),
+        (CompressedSGD, {"compressor": None}, "momentums"),
+    ],
+)
+def test_an_unknown_keyword_is_a_type_error(cls, options, unknown):
+    message = rf"^{cls.__name__}\.__init__\(\) got an unexpected keyword argument '{unknown}'$"
+    with pytest.raises(TypeError, match=message):
+        cls([torch.nn.Parameter(torch.ones(2))], **options, **{unknown: 0.5})
+
+
+@pytest.mark.parametrize("compressor", [ScaledSign, OneBit, QSGD, TernGrad, TopK])
+def test_an_unknown_keyword_of_a_compressor_is_a_type_error(compressor):
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'level'"):
+        compressor(level=3)
+
+
+def test_other_keys_of_a_group_are_kept_as_torch_keeps_them():
+    """Schedulers put theirs there, and users names."""
+    group = {"params": [torch.nn.Parameter(torch.ones(2))], "name": "head", "initial_lr": 0.1}
+    for cls in (SignSGD, HybridSignSGD, Lion):
+        assert cls([dict(group)]).param_groups[0]["name"] == "head"
+
+
+def test_the_hybrid_takes_the_options_of_signsgd_with_the_same_defaults():
+    ours, base = (inspect.signature(cls).parameters for cls in (HybridSignSGD, SignSGD))
+    assert {name: ours[name] for name in base} == dict(base)
+
+
 def test_bfloat16_momentum_of_a_bfloat16_parameter_is_refused():
     with pytest.raises(ValueError, match="momentum_dtype"):
         SignSGD([torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))], momentum_dtype="bfloat16")
@@ -201,7 +253,7 @@ def constructor(name):
     for cls in (SignSGD, HybridSignSGD) if name in hybrid else (SignSGD,):
         for key, value in inspect.signature(cls.__init__).parameters.items():
             out[key] = value.default
-    for key in ("self", "params", "options", "more"):
+    for key in ("self", "params"):
         out.pop(key, None)
     return out
 
