@@ -109,7 +109,7 @@ class SignSGD(Optimizer):
 
     def _start(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Check and take the options of this class or a subclass: the defaults of every group."""
-        checks.combination(options)
+        checks.group({**options, "params": []})
         super().__init__(params, {**options, "step": 0})  # in the group: load_state_dict keeps it as it is
         checks.effects(self.param_groups)
 

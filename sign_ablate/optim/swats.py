@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.forloop import ForLoop, Group, Item, check, check_betas, rate, real
+from sign_ablate.optim import checks
+from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
 Products = dict[Tensor, tuple[Tensor, Tensor]]
@@ -89,10 +90,10 @@ class SWATS(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        check_betas(group["betas"])
-        check("eps", group["eps"], group["eps"] >= 0, "at least 0")
-        check("tol", group["tol"], group["tol"] >= 0, "at least 0")
-        check("scope", group["scope"], group["scope"] in ("global", "tensor"), "'global' or 'tensor'")
+        checks.betas(group["betas"])
+        checks.number("eps", group["eps"], checks.AT_LEAST_0)
+        checks.number("tol", group["tol"], checks.AT_LEAST_0)
+        checks.choice("scope", group["scope"], ("global", "tensor"))
 
     def _update_all(self, items: list[Item]) -> None:
         if not items:

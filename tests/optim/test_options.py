@@ -8,21 +8,7 @@ from pydantic import ValidationError
 
 from sign_ablate import rules
 from sign_ablate.config.methods import OPTIMIZERS
-from sign_ablate.optim import (
-    QSGD,
-    SWATS,
-    CompressedSGD,
-    HybridSignSGD,
-    Lion,
-    OneBit,
-    OneBitAdam,
-    ScaledSign,
-    SignSGD,
-    TernGrad,
-    TopK,
-    checks,
-    decay_groups,
-)
+from sign_ablate.optim import HybridSignSGD, SignSGD, checks, decay_groups
 from sign_ablate.optim.registry import build
 from tests.optim.helpers import equal
 
@@ -188,7 +174,7 @@ def test_an_option_of_one_group_may_have_no_effect_in_another():
     ("options", "message"),
     [
         ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
-        ({"lr": float("nan")}, "lr must be at least 0, got nan"),
+        ({"lr": float("nan")}, "lr must be a finite number, at least 0, got nan"),
         ({"beta": 1.0}, "beta must be in [0, 1), got 1.0"),
         ({"dither": "before"}, "dither must be one of None, 'pre', 'post'; got 'before'"),
         ({"dither": "post", "law": "subtractive"}, "law 'subtractive' needs pre-sign dither"),
@@ -201,39 +187,6 @@ def test_errors_name_the_option_and_what_is_allowed(options, message):
         SignSGD([torch.nn.Parameter(torch.ones(2))], **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("cls", "options", "unknown"),
-    [
-        (SignSGD, {}, "momentum"),
-        (SignSGD, {}, "switch_step"),
-        (SignSGD, {}, "lambda_ema"),
-        (HybridSignSGD, {}, "betaa"),
-        (HybridSignSGD, {}, "lambda_ema"),
-        (Lion, {}, "momentum"),
-        (SWATS, {}, "momentum"),
-        (OneBitAdam, {"warmup_steps": 1}, "momentum"),
-        (CompressedSGD, {"compressor": None}, "momentums"),
-    ],
-)
-def test_an_unknown_keyword_is_a_type_error(cls, options, unknown):
-    message = rf"^{cls.__name__}\.__init__\(\) got an unexpected keyword argument '{unknown}'$"
-    with pytest.raises(TypeError, match=message):
-        cls([torch.nn.Parameter(torch.ones(2))], **options, **{unknown: 0.5})
-
-
-@pytest.mark.parametrize("compressor", [ScaledSign, OneBit, QSGD, TernGrad, TopK])
-def test_an_unknown_keyword_of_a_compressor_is_a_type_error(compressor):
-    with pytest.raises(TypeError, match="got an unexpected keyword argument 'level'"):
-        compressor(level=3)
-
-
-def test_other_keys_of_a_group_are_kept_as_torch_keeps_them():
-    """Schedulers put theirs there, and users names."""
-    group = {"params": [torch.nn.Parameter(torch.ones(2))], "name": "head", "initial_lr": 0.1}
-    for cls in (SignSGD, HybridSignSGD, Lion):
-        assert cls([dict(group)]).param_groups[0]["name"] == "head"
 
 
 def test_the_hybrid_takes_the_options_of_signsgd_with_the_same_defaults():

@@ -206,7 +206,7 @@ def test_diagnostics_before_the_first_step() -> None:
     [
         ({"eps": -1.0}, "eps must be at least 0, got -1.0"),
         ({"tol": -1.0}, "tol must be at least 0, got -1.0"),
-        ({"scope": "layer"}, "scope must be 'global' or 'tensor', got 'layer'"),
+        ({"scope": "layer"}, "scope must be one of 'global', 'tensor'; got 'layer'"),
         ({"betas": (-0.1, 0.9)}, r"betas must be two numbers in \[0, 1\), got \(-0.1, 0.9\)"),
     ],
 )
