@@ -34,6 +34,13 @@ class ForLoop(Optimizer):
             if users and not any(group[needed] for group in users):
                 raise ValueError(f"{option} has no effect without {needed}")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.defaults.pop("differentiable", None)  # which torch has just added
+        for group in self.param_groups:  # of a state dict from before an option was added
+            for option, default in self.defaults.items():
+                group.setdefault(option, default)
+
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group, after a check of its options.
 
