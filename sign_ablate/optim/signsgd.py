@@ -103,20 +103,15 @@ class SignSGD(Optimizer):
         fused: bool | None = None,
         differentiable: bool = False,
         capturable: bool = False,
-        **more: Any,
     ) -> None:
-        defaults = {
-            "lr": lr, "beta": beta, "weight_decay": weight_decay, "decoupled": decoupled,
-            "momentum_form": momentum_form, "loss_scale": loss_scale, "momentum_dtype": momentum_dtype,
-            "sign_of_zero": sign_of_zero, "dither": dither, "alpha": alpha, "gamma": gamma, "law": law,
-            "scale": scale, "k_unit": k_unit, "steps_per_epoch": steps_per_epoch, "seed": seed,
-            "stochastic_rounding": stochastic_rounding, "maximize": maximize, "foreach": foreach,
-            "fused": fused, "differentiable": differentiable, "capturable": capturable,
-            "step": 0,  # in the group: load_state_dict keeps it as it is
-            **more,
-        }  # fmt: skip
-        checks.combination(defaults)
-        super().__init__(params, defaults)
+        options = dict(locals())
+        del options["self"], options["params"]
+        self._start(params, options)
+
+    def _start(self, params: ParamsT, options: dict[str, Any]) -> None:
+        """Check and take the options of this class or a subclass: the defaults of every group."""
+        checks.group({**options, "params": []})
+        super().__init__(params, {**options, "step": 0})  # in the group: load_state_dict keeps it as it is
         checks.effects(self.param_groups)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
