@@ -27,6 +27,8 @@ def shape_of(spec: DatasetSpec) -> Shape | None:
     elif isinstance(spec, CIFAR10 | CIFAR100):
         images, size = 50_000, 32
     elif isinstance(spec, ImageFolder):
+        if spec.path is None:
+            return None
         try:
             found = tree.scan(Path(spec.path), spec.classes)
         except DataError:

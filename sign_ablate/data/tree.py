@@ -38,6 +38,11 @@ def exists(root: Path) -> bool:
     return any((root / split).is_dir() for split in SPLITS)
 
 
+def missing(root: Path) -> DataError:
+    """The error for a folder that is not there."""
+    return DataError(f"{root}: no such folder; a folder source holds train/<class>/ and test/<class>/")
+
+
 def scan(root: Path, classes: int) -> Tree:
     """The images below `root`, which must be of so many classes.
 
@@ -64,7 +69,7 @@ def some(names: list[str]) -> str:
 def _split(root: Path, split: str, ignored: list[str]) -> dict[str, list[str]]:
     folder = root / split
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; a folder source holds train/<class>/ and test/<class>/")
+        raise missing(folder)
     found = {}
     for name, is_folder in _entries(folder):
         if is_folder:

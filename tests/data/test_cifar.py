@@ -1,5 +1,7 @@
-"""Every source, and the one line that each broken source gets."""
+"""CIFAR from two sources that must agree, and the one line that each broken one gets."""
 
+import dataclasses
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -12,70 +14,81 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sign_ablate.config.data import CIFAR10, CIFAR100, Digits, ImageFolder, Synthetic
-from sign_ablate.data import cifar
-from sign_ablate.data.common import DataError
+from sign_ablate.config.data import CIFAR10, CIFAR100
+from sign_ablate.data.cifar_facts import FACTS
+from sign_ablate.data.common import DataError, Labels, Pixels
 from sign_ablate.data.prepare import prepare
-from sign_ablate.data.prepared import PreparedData, read
+from tests.data.helpers import encode, fails, prepared
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
+IMG = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def prepared(spec: Any, folder: Path) -> PreparedData:
-    prepare(spec, folder / "prepared" / "out")
-    return read(folder / "prepared" / "out")
+def write(path: Path, images: Any, labels: Any, column: str = "label", kind: Any = IMG) -> None:
+    rows = [{"bytes": image, "path": None} if isinstance(image, bytes) else image for image in images]
+    pq.write_table(pa.table({"img": pa.array(rows, kind), column: labels}), path, row_group_size=7)
 
 
-def fails(spec: Any, folder: Path, message: str) -> None:
-    out = folder / "prepared"
-    out.mkdir()
-    with pytest.raises(DataError, match=message) as caught:
-        prepare(spec, out / "out")
-    assert "\n" not in str(caught.value)
-    assert list(out.iterdir()) == []
+def draw(seed: int, count: int, classes: int = 10) -> tuple[Pixels, Labels]:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(count) % classes
+    pixels[:, 0, 0, 0] = labels  # by which a test sees that pixels and labels belong together
+    return pixels, labels
 
 
-def test_digits(tmp_path: Path) -> None:
-    data = prepared(Digits(), tmp_path)
-    assert data.train_images.shape[1:] == (8, 8, 1)
-    assert len(data.train_labels) + len(data.test_labels) == 1797
-    assert 0.24 < len(data.test_labels) / 1797 < 0.25
-    assert set(data.test_labels.bincount().tolist()) <= {43, 44, 45}
-    assert (int(data.train_images.min()), int(data.train_images.max())) == (0, 255)
-
-
-def test_synthetic(tmp_path: Path) -> None:
-    data = prepared(Synthetic(classes=3, channels=1, image_size=5, noise=0), tmp_path)
-    assert data.train_images.shape == (256, 5, 5, 1)
-    assert list(data.classes) == ["class0", "class1", "class2"]
-    assert (data.train_images[0] == data.test_images[3]).all()  # without noise: the prototype
-
-
-def encode(side: int = 32, mode: str = "RGB", value: int = 7) -> bytes:
+def png(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (side, side), (value,) * len(mode) if mode == "RGB" else value).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def shard(path: Path, labels: list[int], images: list[bytes] | None = None, column: str = "label") -> None:
-    images = images or [encode(value=label) for label in labels]
-    rows = [{"bytes": image, "path": None} for image in images]
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pq.write_table(pa.table({"img": pa.array(rows, kind), column: labels}), path, row_group_size=7)
+def digest(pixels: Pixels, labels: Labels) -> str:
+    """As docs/data.md says it, another way: the labels as a column before the pixels."""
+    rows = np.concatenate([labels[:, None].astype(np.uint8), pixels.reshape(len(pixels), -1)], axis=1)
+    hashes = np.sort(np.array([hashlib.sha256(row).hexdigest() for row in rows]))
+    return hashlib.sha256(bytes.fromhex("".join(hashes))).hexdigest()
+
+
+TRAIN, TEST = draw(1, 40), draw(2, 20)
 
 
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cifar, "COUNTS", {"train": 40, "test": 20})
-    folder = tmp_path / "shards"
+    """A CIFAR-10 of 60 images, which is the published one for this test."""
+    digests = {"train": digest(*TRAIN), "test": digest(*TEST)}
+    small = dataclasses.replace(FACTS["cifar10"], digests=digests, counts={"train": 40, "test": 20})
+    monkeypatch.setitem(FACTS, "cifar10", small)
+    return put(tmp_path / "shards", [range(40)], range(20))
+
+
+def put(folder: Path, train: list[Any], test: Any) -> Path:
+    """Shards with these rows."""
     folder.mkdir()
-    shard(folder / "train-00000-of-00002.parquet", [*range(10)] * 2)
-    shard(folder / "train-00001-of-00002.parquet", [*range(9, -1, -1)] * 2)
-    shard(folder / "test-00000-of-00001.parquet", [*range(10)] * 2)
+    for number, rows in enumerate(train):
+        images, labels = (part[[*rows]] for part in TRAIN)
+        write(folder / f"train-{number:05}.parquet", map(png, images), labels)
+    images, labels = (part[[*test]] for part in TEST)
+    write(folder / "test-00000.parquet", map(png, images), labels)
     return folder
 
 
-def test_parquet_shards(shards: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same images in another order, under names that are not asked for."""
+
+    class Fake:
+        classes = tuple("abcdefghij")
+
+        def __init__(self, root: str, train: bool, download: bool) -> None:
+            assert download
+            pixels, labels = TRAIN if train else TEST
+            self.data, self.targets = pixels[::-1], labels[::-1].tolist()
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
+
+
+def test_rows_and_labels_belong_together(shards: Path, tmp_path: Path) -> None:
     data = prepared(CIFAR10(path=str(shards), val=10, subset=20), tmp_path)
     assert (len(data.train_labels), len(data.val_labels), len(data.test_labels)) == (20, 10, 20)
     for images, labels in (
@@ -83,62 +96,149 @@ def test_parquet_shards(shards: Path, tmp_path: Path) -> None:
         (data.val_images, data.val_labels),
         (data.test_images, data.test_labels),
     ):
-        # an image of class k is filled with k: rows and labels belong together across shards and batches
-        assert (images == labels[:, None, None, None]).all()
-    assert len(data.classes) == 10
+        assert (images[:, 0, 0, 0] == labels).all()
+    assert data.classes[:2] == ("airplane", "automobile")
 
 
-def _truncate(folder: Path) -> None:
-    path = folder / "train-00001-of-00002.parquet"
+@pytest.mark.parametrize("options", [{}, {"val": 10, "subset": 20, "split_seed": 3}])
+def test_every_source_and_order_gives_the_same_file(
+    options: dict[str, int], shards: Path, torchvision: None, tmp_path: Path
+) -> None:
+    shuffled = np.random.default_rng(0).permutation(40)
+    resharded = put(tmp_path / "resharded", [shuffled[:7], shuffled[7:9], shuffled[9:]], range(19, -1, -1))
+    files = []
+    for spec in (CIFAR10(path=str(shards)), CIFAR10(path=str(resharded)), CIFAR10(download_dir="here")):
+        prepare(spec.model_copy(update=options), tmp_path / "out")
+        files.append((tmp_path / "out").read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def one_pixel(folder: Path) -> None:
+    images, labels = TRAIN[0].copy(), TRAIN[1]
+    images[3, 5, 5, 2] ^= 1
+    write(folder / "train-00000.parquet", map(png, images), labels)
+
+
+def one_label(folder: Path) -> None:
+    labels = TRAIN[1].copy()
+    labels[3] = 9
+    write(folder / "train-00000.parquet", map(png, TRAIN[0]), labels)
+
+
+def one_image_twice(folder: Path) -> None:
+    write(folder / "train-00000.parquet", [png(TRAIN[0][max(i, 10)]) for i in range(40)], TRAIN[1])
+
+
+@pytest.mark.parametrize("breakage", [one_pixel, one_label, one_image_twice])
+def test_other_data_than_the_published_are_refused(
+    breakage: Callable[[Path], None], shards: Path, tmp_path: Path
+) -> None:
+    breakage(shards)
+    message = r"train-\*.parquet: not the published images and labels .* get the files again"
+    fails(CIFAR10(path=str(shards)), tmp_path, message)
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "train-00000.parquet"
     path.write_bytes(path.read_bytes()[:-50])
 
 
-def _bad_image(folder: Path) -> None:
-    images = [encode()] * 19 + [encode()[:40]]
-    shard(folder / "train-00001-of-00002.parquet", [*range(10)] * 2, images)
-
-
-def _bad_pages(folder: Path) -> None:
-    path = folder / "train-00001-of-00002.parquet"
+def bad_pages(folder: Path) -> None:
+    path = folder / "train-00000.parquet"
     content = bytearray(path.read_bytes())
     content[4:40] = b"\xff" * 36
     path.write_bytes(content)
 
 
-def _wrong_size(folder: Path) -> None:
-    shard(folder / "test-00000-of-00001.parquet", [*range(10)] * 2, [encode(31)] * 20)
+def of_test(images: Any = None, labels: Any = None, **options: Any) -> Callable[[Path], None]:
+    """Other test images or labels than 20 good ones; a single image stands in row 13."""
+    good = [encode()] * 20
+    chosen = images if isinstance(images, list) else [*good[:13], images or encode(), *good[14:]]
+    chosen_labels = [*range(10)] * 2 if labels is None else labels
+    return lambda folder: write(folder / "test-00000.parquet", chosen, chosen_labels, **options)
 
 
-BREAKAGES: list[tuple[Callable[[Path], Any], str]] = [
-    (_truncate, r"train-00001-of-00002.parquet: truncated or corrupt .* get this file again"),
-    (_bad_image, r"train-.*image 39 cannot be decoded .*get the shards again"),
-    (_bad_pages, r"train-00001-of-00002.parquet: truncated or corrupt .* get this file again"),
-    (_wrong_size, r"test-.*image 0 has 31×31 pixels, expected 32×32"),
-    (
-        lambda f: (f / "train-00001-of-00002.parquet").unlink(),
-        r"20 train images, expected 40: a train shard is missing",
+def two_columns(folder: Path) -> None:
+    table = pq.read_table(folder / "test-00000.parquet")
+    pq.write_table(table.append_column("label", table["label"]), folder / "test-00000.parquet")
+
+
+def other_schema(folder: Path) -> None:
+    """The second train shard has its labels as text."""
+    write(folder / "train-00001.parquet", [encode()] * 2, ["0", "1"])
+
+
+NULLS: list[Any] = [*range(7), None, None, *range(9), 0, 1]
+BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "truncated": (truncate, r"train-00000.parquet: truncated or corrupt .* get this file again"),
+    "bad pages": (bad_pages, r"train-00000.parquet: truncated or corrupt .* get this file again"),
+    "folder in place of a file": (
+        lambda f: ((f / "test-00000.parquet").unlink(), (f / "test-00000.parquet").mkdir()),
+        r"test-00000.parquet: truncated or corrupt .* get this file again",
     ),
-    (
-        lambda f: (f / "test-00000-of-00001.parquet").unlink(),
+    "truncated image": (
+        of_test(encode()[:60]),
+        r"test-00000.parquet: image 13: not a readable image .*get the file again",
+    ),
+    "no image": (of_test(b"text"), r"image 13: not a readable image \(its format is unknown\); get the file"),
+    "wrong size": (of_test(encode(31)), r"test-00000.parquet: image 13 has 31×31 pixels, expected 32×32"),
+    "grey": (of_test(encode(mode="L")), r"image 13 has mode L, expected 8-bit RGB"),
+    "16 bits": (of_test(encode(mode="I;16")), r"image 13 has mode I;16, expected 8-bit RGB"),
+    "palette": (of_test(encode(mode="P")), r"image 13 has mode P, expected 8-bit RGB"),
+    "null image": (
+        of_test({"bytes": None, "path": "a.png"}),
+        r"test-00000.parquet: column img: 1 of 20 rows have no image, the first is row 13; get this file",
+    ),
+    "null row": (of_test([None] + [encode()] * 19), r"column img: 1 of 20 rows .* the first is row 0"),
+    "null labels": (
+        of_test(labels=NULLS),
+        r"test-00000.parquet: column label: 2 of 20 rows have no label, the first is row 7; get this file",
+    ),
+    "float labels": (
+        of_test(labels=[label + 0.75 for label in [*range(10)] * 2]),
+        r"test-00000.parquet: column label is of type double, expected int64 \(0 to 9\); is this the right",
+    ),
+    "text labels": (of_test(labels=["cat"] * 20), r"column label is of type string, expected int64"),
+    "bool labels": (of_test(labels=[True] * 20), r"column label is of type bool, expected int64"),
+    "shards of different schemas": (
+        other_schema,
+        r"train-00001.parquet: column label is of type string, expected int64",
+    ),
+    "images as bytes": (
+        of_test(["x"] * 20, kind=pa.string()),
+        r"column img is of type string, expected struct<bytes: binary, path: string>; is this the right",
+    ),
+    "column twice": (two_columns, r"test-00000.parquet: two columns label \(it has img, label, label\)"),
+    "no column": (of_test(column="y"), r"test-00000.parquet: no column label \(it has img, y\)"),
+    "label out of range": (of_test(labels=[12] * 20), r"label 12 is out of range, allowed: 0 to 9; is this"),
+    "negative label": (of_test(labels=[-1] * 20), r"label -1 is out of range, allowed: 0 to 9"),
+    "huge label": (of_test(labels=pa.array([2**63] * 20, pa.uint64())), r"label 9223372036854775808 is out"),
+    "missing shard": (
+        lambda f: write(f / "train-00000.parquet", [encode()] * 20, [*range(10)] * 2),
+        r"20 train images, expected 40: a train shard is missing or stands twice",
+    ),
+    "no test shard": (
+        lambda f: (f / "test-00000.parquet").unlink(),
         r"no test-\*.parquet in it; expected the layout of uoft-cs/cifar10",
     ),
-    (
-        lambda f: shard(f / "test-00000-of-00001.parquet", [*range(5)] * 4),
-        "5 classes have images, expected 10",
-    ),
-    (lambda f: shard(f / "test-00000-of-00001.parquet", [12] * 20), "label 12 is out of range, .* 0 to 9"),
-    (lambda f: shard(f / "test-00000-of-00001.parquet", [0] * 20, column="y"), "no column label "),
-]
+}
 
 
-@pytest.mark.parametrize(("breakage", "message"), BREAKAGES)
-def test_broken_shards(breakage: Callable[[Path], Any], message: str, shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_broken_shards(name: str, shards: Path, tmp_path: Path) -> None:
+    breakage, message = BREAKAGES[name]
     breakage(shards)
     fails(CIFAR10(path=str(shards)), tmp_path, message)
 
 
 def test_wrong_data_set_of_the_two(shards: Path, tmp_path: Path) -> None:
-    fails(CIFAR100(path=str(shards)), tmp_path, "no column fine_label .*uoft-cs/cifar100")
+    fails(CIFAR100(path=str(shards)), tmp_path, r"train-00000.parquet: no column fine_label \(it has")
+
+
+def test_folder_whose_name_looks_like_a_partition(shards: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "label=3"
+    shards.rename(odd)
+    assert len(prepared(CIFAR10(path=str(odd)), tmp_path).train_labels) == 40
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -156,6 +256,13 @@ def test_real_cifar(name: str, spec: type[CIFAR10] | type[CIFAR100], tmp_path: P
     assert data.mean.tolist() == pytest.approx([0.50, 0.48, 0.45], abs=0.03)
 
 
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_classes_are_in_alphabetical_order(name: str, classes: int) -> None:
+    names = FACTS[name].classes
+    assert len(set(names)) == classes
+    assert list(names) == sorted(names)
+
+
 @pytest.mark.parametrize(
     ("raised", "message"),
     [
@@ -164,6 +271,7 @@ def test_real_cifar(name: str, spec: type[CIFAR10] | type[CIFAR100], tmp_path: P
             "in here .*no route.* give `path:`, a folder of Parquet",
         ),
         (RuntimeError("File not found or corrupted."), "in here .*corrupted.* Delete what is there"),
+        (RuntimeError(), r"in here \(RuntimeError\).*Delete what is there"),
     ],
 )
 def test_download_fails(
@@ -176,80 +284,9 @@ def test_download_fails(
     fails(CIFAR10(download_dir="here"), tmp_path, message)
 
 
-def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fake:
-        classes = tuple("abcdefghij")
-
-        def __init__(self, root: str, train: bool, download: bool) -> None:
-            assert download
-            self.targets = [*range(10)] * (4 if train else 2)
-            self.data = np.full((len(self.targets), 32, 32, 3), 9 if train else 1, dtype=np.uint8)
-
-    monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
-    data = prepared(CIFAR10(), tmp_path)
-    assert (len(data.train_labels), len(data.test_labels)) == (40, 20)
-    assert list(data.classes) == list("abcdefghij")
-    assert data.mean.tolist() == pytest.approx([9 / 255] * 3)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    for part, count in (("train", 4), ("test", 2)):
-        for value, name in enumerate(("cat", "dog")):
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                (folder / part / name / f"{number}.png").write_bytes(encode(6, value=value))
-    return folder
-
-
-def of(images: Path, **options: Any) -> ImageFolder:
-    return ImageFolder(path=str(images), **{"image_size": 6, "classes": 2, **options})
-
-
-def test_image_folder(images: Path, tmp_path: Path) -> None:
-    data = prepared(of(images, val=2), tmp_path)
-    assert list(data.classes) == ["cat", "dog"]
-    assert data.train_images.shape == (6, 6, 6, 3)
-    assert (data.train_images == data.train_labels[:, None, None, None]).all()
-
-
-def test_grey_among_colour_becomes_rgb(images: Path, tmp_path: Path) -> None:
-    (images / "train" / "cat" / "0.png").write_bytes(encode(6, "L", 100))
-    data = prepared(of(images), tmp_path)
-    assert data.train_images.shape == (8, 6, 6, 3)
-    assert (data.train_images[0] == 100).all()
-
-
-def test_all_grey_keeps_one_channel(images: Path, tmp_path: Path) -> None:
-    for file in images.rglob("*.png"):
-        file.write_bytes(encode(6, "L", 50))
-    assert prepared(of(images), tmp_path).channels == 1
-
-
-def _clear(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
-
-
-FOLDERS: list[tuple[Callable[[Path], Any], dict[str, int], str]] = [
-    (lambda f: (f / "train/dog/2.png").write_bytes(b"no"), {}, r"train/dog/2.png: not a readable image"),
-    (lambda f: (f / "test/dog/1.png").write_bytes(encode(6)[:45]), {}, r"test/dog/1.png"),
-    (lambda f: _clear(f / "train/cat"), {}, r"train/cat: no images in it"),
-    (lambda f: (f / "test/dog").rename(f / "test/emu"), {}, "class dog is in only one of train/ and test/"),
-    (lambda f: None, {"classes": 3}, r"2 class folders, but classes: 3"),
-    (lambda f: None, {"image_size": 8}, r"6×6 pixels, but image_size: 8"),
-    (lambda f: (f / "test").rename(f / "tset"), {}, r"test: no such folder"),
-]
-
-
-@pytest.mark.parametrize(("breakage", "options", "message"), FOLDERS)
-def test_broken_folder(
-    breakage: Callable[[Path], Any], options: dict[str, int], message: str, images: Path, tmp_path: Path
+def test_other_download_than_the_published_is_refused(
+    shards: Path, torchvision: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    breakage(images)
-    fails(of(images, **options), tmp_path, message)
-
-
-def test_missing_image_folder(tmp_path: Path) -> None:
-    fails(of(tmp_path / "none"), tmp_path, "no such folder; a folder source holds train")
+    monkeypatch.setattr("tests.data.test_cifar.TEST", draw(3, 20))
+    with pytest.raises(DataError, match=r"torchvision in here, test images: not the published images"):
+        prepare(CIFAR10(download_dir="here"), tmp_path / "out")

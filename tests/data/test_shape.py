@@ -11,7 +11,6 @@ from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
 from sign_ablate.data.shape import shape_of
 from tests.conftest import ROOT
-from tests.data.test_sources import images  # noqa: F401 - a fixture
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def test_shape_is_that_of_the_prepared_file(spec: DatasetSpec, tmp_path: Path) -
     assert shape_of(spec) == (count, height) == (count, width)
 
 
-def test_shape_of_an_image_folder(images: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_shape_of_an_image_folder(images: Path, tmp_path: Path) -> None:
     spec = ImageFolder(path=str(images), image_size=6, classes=2, val=2)
     prepare(spec, tmp_path / "out")
     assert shape_of(spec) == read(tmp_path / "out").train_images.shape[:2] == (6, 6)
