@@ -28,7 +28,11 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @app.command()
-def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
+def prepare(
+    spec: Annotated[str, typer.Option(help="What the data are: canonical JSON.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    location: Annotated[str, typer.Option(help="Where they are: JSON with path or download_dir.")] = "{}",
+) -> None:
     """Write a data set's uint8 file (a job of Snakemake's)."""
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
@@ -36,7 +40,7 @@ def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Opt
     from sign_ablate.grid import parse_dataset
 
     try:
-        write(parse_dataset(spec), out)
+        write(parse_dataset(spec, location), out)
     except (ConfigError, DataError, OSError) as error:
         _fail(error)
 

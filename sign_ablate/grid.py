@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from sign_ablate import NUMERICS_VERSION
 from sign_ablate.config.base import Model, canonical
 from sign_ablate.config.campaign import Campaign, RunConfig
-from sign_ablate.config.data import DatasetSpec
+from sign_ablate.config.data import LOCATION, DatasetSpec
 from sign_ablate.config.errors import ConfigError, line, unknown
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.config.train import Train
@@ -89,13 +89,16 @@ class Run:
 
 
 def data_id(label: str, spec: DatasetSpec) -> str:
-    """The name of a data set's file: its label and a hash of its options."""
-    return f"{label}.{short_hash(identity(spec))}"
+    """The name of a data set's file: its label and a hash of what it holds."""
+    return f"{label}.{short_hash(identity(spec.without_location()))}"
 
 
 def campaign_spec(campaign: Campaign) -> str:
-    """The JSON text of what a campaign measures, in the user's order: all of it but how it is executed."""
+    """The JSON text of what a campaign measures, in the user's order: not how, nor where its data lie."""
     values = campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True)
+    for dataset in values["datasets"].values():
+        for key in LOCATION:
+            dataset.pop(key, None)
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -104,9 +107,9 @@ def parse_run(spec: str) -> RunConfig:
     return RunConfig.model_validate_json(_checked(spec))
 
 
-def parse_dataset(spec: str) -> DatasetSpec:
-    """The data set that a canonical text describes. Raises ConfigError as `parse_run` does."""
-    return _DATASET.validate_json(_checked(spec))
+def parse_dataset(spec: str, location: str = "{}") -> DatasetSpec:
+    """The data set that a canonical text describes, at a location (JSON). Raises as `parse_run` does."""
+    return _DATASET.validate_python({**json.loads(_checked(spec)), **json.loads(location)})
 
 
 def _checked(spec: str) -> str:
@@ -136,7 +139,9 @@ def expand(campaign: Campaign) -> list[Run]:
         Run(
             Cell(name, label, axes),
             # its parts are validated already
-            RunConfig.model_construct(data=data, method=typing.cast(Any, method), train=train, seed=seed),
+            RunConfig.model_construct(
+                data=data.without_location(), method=typing.cast(Any, method), train=train, seed=seed
+            ),
         )
         for seed in campaign.seeds
         for name, data in campaign.datasets.items()

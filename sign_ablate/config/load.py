@@ -8,8 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.data import ImageFolder
 from sign_ablate.config.errors import ConfigError, lines, unknown
 from sign_ablate.config.methods import Switch
+from sign_ablate.data.digest import identified
+from sign_ablate.data.errors import DataError
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -93,6 +96,7 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         campaign = Campaign.model_validate(dict(values))
     except ValidationError as error:
         raise ConfigError("\n".join(lines(error, Campaign))) from None
+    campaign = _with_contents(campaign)
     if not campaign.seeds:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
@@ -114,3 +118,17 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
                 f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
             )
     return campaign
+
+
+def _with_contents(campaign: Campaign) -> Campaign:
+    """The campaign with the digests of its image folders."""
+    datasets, problems = dict(campaign.datasets), []
+    for label, spec in campaign.datasets.items():
+        if isinstance(spec, ImageFolder):
+            try:
+                datasets[label] = identified(spec)
+            except DataError as error:
+                problems.append(f"datasets.{label}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return campaign.model_copy(update={"datasets": datasets})
