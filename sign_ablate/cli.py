@@ -15,6 +15,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of it, such as methods.sgd.lr=0.1."),
+]
 DEFAULT_CONFIG = [Path("config.yaml")]
 
 
@@ -111,18 +115,20 @@ def export(notebook: Path, html: Path) -> None:
 @app.command()
 def plan(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
-    minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Say what will be done after so long.")] = None,
 ) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
     from sign_ablate.people.plan import plan as text
 
-    print(text(_campaign(config), results, minutes))
+    print(text(_campaign(config, overrides), results, minutes))
 
 
 @app.command()
 def status(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
         float | None,
@@ -133,9 +139,9 @@ def status(
     from sign_ablate.people import status as people
 
     if watch is None:
-        print(people.status(_campaign(config), results))
+        print(people.status(_campaign(config, overrides), results))
     else:
-        people.watch(_campaign(config), results, watch)
+        people.watch(_campaign(config, overrides), results, watch)
 
 
 @app.command()
@@ -160,10 +166,10 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _campaign(config: list[Path]) -> "Campaign":
+def _campaign(config: list[Path], overrides: list[str]) -> "Campaign":
     from sign_ablate.config import ConfigError, load_campaign
 
     try:
-        return load_campaign(config)
+        return load_campaign(config, overrides)
     except ConfigError as error:
         _fail(error)

@@ -15,7 +15,7 @@ from sign_ablate import NUMERICS_VERSION
 from sign_ablate.config.base import Model, canonical
 from sign_ablate.config.campaign import Campaign, RunConfig
 from sign_ablate.config.data import DatasetSpec
-from sign_ablate.config.errors import ConfigError, line, unknown
+from sign_ablate.config.errors import ConfigError, line, shown, unknown
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.config.train import Train
 
@@ -154,8 +154,12 @@ def _method_cells(label: str, values: dict[str, Any], shared: dict[str, Any]) ->
         raise ConfigError(
             f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})"
         )
+    if isinstance(name, list):
+        raise ConfigError(
+            f"{where}.optimizer = {shown(name)}: optimizers cannot be an axis; give each a method of its own"
+        )
     if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise ConfigError(unknown(f"{where}.optimizer = {name!r}", str(name), OPTIMIZERS))
+        raise ConfigError(unknown(f"{where}.optimizer = {shown(name)}", str(name), OPTIMIZERS))
     model = OPTIMIZERS[name]
     _reject_unknown(where, name, model, values, shared)
     merged = {**shared, **values}
@@ -186,13 +190,15 @@ def _reject_unknown(
         known = sorted(({*model.model_fields} | {*Train.model_fields}) - {"optimizer"})
         if takers:
             problems.append(
-                f"{where}.{key} = {value!r}: does not apply to optimizer {name} "
+                f"{where}.{key} = {shown(value)}: does not apply to optimizer {name} "
                 f"(only to {', '.join(takers)}; {name} takes {', '.join(known)})"
             )
         else:
             problems.append(unknown(f"{where}.{key}", key, known, "unknown key"))
     for key in shared:
-        if key not in Train.model_fields:
+        if any(key in options.model_fields for options in OPTIMIZERS.values()):
+            problems.append(f"train.{key}: an optimizer's option; write it in each method that it is for")
+        elif key not in Train.model_fields:
             problems.append(unknown(f"train.{key}", key, Train.model_fields, "unknown key"))
     if problems:
         raise ConfigError("\n".join(problems))

@@ -5,9 +5,8 @@ import subprocess
 import sys
 import tomllib
 
-import yaml
-
 from sign_ablate import generated
+from sign_ablate.config.read import read_yaml
 from tests.conftest import ROOT
 
 #: conda-forge's name → the package index's
@@ -18,7 +17,7 @@ def test_environment_agrees_with_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["pipeline"]}
     wanted.add(f"python{project['requires-python']}")
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = read_yaml(ROOT / "environment.yml")["dependencies"]
     names = {re.split("[><=]", entry)[0]: entry for entry in listed if entry != "pip"}
     assert {entry.replace(name, CONDA.get(name, name), 1) for name, entry in names.items()} == wanted
 
@@ -42,7 +41,7 @@ def test_planning_imports_no_torch() -> None:
 def test_library_imports_only_torch() -> None:
     code = (
         "import sys, sign_ablate.optim; print(sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'yaml'}))"
+        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'ruamel'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -2,12 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import Method
 from sign_ablate.config.train import Train
+
+#: what lies in results/ beside the campaigns
+RESERVED = {"data", "reference", "runs"}
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -82,3 +85,16 @@ class Campaign(Model):
     )
     figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
     execution: Execution = Field(Execution(), description="Devices and threads.")
+
+    @field_validator("campaign")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name.casefold() in RESERVED:
+            raise ValueError(f"reserved: results/{name.casefold()} is not a campaign's; choose another name")
+        return name
+
+    @field_validator("train", "figures", "execution", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, section: Any) -> Any:
+        """A key whose lines are all commented out has no value in YAML."""
+        return {} if section is None else section

@@ -1,52 +1,15 @@
-"""Reads a configuration file into a checked campaign."""
+"""Reads configuration files and overrides into a checked campaign."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.config.errors import ConfigError, lines, unknown
+from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.methods import Switch
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML silently keeps the last of two equal keys; a method would vanish."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for index, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True)):
-        if key in keys[:index]:
-            line = key_node.start_mark.line + 1
-            raise ConfigError(f"line {line}: the key {key!r} stands twice; rename or remove one")
-    return dict(
-        zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True)
-    )
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError with the line of a syntax error."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise ConfigError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys, such as `campaign: demo`")
-    return values
+from sign_ablate.config.read import parse_yaml, read_yaml
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,18 +22,34 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _typed(override: Any, base: Any) -> Any:
-    """`override`, its text read as YAML where it is not `base`'s: Snakemake's --config makes text of all."""
-    if isinstance(override, Mapping):
-        inner = base if isinstance(base, dict) else {}
-        return {key: _typed(value, inner.get(key)) for key, value in override.items()}
-    if isinstance(override, list) and override != base:
-        return [_typed(value, None) for value in override]
-    return yaml.safe_load(override) if isinstance(override, str) and override != base else override
+def override(values: dict[str, Any], text: str) -> dict[str, Any]:
+    """`values` with an override such as `methods.sgd.lr=0.1`: a path of keys, and a value in YAML.
+
+    `__` stands for the dot, which Snakemake's --config refuses. Raises ConfigError for an unknown path.
+    """
+    path, equals, value = text.partition("=")
+    keys = path.replace("__", ".").split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"{shown(text)}: must be KEY=VALUE, such as methods.sgd.lr=0.1")
+    try:
+        over = parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"{text}: {error}") from None
+    here: Any = dict.fromkeys(Campaign.model_fields) | values
+    for depth, key in enumerate(keys[:-1], 1):
+        name = ".".join(keys[:depth])
+        if not isinstance(here, dict):
+            raise ConfigError(f"{name}: {'.'.join(keys[: depth - 1])} = {shown(here)} has no keys")
+        if key not in here:
+            raise ConfigError(unknown(name, key, here, "unknown key"))
+        here = {} if here[key] is None else here[key]
+    for key in reversed(keys):
+        over = {key: over}
+    return merge(values, over)
 
 
-def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Campaign:
-    """The campaign in `paths` (later ones laid over earlier ones), then `overrides`.
+def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Campaign:
+    """The campaign in `paths` (later ones laid over earlier ones), with `overrides` such as `seeds=[0]`.
 
     Raises:
         ConfigError: with one line for each problem: the key, its value and what is allowed.
@@ -78,10 +57,12 @@ def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | No
     values: dict[str, Any] = {}
     for path in paths:
         values = merge(values, read_yaml(Path(path)))
-    where = ", ".join(str(path) for path in paths)
     try:
-        return parse_campaign(merge(values, _typed(overrides or {}, values)))
+        for text in overrides:
+            values = override(values, text)
+        return parse_campaign(values)
     except ConfigError as error:
+        where = ", ".join(map(str, [*paths, *overrides]))
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
 
@@ -96,7 +77,7 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     if not campaign.seeds:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
-        raise ConfigError(f"seeds = {list(campaign.seeds)}: a value stands twice; remove one")
+        raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value stands twice; remove one")
     runs = expand(campaign)
     methods: list[object] = [run.config.method for run in runs]
     switches = {method.t_switch for method in methods if isinstance(method, Switch)}

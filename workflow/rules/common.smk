@@ -6,7 +6,6 @@ import re
 import sys
 from os import environ
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
@@ -24,10 +23,14 @@ from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
+# The text of --config is read by our own YAML, of which Snakemake's is an older version.
 try:
-    CAMPAIGN = load_campaign(workflow.overwrite_configfiles or ["config.yaml"], config)
+    CAMPAIGN = load_campaign(
+        workflow.overwrite_configfiles or ["config.yaml"],
+        workflow.config_settings.config_args or [],
+    )
 except ConfigError as error:
-    raise WorkflowError(str(error))
+    sys.exit(str(error))
 
 RUNS = {run.id: run for run in expand(CAMPAIGN)}
 DATA = {
