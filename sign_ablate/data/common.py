@@ -6,12 +6,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from sign_ablate.data.errors import DataError
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-
-
-class DataError(ValueError):
-    """A source or a prepared file that cannot be used: one line that says what, where and the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
