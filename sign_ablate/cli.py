@@ -167,9 +167,16 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
 
 
 def _campaign(config: list[Path], overrides: list[str]) -> "Campaign":
+    """The campaign, its warnings on standard error."""
+    from sign_ablate.checks import warnings
     from sign_ablate.config import ConfigError, load_campaign
+    from sign_ablate.grid import expand
+    from sign_ablate.log import complain
 
     try:
-        return load_campaign(config, overrides)
+        campaign = load_campaign(config, overrides)
     except ConfigError as error:
         _fail(error)
+    for line in warnings(campaign, expand(campaign)):
+        complain(f"sign-ablate: warning: {line}")
+    return campaign

@@ -236,9 +236,10 @@ def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str,
 def _check_switch(where: str, method: Optimizer, train: Train) -> None:
     t_switch = getattr(method, "t_switch", None)
     if t_switch is not None and train.epochs is not None and t_switch >= train.epochs:
+        allowed = f"allowed: 1 to {train.epochs - 1}" if train.epochs > 1 else "give it at least 2 epochs"
         raise ConfigError(
             f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
-            f"allowed: 0 to {train.epochs - 1}"
+            f"{allowed}"
         )
 
 

@@ -112,7 +112,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "key of two lines": ({"a\nb": 1}, r"^'a\\nb': unknown key \(known: "),
     "too large for float32": (
         {"methods": {"sgd": {"lr": 1e300}}},
-        r"^methods\.sgd\.lr = 1e\+300: out of range; must be between 1e-30 and 1e\+10$",
+        r"^methods\.sgd\.lr = 1e\+300: out of range; must be between 1e-30 and 1e\+30$",
     ),
     "too small for float32": (
         {"methods": {"adam": {"eps": 1e-300}}},
@@ -154,7 +154,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "switch that never comes": (
         {"methods": {"hybrid": {"t_switch": 3}}},
-        r"^methods\.hybrid\.t_switch = 3: the run has 3 epochs, so the switch never comes; allowed: 0 to 2$",
+        r"^methods\.hybrid\.t_switch = 3: the run has 3 epochs, so the switch never comes; allowed: 1 to 2$",
+    ),
+    "switch at the start": (
+        {"methods": {"hybrid": {"t_switch": 0}}},
+        r"^methods\.hybrid\.t_switch = 0: must be greater than 0$",
+    ),
+    "switch in a run of one epoch": (
+        {"methods": {"hybrid": {"epochs": 1}}},
+        r"^methods\.hybrid\.t_switch = 1: the run has 1 epochs, .*; give it at least 2 epochs$",
     ),
     "same cell twice": (
         {"methods": {"copy": {"optimizer": "sgd", "lr": 0.05}}},

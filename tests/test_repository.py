@@ -1,9 +1,11 @@
 """Things that must agree with one another."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 from sign_ablate import generated
 from sign_ablate.config.read import read_yaml
@@ -24,6 +26,16 @@ def test_environment_agrees_with_pyproject() -> None:
 
 def test_generated_files_are_up_to_date() -> None:
     assert generated.write(ROOT, check=True) == [], "run: sign-ablate schema"
+
+
+def test_make_gives_snakemake_a_cache_where_the_home_folder_cannot_be_written(tmp_path: Path) -> None:
+    """It would end in a traceback; root can write to any folder, but not into a device."""
+    call = ["make", "--silent", "--eval", "show: ; @echo $$XDG_CACHE_HOME", "show"]
+    inherited = {key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+    for home, expected in ((tmp_path, ""), ("/dev/null/home", f"{ROOT}/.snakemake/cache")):
+        environment = {**inherited, "HOME": str(home)}
+        done = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
 
 
 def test_planning_imports_no_torch() -> None:

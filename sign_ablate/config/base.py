@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 #: A label that becomes part of a path. No dot: run ids use it as their separator.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=40)]
 
-#: Parameters are float32. Within these bounds, products of three options are still numbers there.
-SMALLEST, LARGEST = 1e-30, 1e10
+#: Parameters are float32: within these bounds, what an optimizer makes of its options is a number there too.
+SMALLEST, LARGEST = 1e-30, 1e30
 LARGEST_INT = 2**32
 
 

@@ -49,6 +49,13 @@ class Execution(Model):
         return self
 
 
+#: kind of figure → the optimizers that it leaves out; one that is added later appears as a baseline
+LEFT_OUT = {
+    "dithering": ("signsgd", "hybrid", "dithered-hybrid", "naive-switch"),
+    "switching": ("signsgd", "adam", "dithered"),
+}
+
+
 class Figure(Model):
     """One figure of the paper, drawn from this campaign."""
 
@@ -57,7 +64,7 @@ class Figure(Model):
     )
     dataset: str = Field(description="One of `datasets`.")
     t_switch: int | None = Field(
-        None, ge=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
+        None, gt=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
     )
 
 

@@ -1,6 +1,6 @@
 """Reads configuration files and overrides into a checked campaign."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
-from sign_ablate.config.methods import Switch
 from sign_ablate.config.read import parse_yaml, read_yaml
 
 
@@ -54,20 +53,26 @@ def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: with one line for each problem: the key, its value and what is allowed.
     """
+    from sign_ablate.checks import size_problems  # both import this package
+    from sign_ablate.grid import expand
+
     values: dict[str, Any] = {}
     for path in paths:
         values = merge(values, read_yaml(Path(path)))
     try:
         for text in overrides:
             values = override(values, text)
-        return parse_campaign(values)
+        campaign = parse_campaign(values)
+        _raise(size_problems(campaign, expand(campaign)))
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+    return campaign
 
 
 def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     """The campaign that `values` describe, with its grid checked. Raises ConfigError."""
+    from sign_ablate.checks import figure_problems
     from sign_ablate.grid import expand
 
     try:
@@ -78,20 +83,11 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
         raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value stands twice; remove one")
-    runs = expand(campaign)
-    methods: list[object] = [run.config.method for run in runs]
-    switches = {method.t_switch for method in methods if isinstance(method, Switch)}
-    for label, figure in campaign.figures.items():
-        key = f"figures.{label}"
-        if figure.dataset not in campaign.datasets:
-            raise ConfigError(
-                unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets)
-            )
-        if figure.t_switch is not None and figure.kind != "switching":
-            raise ConfigError(f"{key}.t_switch = {figure.t_switch}: applies to kind: switching only")
-        if figure.t_switch is not None and figure.t_switch not in switches:
-            allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
-            raise ConfigError(
-                f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
-            )
+    _raise(figure_problems(campaign, expand(campaign)))
     return campaign
+
+
+def _raise(problems: Iterable[str]) -> None:
+    found = dict.fromkeys(problems)
+    if found:
+        raise ConfigError("\n".join(found))

@@ -290,6 +290,14 @@ def test_bad_configuration_stops_before_any_job(finished: Repository, config: di
     assert done.stderr.splitlines()[1:] == ["config.yaml: methods.sgd.lr = -0.1: must be greater than 0"]
 
 
+def test_what_is_likely_a_mistake_is_said_once(finished: Repository, config: dict[str, Any]) -> None:
+    config["train"]["batch_size"] = 100
+    finished.configure(config)
+    done = finished.call("--dry-run")
+    warning = "train.batch_size = 100: every step takes all 96 training images of synthetic"
+    assert (done.stdout + done.stderr).splitlines().count(warning) == 1
+
+
 def test_configuration_file_replaces_the_default(finished: Repository, config: dict[str, Any]) -> None:
     finished.configure(config)
     other = {**TINY, "campaign": "other", "figures": {}, "methods": {"sgd": {"optimizer": "sgd", "lr": 0.3}}}

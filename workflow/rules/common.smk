@@ -17,6 +17,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 sys.path.insert(0, str(workflow.basedir))
 
 from sign_ablate import device, owner, warm
+from sign_ablate.checks import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.warm import client
@@ -43,11 +44,9 @@ environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_pr
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
-PRECISIONS = {run.config.train.precision for run in RUNS.values()}
-if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16():
-    logger.warning(
-        "precision: bfloat16 is emulated on this CPU: much slower than float32"
-    )
+if workflow.is_main_process:
+    for line in warnings(CAMPAIGN, RUNS.values(), local=workflow.local_exec):
+        logger.warning(line)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
 # Runs that are done and whose data file is gone. To the rules they are files that nothing makes: Snakemake
