@@ -129,11 +129,11 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
 
 
 def _shaped(campaign: Campaign, runs: Runs) -> Iterator[tuple[Run, Shape]]:
-    """The runs of the first seed, with what their images are like where that is known."""
+    """The runs of the first seed and their images, where these are known and `val` leaves some of them."""
     shapes = {label: shape_of(spec) for label, spec in campaign.datasets.items()}
     for run in runs:
         shape = shapes[run.cell.dataset]
-        if shape is not None and run.config.seed == campaign.seeds[0]:
+        if shape is not None and shape.train_images > 0 and run.config.seed == campaign.seeds[0]:
             yield run, shape
 
 

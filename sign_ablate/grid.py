@@ -197,7 +197,7 @@ def _reject_unknown(
             problems.append(unknown(f"{where}.{key}", key, known, "unknown key"))
     for key in shared:
         if any(key in options.model_fields for options in OPTIMIZERS.values()):
-            problems.append(f"train.{key}: an optimizer's option; write it in each method that it is for")
+            problems.append(f"train.{key}: belongs to a method; write it in each one that it is for")
         elif key not in Train.model_fields:
             problems.append(unknown(f"train.{key}", key, Train.model_fields, "unknown key"))
     if problems:
@@ -217,6 +217,8 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
         return [value]
     if not value:
         raise ConfigError(f"{where}.{key} = []: an empty axis leaves no run; give at least one value")
+    if any(point in value[:index] for index, point in enumerate(value)):
+        raise ConfigError(f"{where}.{key} = {shown(value)}: a value stands twice; remove one")
     return list(value)
 
 

@@ -106,6 +106,13 @@ def test_data_that_are_not_there_are_not_checked(file: Path, tiny: dict[str, Any
     assert _warnings(load_campaign([file])) == []
 
 
+def test_images_that_are_not_enough_are_not_counted(file: Path, tiny: dict[str, Any]) -> None:
+    """`prepare` says so, with the classes that lack them."""
+    tiny["datasets"]["synthetic"]["val"] = 200
+    file.write_text(json.dumps(tiny))
+    assert _warnings(load_campaign([file])) == []
+
+
 @pytest.mark.parametrize("name", IMAGE_SIZES)
 def test_image_sizes_are_those_of_the_models(name: str) -> None:
     smallest, one_pixel = IMAGE_SIZES[name]

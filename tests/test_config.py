@@ -65,7 +65,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "learning rate of all methods": (
         {"train": {"lr": 0.1}},
-        r"^train\.lr: an optimizer's option; write it in each method",
+        r"^train\.lr: belongs to a method; write it in each one that it is for$",
     ),
     "number in quotes": (
         {"methods": {"sgd": {"lr": "1e-3"}}},
@@ -81,8 +81,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "YAML 1.1's word for a switch": ({"train": {"flip": "yes"}}, r"^train\.flip = 'yes': must be true or f"),
     "number for a name": ({"campaign": 2026}, r"^campaign = 2026: must be text; put it in quotes$"),
     "number for a list": ({"seeds": 3}, r"^seeds = 3: must be a list; write \[3\]$"),
-    "text for a list": ({"seeds": "0-4"}, r"^seeds = '0-4': must be a list; write \[0-4\]$"),
-    "mapping for a list": ({"seeds": {"first": 0}}, r"^seeds = \{'first': 0\}: must be a list$"),
+    "text for a list": ({"seeds": "0-4"}, r"^seeds = '0-4': must be a list; write \[0, 1, 2\]$"),
+    "numbers for a list": ({"seeds": "0, 1"}, r"^seeds = '0, 1': must be a list; write \[0, 1\]$"),
+    "mapping for a list": ({"seeds": {"first": 0}}, r"^seeds = \{'first': 0\}: must be a list; write \["),
     "list of lists for a list": ({"seeds": [[0, 1]]}, r"^seeds\.0 = \[0, 1\]: must be a whole number$"),
     "negative seed": ({"seeds": [-1]}, r"^seeds\.0 = -1: must be greater than or equal to 0$"),
     "fraction as a seed": ({"seeds": [0.5]}, r"^seeds\.0 = 0\.5: must be a whole number$"),
@@ -93,7 +94,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "list for a section": ({"methods": ["sgd"]}, r"^methods = \['sgd'\]: must be a mapping of keys$"),
     "list for the figures": ({"figures": ["figure1"]}, r"^figures = \['figure1'\]: must be a mapping"),
     "text for the execution": ({"execution": "cpu"}, r"^execution = 'cpu': must be a mapping of keys$"),
-    "no seeds": ({"seeds": None}, r"^seeds: has no value; it must be a list$"),
+    "no seeds": ({"seeds": None}, r"^seeds: has no value; it must be a list; write \["),
     "no methods": ({"methods": None}, r"^methods: has no value; it must be a mapping of keys$"),
     "no data sets": ({"datasets": None}, r"^datasets: has no value; it must be a mapping of keys$"),
     "no name": ({"campaign": None}, r"^campaign: has no value; it must be text$"),
@@ -169,8 +170,33 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"^methods\.copy: the run 'copy' on synthetic, seed 0, is the same as 'sgd' on synthetic; remove",
     ),
     "same value twice on an axis": (
-        {"methods": {"sgd": {"lr": [0.1, 0.1]}}},
-        r"^methods\.sgd: the run 'sgd lr=0\.1' .* is the same as 'sgd lr=0\.1'",
+        {"methods": {"sgd": {"lr": [1, 0.1, 1.0]}}},
+        r"^methods\.sgd\.lr = \[1, 0\.1, 1\.0\]: a value stands twice; remove one$",
+    ),
+    "same value twice on an axis of all methods": (
+        {"train": {"batch_size": [16, 32, 16]}},
+        r"^train\.batch_size = \[16, 32, 16\]: a value stands twice; remove one$",
+    ),
+    "choice in capitals": (
+        {"train": {"model": "ResNet18"}},
+        r"^train\.model = 'ResNet18': must be 'small', .*'; did you mean resnet18\?$",
+    ),
+    "key without a name": ({"": 1}, r"^'': unknown key \(known: "),
+    "word that Python takes for a number": (
+        {"methods": {"sgd": {"lr": "nan"}}},
+        r"^methods\.sgd\.lr = 'nan': must be a number$",
+    ),
+    "nesterov without momentum": (
+        {"methods": {"sgd": {"nesterov": True, "momentum": 0.0}}},
+        r"^methods\.sgd: nesterov has no effect without momentum$",
+    ),
+    "methods that differ in case": (
+        {"methods": {"SGD": {"optimizer": "sgd", "lr": 0.1}}},
+        r"^methods: sgd and SGD differ in upper and lower case only; rename one$",
+    ),
+    "figures that differ in case": (
+        {"figures": {"Figure1": {"kind": "dithering", "dataset": "synthetic"}}},
+        r"^figures: figure1 and Figure1 differ in upper and lower case only; rename one$",
     ),
     "empty axis": (
         {"methods": {"sgd": {"lr": []}}},
@@ -259,6 +285,7 @@ def test_every_problem_is_reported_at_once(tiny: dict[str, Any]) -> None:
             b"methods: {sgd: {lr: 0,1}}\n",
             r"methods\.sgd: the key 1 .*\(a decimal comma\? 0,1 is written 0\.1\)$",
         ),
+        (b"methods: {sgd: {optimizer:sgd}}", r"methods\.sgd\.optimizer:sgd: a space must follow the colon$"),
         (b"a: &a {b: *a}\n", r"a\.b\.b…: nested too deeply; does an alias"),
         (b"[" * 5000, r"nested too deeply$"),
         (b"just text\n", r"= 'just text': must be a mapping of keys"),

@@ -100,6 +100,17 @@ class Campaign(Model):
             raise ValueError(f"reserved: results/{name.casefold()} is not a campaign's; choose another name")
         return name
 
+    @field_validator("datasets", "methods", "figures")
+    @classmethod
+    def _distinct(cls, section: dict[str, Any]) -> dict[str, Any]:
+        """Labels become names of files, which some file systems take for the same."""
+        seen: dict[str, str] = {}
+        for label in section:
+            first = seen.setdefault(label.casefold(), label)
+            if first != label:
+                raise ValueError(f"{first} and {label} differ in upper and lower case only; rename one")
+        return section
+
     @field_validator("train", "figures", "execution", mode="before")
     @classmethod
     def _empty_is_absent(cls, section: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+import math
 import re
 import types
 import typing
@@ -39,10 +40,14 @@ def _short(text: str) -> str:
 def unknown(key: str, name: str, known: Iterable[str], what: str = "unknown") -> str:
     """A line about a name that is not among the known ones."""
     known = sorted(known)
+    return f"{key}: {what}{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
+
+
+def _did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The nearest of the known names, upper and lower case being the same."""
     folded = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    hint = f"; did you mean {folded[near[0]]}?" if near else ""
-    return f"{key}: {what}{hint} (known: {', '.join(known) or 'none'})"
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -97,17 +102,19 @@ def _describe(error: ErrorDetails) -> str:
     """What the value must be, and how to write it."""
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
-    scalar = isinstance(value, bool | int | float | str)
     if kind == "value_error":
         return str(context["error"])
     if kind == "tuple_type":
-        return "must be a list" + (f"; write [{value}]" if scalar else "")
+        return f"must be a list; write [{value if _are_numbers(value) else '0, 1, 2'}]"
     if kind == "too_short":
         return "must have at least one entry"
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters"
-    default = re.sub(r"^\w+ should ", "must ", error["msg"])
-    what = _WORDS.get(kind, default)
+    what = _WORDS.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"])
+    if kind == "literal_error" and isinstance(value, str):
+        what += _did_you_mean(
+            value, re.findall("'(.*?)'", context["expected"]), cutoff=0.75
+        )  # gpu is not cpu
     if kind == "string_type" and value is not None and not isinstance(value, list | dict):
         what += "; put it in quotes"
     if isinstance(value, str) and kind in {"float_type", "int_type"}:
@@ -120,10 +127,14 @@ def _describe(error: ErrorDetails) -> str:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
+
+
+def _are_numbers(value: Any) -> bool:
+    """True for a number, and for text such as 0, 1, 2."""
+    return isinstance(value, int | float | str) and all(map(_is_number, str(value).split(",")))
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
@@ -140,7 +151,7 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
         if text in variants:
             current = variants[text]
         else:
-            path.append(_short(text if text.isprintable() else repr(text)))
+            path.append(_short(text if text and text.isprintable() else repr(text)))
             known = list(current.model_fields) if _is_model(current) else []
             current = _inside(current, part)
     return path, sorted(_variants(current)) or known

@@ -20,6 +20,12 @@ class SGD(Optimizer):
     momentum: Fraction = Field(0.9, description="Heavy-ball momentum.")
     nesterov: bool = Field(False, description="Nesterov momentum.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov has no effect without momentum")
+        return self
+
 
 class Adam(Optimizer):
     """`torch.optim.Adam`; with `decoupled`, AdamW."""

@@ -76,4 +76,6 @@ def _check_keys(values: Any, path: tuple[str, ...]) -> None:
                 raise ConfigError(
                     f"{where}the key {shown(key)} is not text; put it in quotes, or use letters{comma}"
                 )
+            if value is None and ":" in key:
+                raise ConfigError(f"{'.'.join((*path, key))}: a space must follow the colon")
             _check_keys(value, (*path, key))
