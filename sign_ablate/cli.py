@@ -1,6 +1,7 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -166,7 +167,7 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _campaign(config: list[Path], overrides: list[str]) -> "Campaign":
+def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
     """The campaign, its warnings on standard error."""
     from sign_ablate.checks import warnings
     from sign_ablate.config import ConfigError, load_campaign

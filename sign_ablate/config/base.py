@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+-]*$"
 #: A label that becomes part of a path. No dot: run ids use it as their separator.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=40)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
 
 #: Parameters are float32: within these bounds, what an optimizer makes of its options is a number there too.
 SMALLEST, LARGEST = 1e-30, 1e30

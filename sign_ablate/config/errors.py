@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from sign_ablate.config.base import NAME_PATTERN
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used. The message is made for the user, not for a traceback."""
@@ -93,7 +95,6 @@ _WORDS = {
     "int_type": "must be a whole number",
     "model_attributes_type": "must be a mapping of keys",
     "model_type": "must be a mapping of keys",
-    "string_pattern_mismatch": "must begin with a letter or digit (ASCII), and have only these, _, + and -",
     "string_type": "must be text",
 }
 
@@ -108,6 +109,8 @@ def _describe(error: ErrorDetails) -> str:
         return f"must be a list; write [{value if _are_numbers(value) else '0, 1, 2'}]"
     if kind == "too_short":
         return "must have at least one entry"
+    if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
+        return "must begin with a letter or digit (ASCII), and have only these, _, + and -"
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters"
     what = _WORDS.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"])
