@@ -1,6 +1,7 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,6 +16,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of it, such as methods.sgd.lr=0.1."),
+]
 DEFAULT_CONFIG = [Path("config.yaml")]
 
 
@@ -115,18 +120,20 @@ def export(notebook: Path, html: Path) -> None:
 @app.command()
 def plan(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
-    minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Say what will be done after so long.")] = None,
 ) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
     from sign_ablate.people.plan import plan as text
 
-    print(text(_campaign(config), results, minutes))
+    print(text(_campaign(config, overrides), results, minutes))
 
 
 @app.command()
 def status(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
         float | None,
@@ -137,9 +144,9 @@ def status(
     from sign_ablate.people import status as people
 
     if watch is None:
-        print(people.status(_campaign(config), results))
+        print(people.status(_campaign(config, overrides), results))
     else:
-        people.watch(_campaign(config), results, watch)
+        people.watch(_campaign(config, overrides), results, watch)
 
 
 @app.command()
@@ -164,10 +171,17 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _campaign(config: list[Path]) -> "Campaign":
+def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
+    """The campaign, its warnings on standard error."""
+    from sign_ablate.checks import warnings
     from sign_ablate.config import ConfigError, load_campaign
+    from sign_ablate.grid import expand
+    from sign_ablate.log import complain
 
     try:
-        return load_campaign(config)
+        campaign = load_campaign(config, overrides)
     except ConfigError as error:
         _fail(error)
+    for line in warnings(campaign, expand(campaign)):
+        complain(f"sign-ablate: warning: {line}")
+    return campaign

@@ -5,7 +5,6 @@ import os
 import sys
 from os import environ
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
@@ -17,6 +16,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 sys.path.insert(0, str(workflow.basedir))
 
 from sign_ablate import device, owner, warm
+from sign_ablate.checks import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
@@ -25,10 +25,14 @@ from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
+# The text of --config is read by our own YAML, of which Snakemake's is an older version.
 try:
-    CAMPAIGN = load_campaign(workflow.overwrite_configfiles or ["config.yaml"], config)
+    CAMPAIGN = load_campaign(
+        workflow.overwrite_configfiles or ["config.yaml"],
+        workflow.config_settings.config_args or [],
+    )
 except ConfigError as error:
-    raise WorkflowError(str(error))
+    sys.exit(str(error))
 
 RUNS = {run.id: run for run in expand(CAMPAIGN)}
 DATA = {data_id(label, spec): spec for label, spec in CAMPAIGN.datasets.items()}
@@ -39,11 +43,9 @@ environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_pr
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
-PRECISIONS = {run.config.train.precision for run in RUNS.values()}
-if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16():
-    logger.warning(
-        "precision: bfloat16 is emulated on this CPU: much slower than float32"
-    )
+if workflow.is_main_process:
+    for line in warnings(CAMPAIGN, RUNS.values(), local=workflow.local_exec):
+        logger.warning(line)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
