@@ -20,7 +20,7 @@ NEITHER += ["train/job.py", "train/memory.py", "train/progress.py"]
 NEITHER += [
     f"{name}.py" for name in ("__init__", "__main__", "claim", "cli", "device", "files", "fingerprint")
 ]
-NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "repository", "rules")]
+NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "repository", "rules", "stop")]
 
 MODULE = '''"""A module."""
 def f(x, y=1.5):

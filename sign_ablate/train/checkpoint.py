@@ -21,6 +21,7 @@ from sign_ablate import fingerprint
 from sign_ablate.files import replacing
 from sign_ablate.log import say
 from sign_ablate.owner import is_alive, owner_pid
+from sign_ablate.stop import stop_signals
 from sign_ablate.train.memory import is_out_of_memory
 
 #: Raised when the layout of a checkpoint changes.
@@ -53,8 +54,8 @@ def save(path: Path, spec: str, state: dict[str, Any]) -> None:
 def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     """The state in a checkpoint, or None where there is none that can be used.
 
-    One that is truncated, corrupt, of another run or of other code is set aside as `*.unusable`, with a message. Where it
-    is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
+    One that is truncated, corrupt, of another run or of other code is set aside as `*.unusable`, with a
+    message. Where it is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
@@ -87,7 +88,7 @@ def set_aside(path: Path, error: Exception) -> None:
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT, and the end of the owner, for a loop that asks between steps."""
+    """Notes SIGTERM, SIGINT and SIGHUP, and the end of the owner, for a loop that asks between steps."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -106,8 +107,8 @@ class StopSignal:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle both signals inside, and put the former handlers back."""
-        former = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Handle the signals inside, and put the former handlers back."""
+        former = {number: signal.signal(number, self._note) for number in stop_signals()}
         try:
             yield
         finally:

@@ -56,14 +56,14 @@ def train(
         deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
         threads: CPU threads.
         compile_mode: none, or torch.compile's mode for the network.
-        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
+        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM, SIGINT and SIGHUP.
 
     Raises:
         JobError: where the device or a compiler is missing, memory runs out, or another process trains
             into `out`.
         ConfigError, DataError: for a specification or a data file that cannot be used.
         OSError: where a file cannot be written. The last good checkpoint stays.
-        Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
+        Interrupted: on SIGTERM, SIGINT and SIGHUP, once the checkpoint is written.
     """
     start = time.monotonic()
     run = parse_run(spec)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def make(folder: Path, config: dict[str, Any]) -> Repository:
     repository = Repository(folder)
     repository.configure(config)
     return repository
+
+
+def wait_for_epoch(log: Path) -> None:
+    for _ in range(2400):
+        if log.exists() and "epoch 5/" in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no epoch in {log}")
 
 
 @pytest.fixture(scope="session")

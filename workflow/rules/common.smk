@@ -19,7 +19,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate import device, fingerprint, owner, warm
+from sign_ablate import device, fingerprint, owner, stop, warm
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.repository import default_config
