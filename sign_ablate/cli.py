@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from sign_ablate.repository import default_config
+
 if TYPE_CHECKING:
     from sign_ablate.config import Campaign
 
@@ -20,7 +22,7 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of it, such as methods.sgd.lr=0.1."),
 ]
-DEFAULT_CONFIG = [Path("config.yaml")]
+DEFAULT_CONFIG = [default_config()]
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -147,6 +149,17 @@ def status(
         print(people.status(_campaign(config, overrides), results))
     else:
         people.watch(_campaign(config, overrides), results, watch)
+
+
+@app.command()
+def outdated(
+    config: Config = DEFAULT_CONFIG, overrides: Set = [], results: Path = Path("results")  # noqa: B006
+) -> None:
+    """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
+    from sign_ablate.people.outdated import outdated as files
+
+    for path in files(_campaign(config, overrides), results):
+        print(path)
 
 
 @app.command()

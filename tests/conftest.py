@@ -1,8 +1,11 @@
 """What all tests share."""
 
+import contextlib
 import copy
 import os
 import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,16 @@ def pids(pattern: str) -> list[int]:
         if re.search(pattern, line) and int(path.parent.name) != os.getpid():
             found.append(int(path.parent.name))
     return found
+
+
+@contextlib.contextmanager
+def hang_up(handler: signal.Handlers) -> Iterator[None]:
+    """Processes that start inside have this handler of SIGHUP, whatever the tests' own call has (nohup)."""
+    former = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 @pytest.fixture

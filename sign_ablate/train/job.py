@@ -56,14 +56,14 @@ def train(
         deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
         threads: CPU threads.
         compile_mode: none, or torch.compile's mode for the network.
-        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM and SIGINT.
+        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM, SIGINT and SIGHUP.
 
     Raises:
         JobError: where the device or a compiler is missing, memory runs out, or another process trains
             into `out`.
         ConfigError, DataError: for a specification or a data file that cannot be used.
         OSError: where a file cannot be written. The last good checkpoint stays.
-        Interrupted: on SIGTERM and SIGINT, once the checkpoint is written.
+        Interrupted: on SIGTERM, SIGINT and SIGHUP, once the checkpoint is written.
     """
     start = time.monotonic()
     run = parse_run(spec)
@@ -74,14 +74,13 @@ def train(
     stop = checkpoint.StopSignal()
     # Signals are noted to the end: a run that is trained is written down.
     with locked(out), stop.listening(), memory.explained():
+        described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
-        seconds = time.monotonic() - start
-        described = {
-            **environment.describe(chosen, threads),
+        described |= {
             "deterministic": deterministic or device == "cpu",
             "compile": compile_mode,
-            "seconds": seconds,
+            "seconds": time.monotonic() - start,
             "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
         }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")

@@ -11,6 +11,7 @@ import time
 
 from sign_ablate.log import complain, say
 from sign_ablate.owner import is_alive, owner_pid
+from sign_ablate.stop import stop_signals
 from sign_ablate.warm import STREAMS, VARIABLE, WAIT_SECONDS, address
 
 
@@ -27,7 +28,7 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     connection = _connect(owner, start_server)
     if connection is None:
         return None
-    received: list[int] = []
+    received, numbers = list[int](), stop_signals()
 
     def pass_on(number: int, _: object) -> None:
         received.append(number)
@@ -39,12 +40,12 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     try:
         socket.send_fds(connection, [struct.pack("!I", len(request))], list(STREAMS))
         connection.sendall(request)
-        for number in (signal.SIGTERM, signal.SIGINT):  # not before the request, which it would garble
+        for number in numbers:  # not before the request, which it would garble
             signal.signal(number, pass_on)
         answer = connection.recv(4)
     except OSError:
         answer = b""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, signal.SIG_DFL)
     if len(answer) < 4:
         if received or not is_alive(owner):

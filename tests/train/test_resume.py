@@ -16,10 +16,10 @@ from sign_ablate.config.methods import OPTIMIZERS
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
-from sign_ablate.train import checkpoint, environment, job
+from sign_ablate.train import checkpoint, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
-from tests.conftest import EVERY_METHOD, TINY
+from tests.conftest import EVERY_METHOD, TINY, hang_up
 
 CPU = torch.device("cpu")
 RUNS = {
@@ -92,13 +92,13 @@ def long(epochs: int = 120) -> Run:
     return expand(parse_campaign({**config, "figures": {}}))[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: Path, tmp_path: Path) -> None:
     run, out = long(), tmp_path / "out"
     job.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
-    process = subprocess.Popen(
-        command(run, file, out, "--checkpoint-seconds", "0.05"), stdout=subprocess.PIPE, text=True
-    )
+    line = command(run, file, out, "--checkpoint-seconds", "0.05")
+    with hang_up(signal.SIG_DFL):
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
         if (out / CHECKPOINT).exists():
             break
@@ -120,16 +120,28 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
     assert not list(out.glob(f"{CHECKPOINT}*"))
 
 
+def test_nohup_outlives_the_terminal(file: Path, tmp_path: Path) -> None:
+    line = command(long(), file, tmp_path / "out", "--checkpoint-seconds", "0.05")
+    with hang_up(signal.SIG_IGN):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "out" / CHECKPOINT).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=120) == 0
+    assert (tmp_path / "out" / METRICS).exists()
+
+
 def test_signal_after_the_last_step_loses_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe = environment.describe
+    write_text = job.write_text
 
-    def described(*arguments: Any) -> dict[str, Any]:
+    def written(path: Path, text: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return describe(*arguments)
+        write_text(path, text)
 
-    monkeypatch.setattr(environment, "describe", described)
+    monkeypatch.setattr(job, "write_text", written)
     job.train(RUNS["sgd"].spec, file, tmp_path / "out", device="cpu")
     assert (tmp_path / "out" / METRICS).exists()
 
@@ -160,6 +172,10 @@ def of_another_run(path: Path) -> None:
     torch.save({**torch.load(path), "spec": "another"}, path)
 
 
+def of_other_code(path: Path) -> None:
+    torch.save({**torch.load(path), "code": "0123456789ab"}, path)
+
+
 def of_another_network(path: Path) -> None:
     stored = torch.load(path)
     stored["state"]["network"].popitem()
@@ -173,6 +189,7 @@ DAMAGE = [
     Path.write_text,
     of_another_layout,
     of_another_run,
+    of_other_code,
     of_another_network,
 ]
 

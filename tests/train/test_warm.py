@@ -25,7 +25,7 @@ from sign_ablate.train.lock import is_running
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, ENVIRONMENT, METRICS, RUN
 from sign_ablate.warm import client, server
-from tests.conftest import ROOT, pids
+from tests.conftest import ROOT, hang_up, pids
 from tests.train.test_resume import RUNS, command, long
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
@@ -43,9 +43,10 @@ class Owner:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
 
     def start(self, command: list[str]) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        with hang_up(signal.SIG_DFL):
+            return subprocess.Popen(
+                command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
 
     def processes(self) -> list[int]:
         """All that belong to it."""
@@ -173,7 +174,7 @@ def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None
     wait_until(lambda: boss.processes() == boss.servers(), 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_reaches_the_run(number: signal.Signals, boss: Owner, file: Path, tmp_path: Path) -> None:
     process = boss.start(command(long(), file, tmp_path / "out", "--checkpoint-seconds", "0.05"))
     wait_until((tmp_path / "out" / CHECKPOINT).exists)
@@ -276,6 +277,17 @@ def test_edit_never_runs_old_code(boss: Owner, file: Path, tmp_path: Path) -> No
         module.read_text().replace("    run = parse_run(spec)", "    run = parse_run(spec); print('edited')")
     )
     assert "edited" in output("after")
+
+
+def test_edit_of_the_step_in_c_is_another_state_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "sign_ablate", tmp_path / "sign_ablate")
+    monkeypatch.setattr(warm, "__file__", str(tmp_path / "sign_ablate/warm/__init__.py"))
+    before = warm.address(1)
+    assert warm.address(1) == before
+    (tmp_path / "sign_ablate/optim/step.c").touch()
+    assert warm.address(1) != before
 
 
 def test_another_snakemake_has_another_server() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Repository:
     def call(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment()
+            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment()
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -50,7 +51,7 @@ class Repository:
         return Repository(folder)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without what pytest-cov, xdist or an earlier Snakemake may have put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTEST"))}
 
@@ -66,6 +67,14 @@ def make(folder: Path, config: dict[str, Any]) -> Repository:
     repository = Repository(folder)
     repository.configure(config)
     return repository
+
+
+def wait_for_epoch(log: Path) -> None:
+    for _ in range(2400):
+        if log.exists() and "epoch 5/" in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no epoch in {log}")
 
 
 @pytest.fixture(scope="session")

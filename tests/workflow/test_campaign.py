@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ import pytest
 
 from sign_ablate.config import parse_campaign
 from sign_ablate.grid import expand
-from sign_ablate.train.lock import is_running
-from sign_ablate.train.metrics import CHECKPOINT
 from tests.conftest import TINY, pids
-from tests.workflow.conftest import Repository, make
+from tests.workflow.conftest import Repository, make, wait_for_epoch
 
 # One worker runs all of these: they share the finished campaign.
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -223,7 +220,7 @@ def test_kill_half_way_leaves_nothing_that_counts(
         [sys.executable, "-m", "snakemake", "--cores", "1", name],
         cwd=killed.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    _wait_for_epoch(killed.folder / f"results/tiny/logs/train/{run.id}.log")
+    wait_for_epoch(killed.folder / f"results/tiny/logs/train/{run.id}.log")
     if victim == "job":
         victims = pids(f"sign_ablate train.*{run.id} ")
         assert victims
@@ -238,48 +235,6 @@ def test_kill_half_way_leaves_nothing_that_counts(
         killed.call("--unlock")
         killed.call(name)
     assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
-
-
-def test_campaign_that_is_out_of_time_goes_on(config: dict[str, Any], tmp_path: Path) -> None:
-    """`timeout 60 snakemake …` sends SIGTERM to Snakemake and to its jobs."""
-    config["methods"] = {
-        "sgd": {"optimizer": "sgd", "lr": 0.05, "epochs": 2},
-        "adam": {"optimizer": "adam", "lr": 0.001, "epochs": 600},
-    }
-    config |= {"figures": {}, "seeds": [0]}
-    short, long = (run.id for run in expand(parse_campaign(config)))
-    repository = make(tmp_path / "repository", config)
-    runs = repository.folder / "results/tiny/runs"
-    repository.call(f"results/tiny/runs/{short}/metrics.parquet")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "1", f"results/tiny/runs/{long}/metrics.parquet"],
-        cwd=repository.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    _wait_for_epoch(repository.folder / f"results/tiny/logs/train/{long}.log")
-    os.killpg(process.pid, signal.SIGTERM)
-    errors = process.communicate(timeout=60)[1]
-    assert process.returncode != 0
-    assert "Will exit after finishing currently running jobs" in errors
-    for _ in range(200):  # Snakemake waits for a job's shell, not for the job's checkpoint
-        if not is_running(runs / long):
-            break
-        time.sleep(0.05)
-    assert (runs / long / CHECKPOINT).exists()
-    repository.call("results/tiny/partial/summary.parquet")  # no --unlock: it ended by itself
-    partial = pq.read_table(repository.folder / "results/tiny/partial/summary.parquet").to_pylist()
-    assert [(row["method"], row["n"]) for row in partial] == [("sgd", 1), ("adam", 0)]
-    repository.call(f"results/tiny/runs/{long}/metrics.parquet")
-    log = repository.folder / f"results/tiny/logs/train/{long}.log"
-    assert "goes on from step" in log.read_text()
-
-
-def _wait_for_epoch(log: Path) -> None:
-    for _ in range(600):
-        if log.exists() and "epoch 5/" in log.read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no epoch in {log}")
 
 
 def test_bad_configuration_stops_before_any_job(finished: Repository, config: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import shlex
 import sys
 from os import environ
 
@@ -15,22 +17,23 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate import device, owner, warm
+from sign_ablate import device, fingerprint, owner, stop, warm
 from sign_ablate.checks import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.repository import default_config
 from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
 # The text of --config is read by our own YAML, of which Snakemake's is an older version.
+CONFIGS = workflow.overwrite_configfiles or [default_config()]
+if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
+    logger.info(f"This folder has no config.yaml: the campaign is {CONFIGS[0]}'s.")
 try:
-    CAMPAIGN = load_campaign(
-        workflow.overwrite_configfiles or ["config.yaml"],
-        workflow.config_settings.config_args or [],
-    )
+    CAMPAIGN = load_campaign(CONFIGS, workflow.config_settings.config_args or [])
 except ConfigError as error:
     sys.exit(str(error))
 
@@ -48,6 +51,7 @@ if workflow.is_main_process:
         logger.warning(line)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
 
 
@@ -99,6 +103,12 @@ def metrics_of(wildcards):
     if wildcards.view:
         return [path for path in METRICS if os.path.exists(path)]
     return METRICS
+
+
+def drawn_by(notebook):
+    """The code that a notebook's products are made with: an edit makes them again, a comment does not."""
+    path = pathlib.Path(NOTEBOOKS, f"{notebook}.ipynb")
+    return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
 def t_switch_argument(figure):
