@@ -47,9 +47,9 @@ def results_text() -> str:
         "`metrics.parquet` and `run.json` depend on the configuration alone: on one kind of machine they are "
         "the same byte for byte. `run.json` has the status (`finished`, or `diverged` with "
         "`diverged_at_step`), the `spec` that identifies the run, and the `resolved` configuration with all "
-        "defaults. What differs from run to run is in `timing.parquet` and `environment.json` (git commit, "
-        "versions, device, compile mode, seconds, and the most memory that the run held, in MiB: that of a "
-        "warm run includes what it shares with others).",
+        "defaults. What differs from run to run is in `timing.parquet` and `environment.json` (fingerprint "
+        "of the code that makes the numbers, git commit, versions, device, compile mode, seconds, and the "
+        "most memory that the run held, in MiB: that of a warm run includes what it shares with others).",
         "### `metrics.parquet`: a row per epoch",
         _table(metrics.METRICS_SCHEMA),
         "### `timing.parquet`: a row per epoch",

@@ -176,5 +176,5 @@ def _times_row(run: Run, folder: Path) -> Row:
         environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
         row["total_seconds"] = environment["seconds"]
         row["versions"] = json.dumps(environment["versions"], sort_keys=True)
-        row.update({key: environment.get(key) for key in ("device", "host", "git_commit")})
+        row.update({key: environment.get(key) for key in ("device", "host", "code", "git_commit")})
     return row

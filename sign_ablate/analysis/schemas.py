@@ -5,7 +5,7 @@ import pyarrow as pa
 from sign_ablate.train.metrics import METRICS_SCHEMA, field
 
 #: Raised when a column is added, removed or changes its meaning.
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 
 CAMPAIGN = "campaign.json"
 EPOCHS = "epochs.parquet"
@@ -74,7 +74,8 @@ TIMES_SCHEMA = pa.schema(
         field("images_per_second", pa.float64(), "median over epochs of training images per second"),
         field("device", pa.string(), "cpu, or cuda and the name of the GPU"),
         field("host", pa.string(), "name of the machine"),
-        field("git_commit", pa.string(), "commit of the code, with + where it had changes"),
+        field("code", pa.string(), "fingerprint of the code that made the run's numbers"),
+        field("git_commit", pa.string(), "commit of the code, with + where its files had changes"),
         field("versions", pa.string(), "package → version, as JSON"),
     ]
 )

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
+from sign_ablate import fingerprint
+
 _PACKAGES = ("sign-ablate", "torch", "torchvision", "numpy", "pyarrow", "snakemake")
 
 
 def describe(device: torch.device, threads: int) -> dict[str, Any]:
-    """Git commit, package versions, device, host."""
+    """Code, git commit, package versions, device, host: as they are when a run begins."""
     return {
+        "code": fingerprint.of_training(),
         "git_commit": _git_commit(),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type,
@@ -37,15 +40,19 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _git_commit() -> str | None:
-    """The commit of this source tree, with + where it has changes; None outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of this source tree, with + where the tree has changes; None outside a checkout.
+
+    A file that git does not track counts as a change in this package only: elsewhere it may be anything.
+    """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        command = ["git", "-C", str(fingerprint.PACKAGE), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        commit = git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+")
+        untracked = git("ls-files", "--others", "--exclude-standard")
+        return commit if commit.endswith("+") or not untracked else f"{commit}+"
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -74,14 +74,13 @@ def train(
     stop = checkpoint.StopSignal()
     # Signals are noted to the end: a run that is trained is written down.
     with locked(out), stop.listening(), memory.explained():
+        described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
-        seconds = time.monotonic() - start
-        described = {
-            **environment.describe(chosen, threads),
+        described |= {
             "deterministic": deterministic or device == "cpu",
             "compile": compile_mode,
-            "seconds": seconds,
+            "seconds": time.monotonic() - start,
             "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
         }
         write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")

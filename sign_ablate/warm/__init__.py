@@ -30,7 +30,7 @@ STREAMS = (0, 1, 2)
 def address(owner: int) -> bytes:
     """The server's abstract socket: of this user, this Snakemake, and this state of the source."""
     stamp = hashlib.sha256(sys.executable.encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for path in sorted(p for p in Path(__file__).parents[1].rglob("*") if p.suffix in {".py", ".c"}):
         found = path.stat()
         stamp.update(f"{path} {found.st_mtime_ns} {found.st_size}".encode())
     return f"\0sign-ablate-{os.getuid()}-{owner}-{stamp.hexdigest()[:16]}".encode()

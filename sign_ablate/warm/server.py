@@ -13,6 +13,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
+from sign_ablate import fingerprint
 from sign_ablate.warm import STREAMS, WAIT_SECONDS, address
 
 _PR_SET_PDEATHSIG = 1
@@ -146,6 +147,7 @@ def main() -> None:
         return
     for module in _MODULES:
         importlib.import_module(module)
+    fingerprint.of_training()  # once for all children: of the source that was imported
     if address(owner) != name:  # an edit while it imported: it may hold some of either
         return
     # A collection in a child would write to every object that it inherits, and so copy its page.

@@ -62,6 +62,7 @@ def write_run(
         for i in range(1, len(accuracies) + 1)
     ]
     environment = {
+        "code": "0123456789ab",
         "git_commit": "abc+",
         "versions": {"torch": "2.15"},
         "device": "cpu",

@@ -154,6 +154,7 @@ def test_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
     row = rows(tmp_path / schemas.TIMES)[0]
     assert (row["train_seconds"], row["eval_seconds"], row["total_seconds"]) == (8.0, 2.0, 12.5)
     assert (row["images_per_second"], row["device"], row["git_commit"]) == (250.0, "cpu", "abc+")
+    assert row["code"] == "0123456789ab"
 
 
 def test_every_column_is_described_and_versioned(results: Path, tmp_path: Path, write_all: WriteAll) -> None:

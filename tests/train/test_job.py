@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from sign_ablate import fingerprint
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.grid import Run, expand
@@ -50,6 +51,7 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert pq.read_table(out / TIMING)["epoch"].to_pylist() == [1, 2, 3]
     environment = json.loads((out / ENVIRONMENT).read_text())
     assert environment["device"] == "cpu"
+    assert environment["code"] == fingerprint.of_training()
     assert environment["versions"]["torch"]
     assert environment["seconds"] > 0
     assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former

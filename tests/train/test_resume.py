@@ -16,7 +16,7 @@ from sign_ablate.config.methods import OPTIMIZERS
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
-from sign_ablate.train import checkpoint, environment, job
+from sign_ablate.train import checkpoint, job
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.metrics import CHECKPOINT, METRICS, RUN
 from tests.conftest import EVERY_METHOD, TINY
@@ -123,13 +123,13 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
 def test_signal_after_the_last_step_loses_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe = environment.describe
+    write_text = job.write_text
 
-    def described(*arguments: Any) -> dict[str, Any]:
+    def written(path: Path, text: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return describe(*arguments)
+        write_text(path, text)
 
-    monkeypatch.setattr(environment, "describe", described)
+    monkeypatch.setattr(job, "write_text", written)
     job.train(RUNS["sgd"].spec, file, tmp_path / "out", device="cpu")
     assert (tmp_path / "out" / METRICS).exists()
 

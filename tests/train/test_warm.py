@@ -278,6 +278,17 @@ def test_edit_never_runs_old_code(boss: Owner, file: Path, tmp_path: Path) -> No
     assert "edited" in output("after")
 
 
+def test_edit_of_the_step_in_c_is_another_state_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "sign_ablate", tmp_path / "sign_ablate")
+    monkeypatch.setattr(warm, "__file__", str(tmp_path / "sign_ablate/warm/__init__.py"))
+    before = warm.address(1)
+    assert warm.address(1) == before
+    (tmp_path / "sign_ablate/optim/step.c").touch()
+    assert warm.address(1) != before
+
+
 def test_another_snakemake_has_another_server() -> None:
     assert warm.address(1) != warm.address(2)
     assert sys.executable  # part of the address as well
