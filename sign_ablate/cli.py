@@ -140,8 +140,8 @@ def status(
 
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
-    """One run: its configuration, status and last epochs. RUN is an id or a part of one."""
-    from sign_ablate.people.show import NotFoundError
+    """One run: its configuration, state and last epochs. RUN is a part of its id, or campaign/part."""
+    from sign_ablate.people.find import NotFoundError
     from sign_ablate.people.show import show as text
 
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import sys
 from os import environ
@@ -20,6 +21,7 @@ sys.path.insert(0, str(workflow.basedir))
 from sign_ablate import device, owner, warm
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.record import set_damaged_aside
 from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
@@ -47,6 +49,16 @@ if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16(
     )
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+# A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
+if workflow.is_main_process:
+    for run in RUNS:
+        try:
+            if damaged := set_damaged_aside(pathlib.Path(RESULTS, "runs", run)):
+                logger.warning(damaged)
+        except OSError as error:
+            raise WorkflowError(
+                f"{error}; sign-ablate status says which runs are damaged"
+            )
 # Runs that are done and whose data file is gone. To the rules they are files that nothing makes: Snakemake
 # takes `ancient` to heart for files that exist only, and would train them all again as soon as one run is
 # left to train.
