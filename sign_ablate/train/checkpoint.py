@@ -1,7 +1,8 @@
 """Checkpoints: where a run goes on after an interruption.
 
 They are no outputs of Snakemake's, which deletes what a failed job declares. A checkpoint belongs to
-one specification (with its NUMERICS_VERSION) and to one version of this layout.
+one specification (with its NUMERICS_VERSION), to one version of this layout, and to the code that wrote it: a
+run that goes on with other code would be of neither.
 """
 
 import contextlib
@@ -16,13 +17,14 @@ from typing import Any
 
 import torch
 
+from sign_ablate import fingerprint
 from sign_ablate.files import replacing
 from sign_ablate.log import say
 from sign_ablate.owner import is_alive, owner_pid
 from sign_ablate.train.memory import is_out_of_memory
 
-#: Raised when the layout of `Trainer.state_dict` changes.
-VERSION = 1
+#: Raised when the layout of a checkpoint changes.
+VERSION = 2
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -37,7 +39,8 @@ def save(path: Path, spec: str, state: dict[str, Any]) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save({"version": VERSION, "spec": spec, "state": state}, file)
+            code = fingerprint.of_training()
+            torch.save({"version": VERSION, "spec": spec, "code": code, "state": state}, file)
         except RuntimeError as error:
             # After a write that failed, torch closes its archive, and that fails with an error of its own.
             if isinstance(error.__context__, OSError):
@@ -50,7 +53,7 @@ def save(path: Path, spec: str, state: dict[str, Any]) -> None:
 def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     """The state in a checkpoint, or None where there is none that can be used.
 
-    One that is truncated, corrupt or of another run is set aside as `*.unusable`, with a message. Where it
+    One that is truncated, corrupt, of another run or of other code is set aside as `*.unusable`, with a message. Where it
     is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
     """
     try:
@@ -62,6 +65,8 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
             raise ValueError(f"its layout is version {stored['version']}, this is {VERSION}")
         if stored["spec"] != spec:
             raise ValueError("it belongs to another run")
+        if stored["code"] != fingerprint.of_training():
+            raise ValueError("the code that makes its numbers has changed since")
         state: dict[str, Any] = stored["state"]
     except FileNotFoundError:
         return None

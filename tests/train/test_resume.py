@@ -160,6 +160,10 @@ def of_another_run(path: Path) -> None:
     torch.save({**torch.load(path), "spec": "another"}, path)
 
 
+def of_other_code(path: Path) -> None:
+    torch.save({**torch.load(path), "code": "0123456789ab"}, path)
+
+
 def of_another_network(path: Path) -> None:
     stored = torch.load(path)
     stored["state"]["network"].popitem()
@@ -173,6 +177,7 @@ DAMAGE = [
     Path.write_text,
     of_another_layout,
     of_another_run,
+    of_other_code,
     of_another_network,
 ]
 
