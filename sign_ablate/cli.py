@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from sign_ablate.repository import default_config
+
 if TYPE_CHECKING:
     from sign_ablate.config import Campaign
 
@@ -15,7 +17,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
-DEFAULT_CONFIG = [Path("config.yaml")]
+DEFAULT_CONFIG = [default_config()]
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -136,6 +138,15 @@ def status(
         print(people.status(_campaign(config), results))
     else:
         people.watch(_campaign(config), results, watch)
+
+
+@app.command()
+def outdated(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+    """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
+    from sign_ablate.people.outdated import outdated as files
+
+    for path in files(_campaign(config), results):
+        print(path)
 
 
 @app.command()

@@ -54,7 +54,10 @@ def _files(names: Iterable[str]) -> list[Path]:
 
 
 def _python(text: str) -> Any:
-    return _plain(ast.parse(text))
+    try:
+        return _plain(ast.parse(text))
+    except SyntaxError:  # for the process that imports it to say
+        return text
 
 
 def _plain(node: Any) -> Any:

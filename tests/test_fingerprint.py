@@ -20,7 +20,7 @@ NEITHER += ["train/job.py", "train/memory.py", "train/progress.py"]
 NEITHER += [
     f"{name}.py" for name in ("__init__", "__main__", "claim", "cli", "device", "files", "fingerprint")
 ]
-NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "rules")]
+NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "repository", "rules")]
 
 MODULE = '''"""A module."""
 def f(x, y=1.5):
@@ -78,6 +78,7 @@ def test_comments_docstrings_and_formatting_do_not_count(
         ("module.py", MODULE, MODULE.replace('"a"', '"b"')),
         ("module.py", "x = 1", "x = True"),
         ("module.py", "if x:\n    y()\nz()", "if x:\n    y()\n    z()"),
+        ("module.py", "x = (", "x = ["),
         ("step.c", C, C.replace("2.0f", "3.0f")),
         ("step.c", C, C.replace("x /*", "-x /*")),
         ("step.c", 'f("a // b");', 'f("a // c");'),

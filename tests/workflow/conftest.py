@@ -29,7 +29,7 @@ class Repository:
     def call(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, env=_environment()
+            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment()
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -50,7 +50,7 @@ class Repository:
         return Repository(folder)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without what pytest-cov, xdist or an earlier Snakemake may have put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTEST"))}
 

@@ -23,6 +23,7 @@ rule aggregate:
         partial=lambda wildcards: "--partial" if wildcards.view else "",
         results=lambda wildcards: RESULTS,
         out=lambda wildcards, output: os.path.dirname(output[0]),
+        code=fingerprint.of_analysis(),
     shell:
         "python -m sign_ablate aggregate --campaign {params.campaign:q} {params.partial} "
         "--results {params.results} --out {params.out} > {log} 2>&1"

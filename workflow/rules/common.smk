@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import sys
 from os import environ
 
@@ -18,16 +19,20 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate import device, owner, warm
+from sign_ablate import device, fingerprint, owner, warm
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.record import set_damaged_aside
+from sign_ablate.repository import default_config
 from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
+CONFIGS = workflow.overwrite_configfiles or [default_config()]
+if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
+    logger.info(f"This folder has no config.yaml: the campaign is {CONFIGS[0]}'s.")
 try:
-    CAMPAIGN = load_campaign(workflow.overwrite_configfiles or ["config.yaml"], config)
+    CAMPAIGN = load_campaign(CONFIGS, config)
 except ConfigError as error:
     raise WorkflowError(str(error))
 
@@ -68,6 +73,7 @@ DONE_WITHOUT_DATA = [
     if not os.path.exists(f"results/data/{run.data_id}.npz")
     and os.path.exists(f"{RESULTS}/runs/{name}/metrics.parquet")
 ]
+NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
 
 
@@ -109,6 +115,12 @@ def metrics_of(wildcards):
     if wildcards.view:
         return [path for path in METRICS if os.path.exists(path)]
     return METRICS
+
+
+def drawn_by(notebook):
+    """The code that a notebook's products are made with: an edit makes them again, a comment does not."""
+    path = pathlib.Path(NOTEBOOKS, f"{notebook}.ipynb")
+    return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
 def t_switch_argument(figure):

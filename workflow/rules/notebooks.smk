@@ -7,7 +7,6 @@ rule figure:
         epochs=f"{RESULTS}/{{view}}epochs.parquet",
         # read beside it: a run that diverged in its first epoch has no row in the epochs
         runs=f"{RESULTS}/{{view}}runs.parquet",
-        notebook=lambda wildcards: f"notebooks/{CAMPAIGN.figures[wildcards.figure].kind}.ipynb",
     output:
         svg=f"{RESULTS}/{{view}}figures/{{figure}}.svg",
         pdf=f"{RESULTS}/{{view}}figures/{{figure}}.pdf",
@@ -26,8 +25,9 @@ rule figure:
         dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
         t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
+        code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
-        "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "papermill {NOTEBOOKS:q}/{params.kind}.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p epochs {input.epochs} -p dataset {params.dataset:q} {params.t_switch} -p out {params.stem} "
         "> {log.text} 2>&1"
 
@@ -35,7 +35,6 @@ rule figure:
 rule table:
     input:
         summary=f"{RESULTS}/{{view}}summary.parquet",
-        notebook="notebooks/table1.ipynb",
     output:
         markdown=report(
             f"{RESULTS}/{{view}}table1.md",
@@ -52,8 +51,9 @@ rule table:
     params:
         campaign=lambda wildcards, input: f"{os.path.dirname(input.summary)}/campaign.json",
         stem=lambda wildcards, output: os.path.splitext(output.markdown)[0],
+        code=drawn_by("table1"),
     shell:
-        "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "papermill {NOTEBOOKS:q}/table1.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p summary {input.summary} -p campaign {params.campaign} -p out {params.stem} > {log.text} 2>&1"
 
 
@@ -64,7 +64,6 @@ rule report_html:
             f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
         ],
         table=f"{RESULTS}/{{view}}table1.md",
-        notebook="notebooks/report.ipynb",
     output:
         html=report(
             f"{RESULTS}/{{view}}report.html",
@@ -79,7 +78,8 @@ rule report_html:
     params:
         folder=lambda wildcards, output: os.path.dirname(output.html),
         figures=json.dumps(list(CAMPAIGN.figures)),
+        code=drawn_by("report"),
     shell:
-        "(papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output "
+        "(papermill {NOTEBOOKS:q}/report.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p results {params.folder} -p figures {params.figures:q} && "
         "python -m sign_ablate export {log.notebook} {output.html}) > {log.text} 2>&1"

@@ -5,6 +5,28 @@ onstart:
         client.start(os.getpid())
 
 
+def train_command(wildcards, input, output):
+    """The command of a run. Snakemake does not compare parameters that are made of input or output files:
+    what a run is, is its `spec`; how it is executed, and the text of this command, rerun nothing.
+    """
+    execution, run = CAMPAIGN.execution, RUNS[wildcards.run]
+    options = {
+        "spec": run.spec,
+        "data": input.data,
+        "out": os.path.dirname(output[0]),
+        "device": JOB_DEVICE,
+        "deterministic": int(execution.deterministic),
+        "compile": execution.compile,
+        # Not the rule's threads, which shrink with --cores: their number can change the last bit.
+        "threads": execution.threads,
+        "checkpoint-seconds": execution.checkpoint_seconds,
+    }
+    command = f"OMP_NUM_THREADS={execution.threads} python -m sign_ablate train"
+    for name, value in options.items():
+        command += f" --{name} {shlex.quote(str(value))}"
+    return command
+
+
 rule train:
     input:
         data=data_of,
@@ -21,21 +43,12 @@ rule train:
     conda:
         "../../environment.yml"
     threads: CAMPAIGN.execution.threads
-    # How a run is executed is a resource and not a parameter: its change reruns nothing.
     resources:
         gpu=1 if DEVICE == "cuda" else 0,
-        device=JOB_DEVICE,
-        deterministic=int(CAMPAIGN.execution.deterministic),
-        # Not {threads}, which shrinks with --cores: the number of threads can change the last bit.
-        torch_threads=CAMPAIGN.execution.threads,
-        compile=CAMPAIGN.execution.compile,
-        checkpoint_seconds=CAMPAIGN.execution.checkpoint_seconds,
     params:
         spec=lambda wildcards: RUNS[wildcards.run].spec,
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
+        command=train_command,
+    # Snakemake compares this line's text with that of the last time, and trains every run again where they
+    # differ. So all that may change is in train_command.
     shell:
-        "OMP_NUM_THREADS={resources.torch_threads} python -m sign_ablate train --spec {params.spec:q} "
-        "--data {input.data} --out {params.folder} --device {resources.device} "
-        "--deterministic {resources.deterministic} --compile {resources.compile} "
-        "--threads {resources.torch_threads} --checkpoint-seconds {resources.checkpoint_seconds} "
-        "> {log} 2>&1"
+        "{params.command} > {log} 2>&1"
