@@ -153,7 +153,9 @@ def status(
 
 @app.command()
 def outdated(
-    config: Config = DEFAULT_CONFIG, overrides: Set = [], results: Path = Path("results")  # noqa: B006
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],
+    results: Path = Path("results"),  # noqa: B006
 ) -> None:
     """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
     from sign_ablate.people.outdated import outdated as files
@@ -164,8 +166,8 @@ def outdated(
 
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
-    """One run: its configuration, status and last epochs. RUN is an id or a part of one."""
-    from sign_ablate.people.show import NotFoundError
+    """One run: its configuration, state and last epochs. RUN is a part of its id, or campaign/part."""
+    from sign_ablate.people.find import NotFoundError
     from sign_ablate.people.show import show as text
 
     try:

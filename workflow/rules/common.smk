@@ -23,6 +23,7 @@ from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.record import set_damaged_aside
 from sign_ablate.repository import default_config
 from sign_ablate.warm import client
 
@@ -51,6 +52,14 @@ if workflow.is_main_process:
         logger.warning(line)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+# A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
+if workflow.is_main_process:
+    for run in RUNS:
+        try:
+            if damaged := set_damaged_aside(pathlib.Path(RESULTS, "runs", run)):
+                logger.warning(damaged)
+        except OSError as error:
+            sys.exit(f"{error}; sign-ablate status says which runs are damaged")
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
 
