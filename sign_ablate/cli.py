@@ -154,8 +154,8 @@ def status(
 @app.command()
 def outdated(
     config: Config = DEFAULT_CONFIG,
-    overrides: Set = [],
-    results: Path = Path("results"),  # noqa: B006
+    overrides: Set = [],  # noqa: B006
+    results: Path = Path("results"),
 ) -> None:
     """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
     from sign_ablate.people.outdated import outdated as files
