@@ -9,14 +9,14 @@ from ruamel.yaml.error import YAMLError
 
 from sign_ablate.config.errors import ConfigError, shown
 
-#: what a configuration's values are never nested as deeply as
+#: levels of nesting; a configuration has four
 MAX_DEPTH = 10
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError with the file's name and the line of a problem."""
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8-sig"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
     except UnicodeDecodeError:
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str) -> Any:
     """The value that `text` describes; its keys are text. Raises ConfigError with the line of a problem."""
     try:
-        values = YAML(typ="safe", pure=True).load(text)
+        values = YAML(typ="safe", pure=True).load(text)  # its parser in C reads YAML 1.1
     except DuplicateKeyError as error:
         key = error.problem.split('"')[1]
         raise ConfigError(
