@@ -23,8 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sign_ablate.config.read import read_yaml
 from tests.workflow.conftest import make
 
 MARK = "SIGN_ABLATE_CHAOS"
@@ -203,7 +202,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="at least so many")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of victims")
     options = parser.parse_args()
-    config = yaml.safe_load(options.config.read_text())
+    config = read_yaml(options.config)
     # Bitwise equality is promised on the CPU; a checkpoint a second, so that most kills find one.
     config["execution"] = {**config.get("execution", {}), "device": "cpu", "checkpoint_seconds": 1}
     folder = Path(tempfile.mkdtemp(prefix="sign-ablate-chaos-"))

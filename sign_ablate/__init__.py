@@ -7,4 +7,4 @@ __version__ = "0.1.0"
 
 #: Part of every run's identity. Bump it by hand when a change alters the numbers of any run:
 #: every run then gets a new path and trains again. tests/test_golden.py fails where it was forgotten.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3

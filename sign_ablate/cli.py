@@ -1,6 +1,7 @@
 """The command line. Snakemake's jobs are the first four commands; the others are for people."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -17,6 +18,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of it, such as methods.sgd.lr=0.1."),
+]
 DEFAULT_CONFIG = [default_config()]
 
 
@@ -30,7 +35,11 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @app.command()
-def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
+def prepare(
+    spec: Annotated[str, typer.Option(help="What the data are: canonical JSON.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    location: Annotated[str, typer.Option(help="Where they are: JSON with path or download_dir.")] = "{}",
+) -> None:
     """Write a data set's uint8 file (a job of Snakemake's)."""
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
@@ -38,7 +47,7 @@ def prepare(spec: Annotated[str, typer.Option()], out: Annotated[Path, typer.Opt
     from sign_ablate.grid import parse_dataset
 
     try:
-        write(parse_dataset(spec), out)
+        write(parse_dataset(spec, location), out)
     except (ConfigError, DataError, OSError) as error:
         _fail(error)
 
@@ -113,18 +122,20 @@ def export(notebook: Path, html: Path) -> None:
 @app.command()
 def plan(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
-    minutes: Annotated[float | None, typer.Option(help="Say what will be done after so long.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Say what will be done after so long.")] = None,
 ) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
     from sign_ablate.people.plan import plan as text
 
-    print(text(_campaign(config), results, minutes))
+    print(text(_campaign(config, overrides), results, minutes))
 
 
 @app.command()
 def status(
     config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
         float | None,
@@ -135,24 +146,28 @@ def status(
     from sign_ablate.people import status as people
 
     if watch is None:
-        print(people.status(_campaign(config), results))
+        print(people.status(_campaign(config, overrides), results))
     else:
-        people.watch(_campaign(config), results, watch)
+        people.watch(_campaign(config, overrides), results, watch)
 
 
 @app.command()
-def outdated(config: Config = DEFAULT_CONFIG, results: Path = Path("results")) -> None:
+def outdated(
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
+    results: Path = Path("results"),
+) -> None:
     """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
     from sign_ablate.people.outdated import outdated as files
 
-    for path in files(_campaign(config), results):
+    for path in files(_campaign(config, overrides), results):
         print(path)
 
 
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
-    """One run: its configuration, status and last epochs. RUN is an id or a part of one."""
-    from sign_ablate.people.show import NotFoundError
+    """One run: its configuration, state and last epochs. RUN is a part of its id, or campaign/part."""
+    from sign_ablate.people.find import NotFoundError
     from sign_ablate.people.show import show as text
 
     try:
@@ -171,10 +186,17 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _campaign(config: list[Path]) -> "Campaign":
+def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
+    """The campaign, its warnings on standard error."""
+    from sign_ablate.checks import warnings
     from sign_ablate.config import ConfigError, load_campaign
+    from sign_ablate.grid import expand
+    from sign_ablate.log import complain
 
     try:
-        return load_campaign(config)
+        campaign = load_campaign(config, overrides)
     except ConfigError as error:
         _fail(error)
+    for line in warnings(campaign, expand(campaign)):
+        complain(f"sign-ablate: warning: {line}")
+    return campaign

@@ -1,6 +1,7 @@
 """What jobs will run on, found without importing torch: the Snakefile asks on every start."""
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,11 @@ def gpu_count() -> int:
     except OSError:
         return 0
     return count.value
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

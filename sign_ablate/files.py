@@ -25,6 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut can leave the name without the content
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from sign_ablate import NUMERICS_VERSION
 from sign_ablate.config.base import Model, canonical
 from sign_ablate.config.campaign import Campaign, RunConfig
-from sign_ablate.config.data import DatasetSpec
-from sign_ablate.config.errors import ConfigError, line, unknown
+from sign_ablate.config.data import LOCATION, DatasetSpec
+from sign_ablate.config.errors import ConfigError, line, shown, unknown
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.config.train import Train
 
@@ -89,13 +89,16 @@ class Run:
 
 
 def data_id(label: str, spec: DatasetSpec) -> str:
-    """The name of a data set's file: its label and a hash of its options."""
-    return f"{label}.{short_hash(identity(spec))}"
+    """The name of a data set's file: its label and a hash of what it holds."""
+    return f"{label}.{short_hash(identity(spec.without_location()))}"
 
 
 def campaign_spec(campaign: Campaign) -> str:
-    """The JSON text of what a campaign measures, in the user's order: all of it but how it is executed."""
+    """The JSON text of what a campaign measures, in the user's order: not how, nor where its data lie."""
     values = campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True)
+    for dataset in values["datasets"].values():
+        for key in LOCATION:
+            dataset.pop(key, None)
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -104,9 +107,9 @@ def parse_run(spec: str) -> RunConfig:
     return RunConfig.model_validate_json(_checked(spec))
 
 
-def parse_dataset(spec: str) -> DatasetSpec:
-    """The data set that a canonical text describes. Raises ConfigError as `parse_run` does."""
-    return _DATASET.validate_json(_checked(spec))
+def parse_dataset(spec: str, location: str = "{}") -> DatasetSpec:
+    """The data set that a canonical text describes, at a location (JSON). Raises as `parse_run` does."""
+    return _DATASET.validate_python({**json.loads(_checked(spec)), **json.loads(location)})
 
 
 def _checked(spec: str) -> str:
@@ -136,7 +139,9 @@ def expand(campaign: Campaign) -> list[Run]:
         Run(
             Cell(name, label, axes),
             # its parts are validated already
-            RunConfig.model_construct(data=data, method=typing.cast(Any, method), train=train, seed=seed),
+            RunConfig.model_construct(
+                data=data.without_location(), method=typing.cast(Any, method), train=train, seed=seed
+            ),
         )
         for seed in campaign.seeds
         for name, data in campaign.datasets.items()
@@ -154,8 +159,12 @@ def _method_cells(label: str, values: dict[str, Any], shared: dict[str, Any]) ->
         raise ConfigError(
             f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})"
         )
+    if isinstance(name, list):
+        raise ConfigError(
+            f"{where}.optimizer = {shown(name)}: optimizers cannot be an axis; give each a method of its own"
+        )
     if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise ConfigError(unknown(f"{where}.optimizer = {name!r}", str(name), OPTIMIZERS))
+        raise ConfigError(unknown(f"{where}.optimizer = {shown(name)}", str(name), OPTIMIZERS))
     model = OPTIMIZERS[name]
     _reject_unknown(where, name, model, values, shared)
     merged = {**shared, **values}
@@ -186,13 +195,15 @@ def _reject_unknown(
         known = sorted(({*model.model_fields} | {*Train.model_fields}) - {"optimizer"})
         if takers:
             problems.append(
-                f"{where}.{key} = {value!r}: does not apply to optimizer {name} "
+                f"{where}.{key} = {shown(value)}: does not apply to optimizer {name} "
                 f"(only to {', '.join(takers)}; {name} takes {', '.join(known)})"
             )
         else:
             problems.append(unknown(f"{where}.{key}", key, known, "unknown key"))
     for key in shared:
-        if key not in Train.model_fields:
+        if any(key in options.model_fields for options in OPTIMIZERS.values()):
+            problems.append(f"train.{key}: belongs to a method; write it in each one that it is for")
+        elif key not in Train.model_fields:
             problems.append(unknown(f"train.{key}", key, Train.model_fields, "unknown key"))
     if problems:
         raise ConfigError("\n".join(problems))
@@ -211,6 +222,8 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
         return [value]
     if not value:
         raise ConfigError(f"{where}.{key} = []: an empty axis leaves no run; give at least one value")
+    if any(point in value[:index] for index, point in enumerate(value)):
+        raise ConfigError(f"{where}.{key} = {shown(value)}: a value stands twice; remove one")
     return list(value)
 
 
@@ -230,9 +243,10 @@ def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str,
 def _check_switch(where: str, method: Optimizer, train: Train) -> None:
     t_switch = getattr(method, "t_switch", None)
     if t_switch is not None and train.epochs is not None and t_switch >= train.epochs:
+        allowed = f"allowed: 1 to {train.epochs - 1}" if train.epochs > 1 else "give it at least 2 epochs"
         raise ConfigError(
             f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
-            f"allowed: 0 to {train.epochs - 1}"
+            f"{allowed}"
         )
 
 

@@ -2,14 +2,18 @@
 
 import contextlib
 import copy
+import json
 import os
 import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from sign_ablate.grid import Run
 
 # One thread each: pytest-xdist runs a test per core, and results must not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,6 +96,27 @@ def hang_up(handler: signal.Handlers) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, former)
+
+
+def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged_at: int | None) -> None:
+    """`run.json` and `metrics.parquet` as a training job leaves them, with chosen rows."""
+    from sign_ablate import record
+    from sign_ablate.train import metrics
+
+    status = "finished" if diverged_at is None else "diverged"
+    step = "" if diverged_at is None else str(diverged_at)
+    metadata = {"status": status, "diverged_at_step": step, "spec": run.spec}
+    content = metrics.table_bytes(rows, metrics.METRICS_SCHEMA, metadata)
+    recorded = {
+        "status": status,
+        "diverged_at_step": diverged_at,
+        "metrics_sha256": record.digest(content),
+        "metrics_version": metrics.SCHEMA_VERSION,
+        "spec": json.loads(run.spec),
+        "resolved": run.config.model_dump(mode="json"),
+    }
+    metrics.write_text(folder / metrics.RUN, json.dumps(recorded))
+    metrics.write_bytes(folder / metrics.METRICS, content)
 
 
 @pytest.fixture

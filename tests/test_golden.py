@@ -12,8 +12,9 @@ from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
 from sign_ablate.grid import expand
+from sign_ablate.optim.registry import BUILDERS
 from sign_ablate.train.loop import Trainer
-from tests.conftest import TINY
+from tests.conftest import EVERY_METHOD, TINY
 from tests.test_grid import GOLDEN
 
 KEYS = ("train_loss", "test_loss", "grad_l2", "lambda_bar", "sigma", "momentum_rms")
@@ -22,7 +23,9 @@ KEYS = ("train_loss", "test_loss", "grad_l2", "lambda_bar", "sigma", "momentum_r
 def numbers(folder: Path) -> dict[str, dict[str, float]]:
     """Cell → the last epoch's numbers. One epoch of few steps: a flipped sign has no time to grow."""
     torch.set_num_threads(1)
-    config: dict[str, Any] = {**TINY, "seeds": [0], "train": {**TINY["train"], "epochs": 2}}
+    config: dict[str, Any] = {
+        **TINY, "methods": EVERY_METHOD, "seeds": [0], "train": {**TINY["train"], "epochs": 2}
+    }  # fmt: skip
     runs = expand(parse_campaign(config))
     prepare(runs[0].config.data, folder / "data")
     data = read(folder / "data")
@@ -33,11 +36,18 @@ def numbers(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
+def test_every_registered_optimizer_has_a_golden_run() -> None:
+    missing = set(BUILDERS) - {method["optimizer"] for method in EVERY_METHOD.values()}
+    assert not missing, (
+        f"add {missing} to tests.conftest.EVERY_METHOD, then run python -m tests.golden.update"
+    )
+
+
 def test_numbers_change_only_with_the_numerics_version(tmp_path: Path) -> None:
     golden = json.loads((GOLDEN / "numbers.json").read_text())
     assert golden["numerics"] == NUMERICS_VERSION, "run: python -m tests.golden.update"
     found = numbers(tmp_path)
-    assert set(found) == set(golden["numbers"])
+    assert set(found) == set(golden["numbers"]), "run: python -m tests.golden.update"
     for label, expected in golden["numbers"].items():
         # Wide enough for another CPU's rounding, far too narrow for another method.
         assert found[label] == pytest.approx(expected, rel=2e-3), (

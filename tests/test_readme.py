@@ -38,7 +38,7 @@ def test_example_of_adding_an_optimizer(tiny: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"lr": "1e-3"}, {"alpha": 0.1}],
+    [{"lr": -0.1}, {"alpha": 0.1}],
 )
 def test_shown_messages_are_real(change: dict[str, Any], tiny: dict[str, Any]) -> None:
     tiny["methods"]["sgd"] |= change

@@ -1,13 +1,14 @@
 """Things that must agree with one another."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
-
-import yaml
+from pathlib import Path
 
 from sign_ablate import generated
+from sign_ablate.config.read import read_yaml
 from tests.conftest import ROOT
 
 #: conda-forge's name → the package index's
@@ -18,13 +19,23 @@ def test_environment_agrees_with_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["pipeline"]}
     wanted.add(f"python{project['requires-python']}")
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = read_yaml(ROOT / "environment.yml")["dependencies"]
     names = {re.split("[><=]", entry)[0]: entry for entry in listed if entry != "pip"}
     assert {entry.replace(name, CONDA.get(name, name), 1) for name, entry in names.items()} == wanted
 
 
 def test_generated_files_are_up_to_date() -> None:
     assert generated.write(ROOT, check=True) == [], "run: sign-ablate schema"
+
+
+def test_make_gives_snakemake_a_cache_where_the_home_folder_cannot_be_written(tmp_path: Path) -> None:
+    """It would end in a traceback; root can write to any folder, but not into a device."""
+    call = ["make", "--silent", "--eval", "show: ; @echo $$XDG_CACHE_HOME", "show"]
+    inherited = {key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+    for home, expected in ((tmp_path, ""), ("/dev/null/home", f"{ROOT}/.snakemake/cache")):
+        environment = {**inherited, "HOME": str(home)}
+        done = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
 
 
 def test_planning_imports_no_torch() -> None:
@@ -42,7 +53,7 @@ def test_planning_imports_no_torch() -> None:
 def test_library_imports_only_torch() -> None:
     code = (
         "import sys, sign_ablate.optim; print(sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'yaml'}))"
+        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'ruamel'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sign_ablate.analysis import schemas
+from sign_ablate.analysis import runfiles, schemas
 from sign_ablate.analysis.stats import t_interval
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
 from sign_ablate.grid import Run, expand
-from sign_ablate.train.metrics import ENVIRONMENT, METRICS, METRICS_SCHEMA, TIMING, write_table, write_text
+from sign_ablate.record import DELETE_IT, DamagedError
+from sign_ablate.train.metrics import METRICS, METRICS_SCHEMA, write_table, write_text
 
 Row = dict[str, Any]
 _VERSION = {"schema_version": str(schemas.TABLES_VERSION)}
@@ -43,9 +44,8 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     runs = expand(campaign)
     folder = results / "runs"
     present = _present(runs, folder, partial)
-    tables = [_read(folder / run.id / METRICS, METRICS_SCHEMA) for run in present]
+    tables, times = _read(present, folder)
     rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
-    times = [_times_row(run, folder / run.id) for run in present]
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / schemas.CAMPAIGN, campaign.model_dump_json(exclude_unset=True) + "\n")
     _write_epochs(out / schemas.EPOCHS, rows, tables)
@@ -68,16 +68,31 @@ def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
     return present
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    except (OSError, pa.ArrowException) as error:
-        raise AggregateError(f"{path}: cannot be read ({error}); delete it and train the run again") from None
-    if table.schema.names != schema.names or table.schema.types != schema.types:
-        raise AggregateError(
-            f"{path}: its columns are not those of this version; delete it and train the run again"
-        )
+def _read(runs: list[Run], folder: Path) -> tuple[list[pa.Table], list[Row]]:
+    """Of each run, its metrics and its row of times.parquet."""
+    tables, times, damaged = [], [], []
+    for run in runs:
+        try:
+            tables.append(_metrics(run, folder / run.id))
+            times.append(_times_row(run, folder / run.id))
+        except DamagedError as error:
+            damaged.append(str(error))
+    if damaged:
+        more = f" (damaged runs: {len(damaged)}; `sign-ablate status` names them)" if damaged[1:] else ""
+        raise AggregateError(damaged[0] + more)
+    return tables, times
+
+
+def _metrics(run: Run, folder: Path) -> pa.Table:
+    """A run's metrics, checked to be of this run and, where it finished, of all its epochs."""
+    table, train = runfiles.metrics(folder), run.config.train
+    spec, status = (table.schema.metadata.get(key) for key in (b"spec", b"status"))
+    problem = "" if spec in {None, run.spec.encode()} else "it belongs to another run"
+    done, last = table.num_rows, table["step"].to_pylist()[-1:]
+    if status == b"finished" and (done != (train.epochs or done) or last != [train.steps or last[0]]):
+        problem = f"it ends at epoch {done}, step {last[0]}"
+    if problem:
+        raise DamagedError(folder / METRICS, problem, DELETE_IT)
     return table
 
 
@@ -164,17 +179,18 @@ def _statistics(members: list[Row]) -> Row:
 
 
 def _times_row(run: Run, folder: Path) -> Row:
-    """What is known of a run's execution: nothing here is needed for a result, so nothing is required."""
+    """What is known of a run's execution: nothing here is needed for a result, so no file has to be there."""
     row: Row = {"run": run.id, **_cell_row(run), "seed": run.config.seed}
-    if (folder / TIMING).exists():
-        with pq.ParquetFile(folder / TIMING) as file:
-            timing = file.read().to_pydict()
-        row["train_seconds"] = sum(timing["train_seconds"])
-        row["eval_seconds"] = sum(timing["eval_seconds"])
-        row["images_per_second"] = statistics.median(timing["images_per_second"]) if timing["epoch"] else None
-    if (folder / ENVIRONMENT).exists():
-        environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        row["total_seconds"] = environment["seconds"]
-        row["versions"] = json.dumps(environment["versions"], sort_keys=True)
-        row.update({key: environment.get(key) for key in ("device", "host", "code", "git_commit")})
+    timing = runfiles.timing(folder)
+    if timing is not None:
+        columns = timing.to_pydict()
+        row["train_seconds"] = sum(columns["train_seconds"])
+        row["eval_seconds"] = sum(columns["eval_seconds"])
+        row["images_per_second"] = (
+            statistics.median(columns["images_per_second"]) if timing.num_rows else None
+        )
+    environment = runfiles.environment(folder)
+    row["total_seconds"] = environment.seconds
+    row["versions"] = environment.versions and json.dumps(environment.versions, sort_keys=True)
+    row.update({key: getattr(environment, key) for key in ("device", "host", "code", "git_commit")})
     return row

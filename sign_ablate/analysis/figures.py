@@ -12,13 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from sign_ablate.analysis import style
 from sign_ablate.analysis.select import best_settings
+from sign_ablate.config.campaign import LEFT_OUT
 
 #: colour of the switch's mark
 MARK = "#b00020"
-SWITCHING = ("hybrid", "dithered-hybrid", "naive-switch")
-# What is left out, not what is drawn: an optimizer that is added later appears as a baseline.
-NOT_IN_DITHERING = ("signsgd", *SWITCHING)
-NOT_IN_SWITCHING = ("signsgd", "adam", "dithered")
 
 
 def dithering(
@@ -32,7 +29,8 @@ def dithering(
         runs: rows of runs.parquet; with it, runs that diverged in their first epoch are counted too.
         title: first line of the title.
     """
-    chosen = [_of(frame, dataset, NOT_IN_DITHERING) for frame in (epochs, epochs if runs is None else runs)]
+    every = epochs if runs is None else runs
+    chosen = [_of(frame, dataset, LEFT_OUT["dithering"]) for frame in (epochs, every)]
     return _curves(chosen[0], chosen[1], title or f"Dithering on {dataset}", ())
 
 
@@ -53,7 +51,7 @@ def switching(
         title: first line of the title.
     """
     every = epochs if runs is None else runs
-    chosen = [_of(frame, dataset, NOT_IN_SWITCHING, t_switch) for frame in (epochs, every)]
+    chosen = [_of(frame, dataset, LEFT_OUT["switching"], t_switch) for frame in (epochs, every)]
     marks = sorted({int(t) for t in chosen[1]["t_switch"].dropna()})
     return _curves(chosen[0], chosen[1], title or f"Switching to SGD on {dataset}", marks)
 

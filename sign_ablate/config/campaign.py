@@ -2,12 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import Method
 from sign_ablate.config.train import Train
+
+#: what lies in results/ beside the campaigns
+RESERVED = {"data", "reference", "runs"}
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -46,6 +49,13 @@ class Execution(Model):
         return self
 
 
+#: kind of figure → the optimizers that it leaves out; one that is added later appears as a baseline
+LEFT_OUT = {
+    "dithering": ("signsgd", "hybrid", "dithered-hybrid", "naive-switch"),
+    "switching": ("signsgd", "adam", "dithered"),
+}
+
+
 class Figure(Model):
     """One figure of the paper, drawn from this campaign."""
 
@@ -54,7 +64,7 @@ class Figure(Model):
     )
     dataset: str = Field(description="One of `datasets`.")
     t_switch: int | None = Field(
-        None, ge=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
+        None, gt=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
     )
 
 
@@ -82,3 +92,27 @@ class Campaign(Model):
     )
     figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
     execution: Execution = Field(Execution(), description="Devices and threads.")
+
+    @field_validator("campaign")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name.casefold() in RESERVED:
+            raise ValueError(f"reserved: results/{name.casefold()} is not a campaign's; choose another name")
+        return name
+
+    @field_validator("datasets", "methods", "figures")
+    @classmethod
+    def _distinct(cls, section: dict[str, Any]) -> dict[str, Any]:
+        """Labels become names of files, which some file systems take for the same."""
+        seen: dict[str, str] = {}
+        for label in section:
+            first = seen.setdefault(label.casefold(), label)
+            if first != label:
+                raise ValueError(f"{first} and {label} differ in upper and lower case only; rename one")
+        return section
+
+    @field_validator("train", "figures", "execution", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, section: Any) -> Any:
+        """A key whose lines are all commented out has no value in YAML."""
+        return {} if section is None else section

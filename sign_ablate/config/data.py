@@ -1,12 +1,15 @@
 """Where images come from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sign_ablate.config.base import Model
 
 Count = Annotated[int, Field(gt=0)]
+
+#: keys that say where images lie, and not what they are
+LOCATION = ("path", "download_dir")
 
 
 class Dataset(Model):
@@ -23,6 +26,15 @@ class Dataset(Model):
         0, ge=0, lt=2**32, description="Seed of the choice of subset and validation images."
     )
 
+    def location(self) -> dict[str, str | None]:
+        """Where the images lie."""
+        return {name: getattr(self, name) for name in LOCATION if name in type(self).model_fields}
+
+    def without_location(self) -> Self:
+        """The same images, wherever they lie: what a run is identified by."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in self.location()})
+
 
 class Digits(Dataset):
     """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images, a fixed quarter for test."""
@@ -31,10 +43,11 @@ class Digits(Dataset):
 
 
 class CIFAR(Dataset):
-    """CIFAR-10 or CIFAR-100: torchvision's checked download, or a folder of Parquet shards."""
+    """CIFAR-10 or CIFAR-100: torchvision's download or a folder of Parquet shards, the same data."""
 
     path: str | None = Field(
         None,
+        min_length=1,
         description="Folder of Parquet shards in the layout of uoft-cs/cifar10 or uoft-cs/cifar100 "
         "(train-*.parquet, test-*.parquet); unset: torchvision downloads the official files.",
     )
@@ -57,9 +70,31 @@ class ImageFolder(Dataset):
     """Your own images: `path/train/<class>/*.png` and `path/test/<class>/*.png`."""
 
     source: Literal["folder"] = "folder"
-    path: str = Field(description="Folder that holds train/ and test/, each with one folder per class.")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="Required. Folder that holds train/ and test/, each with one folder per class.",
+    )
     image_size: Count = Field(description="Height and width that every image must have, in pixels.")
-    classes: Count = Field(description="Number of classes that must be found.")
+    classes: int = Field(ge=2, description="Number of classes that must be found.")
+    content: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Digest of the images (docs/data.md), by which runs are identified; unset: computed. "
+        "Where it is set, other images are refused.",
+    )
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.path is None and self.content is None:
+            raise ValueError("path: required, but missing")
+        return self
+
+    def without_location(self) -> Self:
+        """As for every data set. Raises ValueError while nobody knows what the images are."""
+        if self.content is None:
+            raise ValueError(f"{self.path}: its content is not known; parse_campaign looks into the folder")
+        return super().without_location()
 
 
 class Synthetic(Dataset):

@@ -1,6 +1,8 @@
 """From pydantic's errors to one line each: the key, the value, what is allowed."""
 
+import datetime
 import difflib
+import math
 import re
 import types
 import typing
@@ -10,17 +12,44 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from sign_ablate.config.base import NAME_PATTERN
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used. The message is made for the user, not for a traceback."""
 
 
+#: longest value and key that a message shows
+SHOWN_CHARS = 60
+
+
+def shown(value: Any) -> str:
+    """A value as the user wrote it, more or less, on one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value) if isinstance(value, datetime.date) else repr(_lists(value))
+    return _short(text)
+
+
+def _lists(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
 def unknown(key: str, name: str, known: Iterable[str], what: str = "unknown") -> str:
     """A line about a name that is not among the known ones."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{key}: {what}{hint} (known: {', '.join(known)})"
+    return f"{key}: {what}{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
+
+
+def _did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The nearest of the known names, upper and lower case being the same."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -33,57 +62,102 @@ def line(error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
     path, known = _walk(model, error["loc"])
-    key = ".".join(filter(None, [prefix, *path]))
-    if path and path[-1] == "[key]":
-        return f"{key.removesuffix('.[key]')}: a label {_describe(error)}"
+    label = bool(path) and path[-1] == "[key]"
+    key = ".".join(filter(None, [prefix, *(path[:-1] if label else path)]))
+    if label:
+        return f"{key}: a label {_describe(error)}"
     if kind == "extra_forbidden":
         return unknown(key, path[-1], known, "unknown key")
     if kind == "missing":
         return f"{key}: required, but missing"
     if kind.startswith("union_tag"):
         tag = context["discriminator"].strip("'")
-        if kind == "union_tag_not_found":
-            return f"{key}.{tag}: required, but missing"
-        tags = [t.strip(" '") for t in context["expected_tags"].split(",")]
-        return unknown(f"{key}.{tag} = {context['tag']!r}", context["tag"], tags)
-    if kind == "value_error":
+        if value.get(tag) is None:
+            return f"{key}.{tag}: required, but missing (known: {', '.join(known)})"
+        return unknown(f"{key}.{tag} = {shown(value[tag])}", str(value[tag]), known)
+    if kind == "value_error" and isinstance(value, dict):
         return f"{key}: {context['error']}"
     what = _describe(error)
-    if isinstance(value, str) and kind in {"float_type", "int_type"} and _is_number(value):
-        exponent = "e" in value.lower()
-        what += " (YAML reads 1e-3 as text: write 1.0e-3)" if exponent else " (it is text: remove its quotes)"
-    return f"{key} = {list(value) if isinstance(value, tuple) else value!r}: {what}"
+    if value is None:
+        return f"{key}: has no value; it {what}"
+    if isinstance(value, list) and path[0] == "datasets":
+        what += " (an axis cannot be here; give each value a data set of its own)"
+    return f"{key} = {shown(value)}: {what}"
+
+
+#: pydantic's kind of a problem → what the user reads
+_WORDS = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of keys",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "model_attributes_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "string_type": "must be text",
+}
 
 
 def _describe(error: ErrorDetails) -> str:
-    message = re.sub(r"^\w+ should ", "must ", error["msg"]).replace(" after validation", "")
-    return message.replace("a valid dictionary", "a mapping of keys")
+    """What the value must be, and how to write it."""
+    value, kind = error["input"], error["type"]
+    context: dict[str, Any] = error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "tuple_type":
+        return f"must be a list; write [{value if _are_numbers(value) else '0, 1, 2'}]"
+    if kind == "too_short":
+        return "must have at least one entry"
+    if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
+        return "must begin with a letter or digit (ASCII), and have only these, _, + and -"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters"
+    what = _WORDS.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"])
+    if kind == "literal_error" and isinstance(value, str):
+        what += _did_you_mean(
+            value, re.findall("'(.*?)'", context["expected"]), cutoff=0.75
+        )  # gpu is not cpu
+    if kind == "string_type" and value is not None and not isinstance(value, list | dict):
+        what += "; put it in quotes"
+    if isinstance(value, str) and kind in {"float_type", "int_type"}:
+        if _is_number(value):
+            what += " (it is text: remove its quotes)"
+        elif _is_number(value.replace(",", ".", 1)):
+            what += f" (write {value.replace(',', '.', 1)})"
+    return what
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
+
+
+def _are_numbers(value: Any) -> bool:
+    """True for a number, and for text such as 0, 1, 2."""
+    return isinstance(value, int | float | str) and all(map(_is_number, str(value).split(",")))
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     """The user's keys in `loc`, and the names that were allowed in place of the last one.
 
-    pydantic's location has the chosen variant of a discriminated union as a key of its own.
+    pydantic's location has the chosen variant of a discriminated union as a key of its own. Where the
+    variant itself is the problem, the names are those of the variants.
     """
     current: Any = model
     path, known = [], list(model.model_fields)
     for part in loc:
-        variant = _variant(current, part)
-        if variant is None:
-            path.append(str(part))
+        variants = _variants(current)
+        text = str(part)
+        if text in variants:
+            current = variants[text]
+        else:
+            path.append(_short(text if text and text.isprintable() else repr(text)))
             known = list(current.model_fields) if _is_model(current) else []
             current = _inside(current, part)
-        else:
-            current = variant
-    return path, known
+    return path, sorted(_variants(current)) or known
 
 
 def _is_model(kind: Any) -> bool:
@@ -99,13 +173,15 @@ def _inside(kind: Any, part: int | str) -> Any:
     return arguments[-1] if arguments else None
 
 
-def _variant(kind: Any, tag: int | str) -> Any:
-    """The member of a union of models that calls itself `tag`."""
+def _variants(kind: Any) -> dict[str, type[BaseModel]]:
+    """The members of a union of models by their discriminators: the fields of one possible value."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) not in {typing.Union, types.UnionType}:
-        return None
-    for member in typing.get_args(kind):
-        if _is_model(member) and any(field.default == tag for field in member.model_fields.values()):
-            return member
-    return None
+        return {}
+    return {
+        field.default: member
+        for member in filter(_is_model, typing.get_args(kind))
+        for field in member.model_fields.values()
+        if typing.get_args(field.annotation) == (field.default,)
+    }

@@ -1,52 +1,17 @@
-"""Reads a configuration file into a checked campaign."""
+"""Reads configuration files and overrides into a checked campaign."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.config.errors import ConfigError, lines, unknown
-from sign_ablate.config.methods import Switch
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML silently keeps the last of two equal keys; a method would vanish."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for index, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True)):
-        if key in keys[:index]:
-            line = key_node.start_mark.line + 1
-            raise ConfigError(f"line {line}: the key {key!r} stands twice; rename or remove one")
-    return dict(
-        zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True)
-    )
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError with the line of a syntax error."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise ConfigError(f"{path}:{line} not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys, such as `campaign: demo`")
-    return values
+from sign_ablate.config.data import ImageFolder
+from sign_ablate.config.errors import ConfigError, lines, shown, unknown
+from sign_ablate.config.read import parse_yaml, read_yaml
+from sign_ablate.data.digest import identified
+from sign_ablate.data.errors import DataError
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,58 +24,87 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _typed(override: Any, base: Any) -> Any:
-    """`override`, its text read as YAML where it is not `base`'s: Snakemake's --config makes text of all."""
-    if isinstance(override, Mapping):
-        inner = base if isinstance(base, dict) else {}
-        return {key: _typed(value, inner.get(key)) for key, value in override.items()}
-    if isinstance(override, list) and override != base:
-        return [_typed(value, None) for value in override]
-    return yaml.safe_load(override) if isinstance(override, str) and override != base else override
+def override(values: dict[str, Any], text: str) -> dict[str, Any]:
+    """`values` with an override such as `methods.sgd.lr=0.1`: a path of keys, and a value in YAML.
+
+    `__` stands for the dot, which Snakemake's --config refuses. Raises ConfigError for an unknown path.
+    """
+    path, equals, value = text.partition("=")
+    keys = path.replace("__", ".").split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"{shown(text)}: must be KEY=VALUE, such as methods.sgd.lr=0.1")
+    try:
+        over = parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"{text}: {error}") from None
+    here: Any = dict.fromkeys(Campaign.model_fields) | values
+    for depth, key in enumerate(keys[:-1], 1):
+        name = ".".join(keys[:depth])
+        if not isinstance(here, dict):
+            raise ConfigError(f"{name}: {'.'.join(keys[: depth - 1])} = {shown(here)} has no keys")
+        if key not in here:
+            raise ConfigError(unknown(name, key, here, "unknown key"))
+        here = {} if here[key] is None else here[key]
+    for key in reversed(keys):
+        over = {key: over}
+    return merge(values, over)
 
 
-def load_campaign(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Campaign:
-    """The campaign in `paths` (later ones laid over earlier ones), then `overrides`.
+def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Campaign:
+    """The campaign in `paths` (later ones laid over earlier ones), with `overrides` such as `seeds=[0]`.
 
     Raises:
         ConfigError: with one line for each problem: the key, its value and what is allowed.
     """
+    from sign_ablate.checks import size_problems  # both import this package
+    from sign_ablate.grid import expand
+
     values: dict[str, Any] = {}
     for path in paths:
         values = merge(values, read_yaml(Path(path)))
-    where = ", ".join(str(path) for path in paths)
     try:
-        return parse_campaign(merge(values, _typed(overrides or {}, values)))
+        for text in overrides:
+            values = override(values, text)
+        campaign = parse_campaign(values)
+        _raise(size_problems(campaign, expand(campaign)))
     except ConfigError as error:
+        where = ", ".join(map(str, [*paths, *overrides]))
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+    return campaign
 
 
 def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     """The campaign that `values` describe, with its grid checked. Raises ConfigError."""
+    from sign_ablate.checks import figure_problems
     from sign_ablate.grid import expand
 
     try:
         campaign = Campaign.model_validate(dict(values))
     except ValidationError as error:
         raise ConfigError("\n".join(lines(error, Campaign))) from None
+    campaign = _with_contents(campaign)
     if not campaign.seeds:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
-        raise ConfigError(f"seeds = {list(campaign.seeds)}: a value stands twice; remove one")
-    runs = expand(campaign)
-    methods: list[object] = [run.config.method for run in runs]
-    switches = {method.t_switch for method in methods if isinstance(method, Switch)}
-    for label, figure in campaign.figures.items():
-        key = f"figures.{label}"
-        if figure.dataset not in campaign.datasets:
-            raise ConfigError(
-                unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets)
-            )
-        if figure.t_switch is not None and figure.kind != "switching":
-            raise ConfigError(f"{key}.t_switch = {figure.t_switch}: applies to kind: switching only")
-        if figure.t_switch is not None and figure.t_switch not in switches:
-            allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
-            raise ConfigError(
-                f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
-            )
+        raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value stands twice; remove one")
+    _raise(figure_problems(campaign, expand(campaign)))
     return campaign
+
+
+def _with_contents(campaign: Campaign) -> Campaign:
+    """The campaign with the digests of its image folders."""
+    datasets, problems = dict(campaign.datasets), []
+    for label, spec in campaign.datasets.items():
+        if isinstance(spec, ImageFolder):
+            try:
+                datasets[label] = identified(spec)
+            except DataError as error:
+                problems.append(f"datasets.{label}: {error}")
+    _raise(problems)
+    return campaign.model_copy(update={"datasets": datasets})
+
+
+def _raise(problems: Iterable[str]) -> None:
+    found = dict.fromkeys(problems)
+    if found:
+        raise ConfigError("\n".join(found))

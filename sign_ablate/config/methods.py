@@ -20,6 +20,12 @@ class SGD(Optimizer):
     momentum: Fraction = Field(0.9, description="Heavy-ball momentum.")
     nesterov: bool = Field(False, description="Nesterov momentum.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov has no effect without momentum")
+        return self
+
 
 class Adam(Optimizer):
     """`torch.optim.Adam`; with `decoupled`, AdamW."""
@@ -86,7 +92,7 @@ class Dither(Model):
 class Switch(Model):
     """The switch to SGD after T_switch epochs."""
 
-    t_switch: int = Field(ge=0, description="Epochs of the sign phase, T_switch.")
+    t_switch: int = Field(gt=0, description="Epochs of the sign phase, T_switch.")
     sgd_momentum: Literal["none", "swats"] = Field(
         "none", description="After the switch: plain SGD, or v ← βv + g, x ← x − (1−β)λ̄v."
     )
@@ -96,7 +102,7 @@ class Calibration(Switch):
     """The projection-calibrated switch, eqs. (11) and (12)."""
 
     t_switch: int | None = Field(  # type: ignore[assignment]
-        None, ge=0, description="Epochs of the sign phase, T_switch (trigger: fixed)."
+        None, gt=0, description="Epochs of the sign phase, T_switch (trigger: fixed)."
     )
     trigger: Literal["fixed", "stable", "swats", "plateau"] = Field(
         "fixed",

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sign_ablate.config.base import Model
+from sign_ablate.config.base import LARGEST, SMALLEST, Model
 from sign_ablate.config.campaign import Campaign, Execution, Figure
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import OPTIMIZERS
@@ -55,7 +55,8 @@ def page_text() -> str:
         "# Configuration reference",
         "Generated from `sign_ablate/config` by `sign-ablate schema`; `make check` fails where it is out of "
         "date. Unknown keys are errors. Under `train` and in a method, **a list where a value is expected is "
-        "an axis of the grid**. YAML reads `1e-3` as text: write `1.0e-3` or `0.001`.",
+        "an axis of the grid**. The file is YAML 1.2: `1e-3` is a number, and `yes` is text. A number other "
+        f"than 0 lies between {SMALLEST:g} and {LARGEST:g} in magnitude.",
         "## Top level",
         _table(Campaign),
         "## `train`, and any method",

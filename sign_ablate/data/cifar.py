@@ -1,112 +1,77 @@
-"""CIFAR-10 and CIFAR-100: torchvision's checked download, or a folder of Parquet shards."""
+"""CIFAR-10 and CIFAR-100: torchvision's download, or a folder of Parquet shards. Both give the same bytes."""
 
-import io
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sign_ablate.config.data import CIFAR, CIFAR100
-from sign_ablate.data.common import DataError, Labels, Pixels, Source, Split, check_labels, in_memory
+from sign_ablate.config.data import CIFAR10, CIFAR100
+from sign_ablate.data import parquet, tree
+from sign_ablate.data.cifar_facts import FACTS, Facts
+from sign_ablate.data.common import DataError, Labels, Pixels, Source, Split, in_memory
+from sign_ablate.data.errors import reason
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-COUNTS = {"train": 50_000, "test": 10_000}
 SIZE = 32
 
 
-def cifar(spec: CIFAR) -> Source:
-    """The data set from `spec.path` if that is given, else from torchvision. Raises DataError."""
-    return _parquet(spec) if spec.path is not None else _torchvision(spec)
+def cifar(spec: CIFAR10 | CIFAR100) -> Source:
+    """The data set from `spec.path` if that is given, else from torchvision, in an order of its own.
+
+    Raises:
+        DataError: it cannot be read, or is not the published data set.
+    """
+    facts = FACTS[spec.source]
+    train, test = _parquet(Path(spec.path), facts) if spec.path is not None else _torchvision(spec, facts)
+    return Source(train, test, list(facts.classes))
 
 
-def _class_count(spec: CIFAR) -> int:
-    return 100 if isinstance(spec, CIFAR100) else 10
-
-
-def _torchvision(spec: CIFAR) -> Source:
+def _torchvision(spec: CIFAR10 | CIFAR100, facts: Facts) -> list[Split]:
     from torchvision import datasets
 
     dataset = datasets.CIFAR100 if isinstance(spec, CIFAR100) else datasets.CIFAR10
     try:
-        train, test = (dataset(spec.download_dir, train=train, download=True) for train in (True, False))
+        parts = [dataset(spec.download_dir, train=train, download=True) for train in (True, False)]
     except Exception as error:  # a network error has many types, and a wrong checksum is a RuntimeError
         raise DataError(
             f"{dataset.__name__}: torchvision could not download or verify it in {spec.download_dir} "
-            f"({str(error).splitlines()[0]}). Delete what is there and try again with a network, or give "
+            f"({reason(error)}). Delete what is there and try again with a network, or give "
             f"`path:`, a folder of Parquet shards (train-*.parquet, test-*.parquet)"
         ) from None
-    first, second = (in_memory(part.data, np.asarray(part.targets)) for part in (train, test))
-    return Source(first, second, list(train.classes), f"{dataset.__name__} (torchvision)")
+    where = f"{dataset.__name__} of torchvision in {spec.download_dir}"
+    return [
+        _canonical(part.data, np.asarray(part.targets), facts, split, f"{where}, {split} images")
+        for split, part in zip(tree.SPLITS, parts, strict=True)
+    ]
 
 
-def _parquet(spec: CIFAR) -> Source:
-    folder, classes = Path(str(spec.path)), _class_count(spec)
-    column = "fine_label" if isinstance(spec, CIFAR100) else "label"
-    splits = []
-    for name, count in COUNTS.items():
-        labels, images = _read_shards(folder, name, column, classes)
-        if len(labels) != count:
-            raise DataError(
-                f"{folder}: {len(labels):,} {name} images, expected {count:,}: a {name} shard is missing or "
-                f"stands twice"
-            )
-        check_labels(
-            labels, classes, f"{folder}/{name}-*.parquet, column {column}", "is this the right data set?"
+def _canonical(images: Pixels, labels: Labels, facts: Facts, split: str, where: str) -> Split:
+    """The split in the order of its images' digests: it is the same whatever order they came in."""
+    each = [
+        hashlib.sha256(bytes([label]) + image.tobytes()).digest()
+        for label, image in zip(labels.tolist(), images, strict=True)
+    ]
+    digest = hashlib.sha256(b"".join(sorted(each))).hexdigest()
+    if digest != facts.digests[split]:
+        raise DataError(
+            f"{where}: not the published images and labels (digest {digest:.10}…, expected "
+            f"{facts.digests[split]:.10}…); get the files again"
         )
-        splits.append(_encoded(images, labels, f"{folder}/{name}-*.parquet"))
-    first, second = splits
-    return Source(first, second, [str(label) for label in range(classes)], f"CIFAR-{classes} ({folder})")
+    order = sorted(range(len(each)), key=each.__getitem__)
+    return in_memory(images[order], labels[order])
 
 
-def _read_shards(folder: Path, name: str, column: str, classes: int) -> "tuple[Labels, pa.ChunkedArray]":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; `path:` is the folder that holds {name}-*.parquet")
-    shards = sorted(folder.glob(f"{name}-*.parquet"))
-    if not shards:
-        raise DataError(f"{folder}: no {name}-*.parquet in it; expected the layout of uoft-cs/cifar{classes}")
-    tables = []
-    for shard in shards:
-        try:
-            schema = pq.read_schema(shard)
-            missing = {"img", column} - set(schema.names)
-            if missing:
-                raise DataError(
-                    f"{shard}: no column {', '.join(sorted(missing))} (it has {', '.join(schema.names)}); "
-                    f"expected the layout of uoft-cs/cifar{classes}: is this the right data set?"
-                )
-            tables.append(pq.read_table(shard, columns=["img", column]))
-        except (pa.ArrowException, OSError) as error:
+def _parquet(folder: Path, facts: Facts) -> list[Split]:
+    splits = []
+    for split in tree.SPLITS:
+        paths = sorted(folder.glob(f"{split}-*.parquet"))
+        shards = [parquet.read(path, facts.column, len(facts.classes), SIZE) for path in paths]
+        labels = np.concatenate([labels for _, labels in shards])
+        expected = facts.counts[split]
+        if len(labels) != expected:
             raise DataError(
-                f"{shard}: truncated or corrupt ({str(error).splitlines()[0]}); get this file again"
-            ) from None
-    table = pa.concat_tables(tables)
-    return table[column].to_numpy().astype(np.int64), table["img"]
-
-
-def _encoded(images: "pa.ChunkedArray", labels: Labels, where: str) -> Split:
-    def load(indices: Labels) -> Pixels:
-        out = np.empty((len(indices), SIZE, SIZE, 3), dtype=np.uint8)
-        for position, record in enumerate(images.take(indices).to_pylist()):
-            out[position] = _decode(record, f"{where}: image {indices[position]}")
-        return out
-
-    return Split(labels, load)
-
-
-def _decode(record: dict[str, Any] | None, where: str) -> Pixels:
-    from PIL import Image
-
-    try:
-        image = Image.open(io.BytesIO((record or {})["bytes"]))
-        size = image.size
-        pixels = np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow raises what each of its decoders raises
-        raise DataError(f"{where} cannot be decoded ({error}); get the shards again") from None
-    if size != (SIZE, SIZE):
-        raise DataError(f"{where} has {size[0]}×{size[1]} pixels, expected {SIZE}×{SIZE}")
-    return pixels
+                f"{folder}: {len(labels):,} {split} images, expected {expected:,}: a {split} shard is "
+                f"missing or stands twice"
+            )
+        images = np.concatenate([images for images, _ in shards])
+        splits.append(_canonical(images, labels, facts, split, f"{folder}/{split}-*.parquet"))
+    return splits

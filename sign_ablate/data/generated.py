@@ -20,7 +20,6 @@ def digits(spec: Digits) -> Source:
         in_memory(images[~test], labels[~test]),
         in_memory(images[test], labels[test]),
         [str(label) for label in range(10)],
-        "digits of scikit-learn",
     )
 
 
@@ -40,5 +39,4 @@ def synthetic(spec: Synthetic) -> Source:
         in_memory(*draw(spec.train_images)),
         in_memory(*draw(spec.test_images)),
         [f"class{label}" for label in range(spec.classes)],
-        "synthetic",
     )

@@ -1,6 +1,7 @@
 """The sources of images by name."""
 
 from sign_ablate.config.data import CIFAR10, CIFAR100, DatasetSpec, Digits, ImageFolder
+from sign_ablate.data import location
 from sign_ablate.data.cifar import cifar
 from sign_ablate.data.common import DataError, Source
 from sign_ablate.data.folder import folder
@@ -15,6 +16,7 @@ def load(spec: DatasetSpec) -> Source:
     Raises:
         DataError: it is missing, truncated, corrupt or not what `spec` says.
     """
+    location.check(spec)
     if isinstance(spec, Digits):
         return digits(spec)
     if isinstance(spec, CIFAR10 | CIFAR100):

@@ -5,8 +5,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim import checks
 from sign_ablate.optim.compressors import Compressor, from_dict
-from sign_ablate.optim.forloop import ForLoop, Group, check, decay, descend, rate, real
+from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real
 
 
 class CompressedSGD(ForLoop):
@@ -95,7 +96,7 @@ class CompressedSGD(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        check("momentum", group["momentum"], 0 <= group["momentum"] < 1, "in [0, 1)")
+        checks.number("momentum", group["momentum"], checks.FRACTION)
         if group["compressor"] is not None:
             from_dict(group["compressor"])
 

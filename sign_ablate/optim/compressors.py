@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import noise
-from sign_ablate.optim.forloop import check, sign
+from sign_ablate.optim import checks, noise
+from sign_ablate.optim.checks import Range
+from sign_ablate.optim.forloop import sign
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ScaledSign(Compressor):
     norm: Literal["l1", "l2"] = "l1"
 
     def __post_init__(self) -> None:
-        check("norm", self.norm, self.norm in ("l1", "l2"), "'l1' or 'l2'")
+        checks.choice("norm", self.norm, ("l1", "l2"))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic."""
@@ -69,6 +70,9 @@ class OneBit(Compressor):
 
     name = "one-bit"
     columns: bool = True
+
+    def __post_init__(self) -> None:
+        checks.flag("columns", self.columns)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic."""
@@ -104,9 +108,11 @@ class QSGD(Compressor):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check("levels", self.levels, self.levels >= 1, "at least 1")
-        check("norm", self.norm, self.norm in ("l2", "max"), "'l2' or 'max'")
-        check("bucket", self.bucket, self.bucket is None or self.bucket >= 1, "None or at least 1")
+        checks.integer("levels", self.levels, checks.AT_LEAST_1)
+        checks.choice("norm", self.norm, ("l2", "max"))
+        if self.bucket is not None:
+            checks.integer("bucket", self.bucket, Range("None or at least 1", checks.AT_LEAST_1.holds))
+        checks.integer("seed", self.seed)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x), unbiased."""
@@ -143,7 +149,9 @@ class TernGrad(Compressor):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check("clip", self.clip, self.clip is None or self.clip > 0, "None or more than 0")
+        if self.clip is not None:
+            checks.number("clip", self.clip, Range("None or above 0", checks.ABOVE_0.holds))
+        checks.integer("seed", self.seed)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x), unbiased without clipping."""
@@ -173,7 +181,7 @@ class TopK(Compressor):
     fraction: float = 0.01
 
     def __post_init__(self) -> None:
-        check("fraction", self.fraction, 0 < self.fraction <= 1, "in (0, 1]")
+        checks.number("fraction", self.fraction, Range("in (0, 1]", lambda x: 0 < x <= 1))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic up to ties. A NaN counts as the largest and is sent."""
@@ -196,6 +204,8 @@ def from_dict(values: dict[str, Any]) -> Compressor:
     Raises:
         ValueError: for an unknown name (the message lists the known ones) or option.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"compressor must be a Compressor, its dict or None, got {values!r}")
     options = dict(values)
     name = options.pop("name", None)
     if name not in COMPRESSORS:

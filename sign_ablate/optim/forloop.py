@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from sign_ablate.optim import checks
+from sign_ablate.optim.layout import check_shape
+
 Group = dict[str, Any]
+_FLAGS = {"maximize", "decoupled", "error_feedback", "momentum_after", "bias_correction"}
 #: (index over all groups, parameter, its group)
 Item = tuple[int, Tensor, Group]
 
@@ -24,11 +28,19 @@ class ForLoop(Optimizer):
     needs: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, params: ParamsT, defaults: Group) -> None:
+        self._check(defaults)
         super().__init__(params, defaults)
         for option, needed in self.needs:
             users = [group for group in self.param_groups if group[option]]
             if users and not any(group[needed] for group in users):
                 raise ValueError(f"{option} has no effect without {needed}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.defaults.pop("differentiable", None)  # which torch has just added
+        for group in self.param_groups:  # of a state dict from before an option was added
+            for option, default in self.defaults.items():
+                group.setdefault(option, default)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group, after a check of its options.
@@ -65,8 +77,10 @@ class ForLoop(Optimizer):
         return loss
 
     def _check(self, group: Group) -> None:
-        check_lr(group["lr"])
-        check("weight_decay", group["weight_decay"], group["weight_decay"] >= 0, "at least 0")
+        checks.learning_rate(group["lr"])
+        checks.number("weight_decay", group["weight_decay"], checks.AT_LEAST_0)
+        for name in _FLAGS & group.keys():
+            checks.flag(name, group[name])
 
     def _update_all(self, items: list[Item]) -> None:
         for index, p, group in items:
@@ -86,6 +100,7 @@ class ForLoop(Optimizer):
         state = self.state[p]
         if name not in state:
             state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        check_shape(name, state[name], p)
         return real(state[name])
 
     def _count(self, p: Tensor) -> int:
@@ -123,22 +138,3 @@ def decay(x: Tensor, group: Group) -> None:
     """Decoupled weight decay: x ← (1 − lr·weight_decay)·x."""
     if group["weight_decay"]:
         x.mul_(1 - rate(group) * group["weight_decay"])
-
-
-def check(name: str, value: object, valid: bool, allowed: str) -> None:
-    """Raises ValueError, with the name, what is allowed and the value, unless `valid`."""
-    if not valid:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
-
-
-def check_lr(lr: float | Tensor) -> None:
-    """Raises ValueError unless lr is a number of at least 0, or a tensor of one element (not read here)."""
-    if not isinstance(lr, Tensor):
-        check("lr", lr, lr >= 0, "at least 0")
-    elif lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")  # torch.optim's words
-
-
-def check_betas(betas: tuple[float, float]) -> None:
-    """Raises ValueError unless both decay rates are in [0, 1)."""
-    check("betas", betas, len(betas) == 2 and all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)")

@@ -1,6 +1,7 @@
 """The fused CPU step: what it takes, and the call of step.c."""
 
 import ctypes
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
-from sign_ablate.optim import native, noise
+from sign_ablate.optim import layout, native
 from sign_ablate.optim.work import Rule
 
-#: elements of a task: pieces of a large parameter go to several threads
+#: elements of a task, a multiple of noise.GROUP: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
 _TYPES = (nn.Parameter, Tensor)
+_MOMENTA = (torch.float32, torch.bfloat16)
+_WORD = (1 << 32) - 1
 _LAWS, _GRADIENT = {"gaussian": 1, "uniform": 2}, 3
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads
@@ -26,10 +30,8 @@ class _Task(ctypes.Structure):
         ("g", ctypes.c_void_p),
         ("m", ctypes.c_void_p),
         ("n", ctypes.c_int64),
-        ("first", ctypes.c_uint32),
-        ("low", ctypes.c_uint32),
-        ("high", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32),
+        ("first", ctypes.c_int64),
+        ("parameter", ctypes.c_uint32),
         ("dot", ctypes.c_double),
         ("square", ctypes.c_double),
         ("energy", ctypes.c_double),
@@ -40,6 +42,7 @@ class _Rule(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_float) for name in ("weight", "lr", "decay", "coupled", "scale", "amplitude")),
         *((name, ctypes.c_int32) for name in ("momentum", "law", "track")),
+        *((name, ctypes.c_uint32) for name in ("key_low", "key_high", "step")),
     )
 
 
@@ -64,37 +67,54 @@ def takes_rule(rule: Rule) -> bool:
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
-    """Whether step.c can work on these: float32 on the CPU, dense, in one memory order."""
-    if p.dtype is not torch.float32 or g.dtype is not torch.float32 or not p.is_cpu:
+    """Whether step.c can work on these: float32 on the CPU, dense, in one memory order, apart in memory.
+
+    Raises:
+        RuntimeError: where a shape differs, or a storage ends too early.
+    """
+    if type(p) not in _TYPES or not _plain_float32(p) or type(g) is not Tensor or not _plain_float32(g):
         return False
-    if type(p) not in _TYPES or type(g) is not Tensor:
-        return False
-    if m is None:
-        m = p
-    if p.is_contiguous() and g.is_contiguous() and m.is_contiguous():
-        return True
-    order = torch.channels_last
-    return p.dim() == 4 and all(t.is_contiguous(memory_format=order) for t in (p, g, m))
+    tensors = [p, g]
+    if m is not None:
+        if type(m) is not Tensor or m.dtype not in _MOMENTA or not m.is_cpu:
+            return False
+        tensors.append(m)
+    if not all(t.is_contiguous() for t in tensors):
+        strides = p.stride()
+        if layout.memory_order(p) is None or any(t.stride() != strides for t in tensors):
+            return False
+    for t in tensors:
+        layout.check_shape("gradient or momentum", t, p)
+        layout.check_storage(t)
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+    return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def _plain_float32(x: Tensor) -> bool:
+    return x.dtype is torch.float32 and x.is_cpu and not x.is_neg() and not x._is_zerotensor()
 
 
 def step(
     work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]], rule: Rule
 ) -> list[tuple[float, float, float]]:
-    """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each."""
+    """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
+
+    `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
+    """
     library = native.library()
     assert library is not None
-    noisy = rule.site is not None and not rule.phase
     width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
     pieces: list[tuple[Any, ...]] = []
     owners = []
     for i, (p, g, m, index) in enumerate(work):
-        low, high = noise.keys(rule.seed, rule.step, index) if noisy else (0, 0)
         n, x, y, z = p.numel(), p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
         for a in range(0, n, _PIECE):
-            pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, low, high))
+            pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, index))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
     _call(library, tasks, _constants(rule, work))
+    # Autograd sees torch's own in-place operations; this one it has to be told of.
+    increment_version([t for p, _, m, _ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
     if rule.project is not None:
         for task, i in zip(tasks, owners, strict=True):
@@ -116,6 +136,7 @@ def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, i
     return _Rule(
         1 - rule.beta, float(lr), decay, rule.coupled, rule.scale, amplitude,
         momentum, law, 0 if rule.project is None else 1 + rule.project.energy,
+        rule.seed & _WORD, rule.seed >> 32 & _WORD, rule.step & _WORD,
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import projection, shards, trigger
-from sign_ablate.optim.signsgd import SignSGD, Work
-from sign_ablate.optim.work import Projection, Rule, delta
+from sign_ablate.optim.signsgd import SignSGD, Site, Work
+from sign_ablate.optim.work import Projection, Rule
 
 
 class HybridSignSGD(SignSGD):
@@ -18,6 +18,10 @@ class HybridSignSGD(SignSGD):
     averaged is r_k = λ_k/δ_k, and SGD steps with λ̄ = lr·r̄: where a scheduler changes lr, before the
     switch or after, λ̄ follows, and `group["lr"]` is never overwritten. The average r̄ is corrected for
     its start at 0 (Algorithm 2 is not: a switch within the first 1/(1−η) steps would come out too small).
+    A λ_k with ⟨s, g⟩ = 0, or that is not finite, is not averaged but counted (`diagnostics`).
+
+    A group that is added with scope "global" takes the r̄ of the others. With the other scopes it measures its
+    own; a group or tensor without a gradient before the switch takes the mean r̄ of all that had one.
 
     Args:
         switch_step: T_switch in optimizer steps; 0 is SGD from the start with λ̄ = lr; None with
@@ -80,29 +84,45 @@ class HybridSignSGD(SignSGD):
         calibrate: bool = True,
         sgd_lr: float | None = None,
         sgd_momentum: Literal["none", "swats"] = "none",
-        **options: Any,
+        weight_decay: float = 0.0,
+        decoupled: bool = True,
+        momentum_form: Literal["ema", "heavy_ball"] = "ema",
+        loss_scale: float = 1.0,
+        momentum_dtype: Literal["bfloat16"] | None = None,
+        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
+        dither: Site | None = None,
+        alpha: float = 0.0,
+        gamma: float = 0.55,
+        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
+        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
+        k_unit: Literal["step", "epoch"] = "step",
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+        stochastic_rounding: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        differentiable: bool = False,
+        capturable: bool = False,
     ) -> None:
+        options = dict(locals())
+        del options["self"], options["params"]
         self._loss: Tensor | float | None = None
-        super().__init__(
-            params, lr, beta, switch_step=switch_step, trigger=trigger, tolerance=tolerance,
-            patience=patience, eta=eta, bias_correction=bias_correction, eps=eps, lambda_rule=lambda_rule,
-            lambda_scope=lambda_scope, lambda_step=lambda_step, lambda_momentum=lambda_momentum,
-            lambda_schedule=lambda_schedule, calibrate=calibrate, sgd_lr=sgd_lr, sgd_momentum=sgd_momentum,
-            lambda_ema=None, lambda_weight=None, lambda_last=None, sgd_step=None, trigger_state=None,
-            **options,
-        )  # fmt: skip
+        state = dict.fromkeys((*projection.STATE, "sgd_step", "trigger_state"))  # kept as the step is
+        self._start(params, {**options, **state})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._loss = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; it joins the others at their step and phase, with λ̄ still to be measured."""
+        """Add a group; it joins the others at their step and phase, and with scope "global" with their r̄."""
         super().add_param_group(param_group)
         group, first = self.param_groups[-1], self.param_groups[0]
         naive = 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / float(group["lr"])
         group.setdefault("naive_ratio", naive)
         group["sgd_step"] = first["sgd_step"]
+        projection.join(group, self.param_groups[:-1])
 
     def report_loss(self, loss: Tensor | float) -> None:
         """Give the loss of the coming step to the trigger "plateau".
@@ -154,15 +174,16 @@ class HybridSignSGD(SignSGD):
             )
         return super()._rule(
             group, phase=phase, first_sgd=first_sgd, project=project,
-            lam=projection.lambda_bar(group) if phase is not False else 0.0,
+            lam=projection.lambda_bar(group, self.param_groups) if phase is not False else 0.0,
             sgd_momentum=group["sgd_momentum"] == "swats", **more,
         )  # fmt: skip
 
     def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
         """Average λ_k, and see whether to switch. Eq. (12) sums over all parameters."""
         phase, first = self.phase(), self.param_groups[0]
+        useful: list[Tensor] = []
         if phase is not True and first["calibrate"] and results:
-            self._average(results, phase)
+            useful = self._average(results, phase)
         self._loss, loss = None, self._loss
         if first["trigger"] != "fixed" and results:
             device = results[0][1][0][1].device
@@ -170,47 +191,52 @@ class HybridSignSGD(SignSGD):
             if sgd_step is None:
                 sgd_step = torch.zeros((), dtype=torch.int32, device=device)
             sgd_step = sgd_step.to(device)
-            fired = trigger.fired(self.param_groups, loss, device) if phase is not True else True
-            if isinstance(fired, Tensor):
-                fired = fired.to(torch.int32)
+            fired: bool | Tensor = True
+            if phase is not True:
+                fired = trigger.fired(self.param_groups, loss, torch.cat(useful).any()).to(torch.int32)
             sgd_step.copy_(torch.where(sgd_step > 0, sgd_step + 1, fired))
             for group in self.param_groups:
                 group["sgd_step"] = sgd_step
 
     def _average(
         self, results: list[tuple[dict[str, Any], list[Work], list[Any]]], phase: bool | Tensor
-    ) -> None:
+    ) -> list[Tensor]:
+        """Average λ_k. Returns which observations were of use."""
         owners = [(group, x) for group, work, _ in results for x in work]
         values = [value for _, _, found in results for value in found]
         sums = projection.rows(values, owners[0][1][1].device)
         sums = shards.reduced([x[0] for _, x in owners], sums)
+        out = []
         for group in self.param_groups:
             mine = [i for i, (other, _) in enumerate(owners) if other is group]
+            slots = [0]
             if group["lambda_scope"] == "global":
-                ratios, slots = projection.ratio(sums.sum(0), group).reshape(1), [0]
+                own = sums.sum(0, keepdim=True)
             elif not mine:
                 continue
-            elif group["lambda_scope"] == "group":
-                ratios, slots = projection.ratio(sums[mine[0] : mine[-1] + 1].sum(0), group).reshape(1), [0]
             else:
-                ratios = projection.ratio(sums[mine[0] : mine[-1] + 1], group)
-                slots = [owners[i][1][5] for i in mine]
+                own = sums[mine[0] : mine[-1] + 1]
+                if group["lambda_scope"] == "group":
+                    own = own.sum(0, keepdim=True)
+                else:
+                    slots = [owners[i][1][5] for i in mine]
             size = len(group["params"]) if group["lambda_scope"] == "tensor" else 1
-            projection.observe(group, ratios, slots, size, phase)
+            ratios, useful = projection.ratio(own, group)
+            projection.observe(group, ratios, useful, slots, size, phase)
+            out.append(useful)
+        return out
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """As SignSGD's, with `lambda_k` λ_k, `lambda_bar` λ̄, and `phase`: 0 sign, 1 SGD."""
+        """As SignSGD's, with `phase`, 0 sign, 1 SGD, and those of λ.
+
+        `lambda_bar` λ̄; `lambda_k`, the last λ_k that was averaged; `lambda_skipped`, the number of λ_k that
+        were kept out of λ̄: means and sums over the groups or tensors of the scope.
+        """
         group = self.param_groups[0]
         if not isinstance(group["step"], Tensor) and group["step"] == 0:
             return {}
         in_sgd = self._last_phase()
         out = {} if in_sgd is True else super().diagnostics()
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
-        if group["lambda_ema"] is not None:
-            if in_sgd is not True:
-                unit = 1.0 if group["lambda_schedule"] == "frozen" else delta(group)
-                out["lambda_k"] = (group["lambda_last"] * unit).mean()
-            value = projection.lambda_bar(group)
-            out["lambda_bar"] = value.mean() if isinstance(value, Tensor) else value
-        return out
+        return out | projection.summary(self.param_groups, in_sgd)

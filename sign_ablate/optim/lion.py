@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.forloop import ForLoop, Group, check_betas, decay, descend, rate, real, sign
+from sign_ablate.optim import checks
+from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, sign
 
 
 class Lion(ForLoop):
@@ -47,7 +48,7 @@ class Lion(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        check_betas(group["betas"])
+        checks.betas(group["betas"])
 
     def _update(self, p: Tensor, index: int, group: Group) -> None:
         x, g, m = real(p), self._gradient(p, group), self._buffer(p, "exp_avg")

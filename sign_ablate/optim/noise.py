@@ -1,7 +1,14 @@
 """Counter-based noise: a pure function of (seed, step, parameter, coordinate).
 
-No generator state: the noise is the same after a resume, on every replica, in every implementation
-(for-loop, foreach, fused) and on every device.
+The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), which
+passes BigCrush for every key. It has no state, so the noise is the same after a resume, on every replica, in
+every implementation (for-loop, foreach, fused) and on every device.
+
+    key     = seed (64 bits)
+    counter = (block mod 2³², block div 2³² + stream·2¹⁶, parameter, step)
+
+A block gives four 32-bit words. Coordinate i takes word (i div 16) mod 4 of block 16·(i div 64) + i mod 16:
+16 blocks serve 64 consecutive coordinates, and a vector of blocks is a vector of coordinates.
 """
 
 import math
@@ -9,48 +16,94 @@ import math
 import torch
 from torch import Tensor
 
-_MASK64 = (1 << 64) - 1
-_GOLDEN, _MUL1, _MUL2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-#: What the noise is for. Streams of one parameter and step are independent.
+_MASK = (1 << 32) - 1
+_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+_WEYL = 0x9E3779B9, 0xBB67AE85
+_ROUNDS = 10
+#: coordinates that share 16 blocks
+GROUP = 64
+#: Uses of the noise. Streams of one parameter and step are independent.
 DITHER, ZERO, ROUNDING = 0, 1, 2
 
-
-def _signed(x: int, bits: int) -> int:
-    x &= (1 << bits) - 1
-    return x - (1 << bits) if x >> (bits - 1) else x
+_Word = int | Tensor
 
 
-def _splitmix64(x: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    x = (x + _GOLDEN) & _MASK64
-    x = ((x ^ (x >> 30)) * _MUL1) & _MASK64
-    x = ((x ^ (x >> 27)) * _MUL2) & _MASK64
-    return x ^ (x >> 31)
+def philox(counter: tuple[_Word, _Word, _Word, _Word], key: tuple[int, int]) -> tuple[_Word, ...]:
+    """The four output words of Philox4x32-10.
+
+    Args:
+        counter: four 32-bit words, as ints or as int64 tensors that broadcast.
+        key: two 32-bit words.
+
+    >>> [f"{word:08x}" for word in philox((0, 0, 0, 0), (0, 0))]  # Random123's known answer
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    (a, b, c, d), (k0, k1) = counter, key
+    for _ in range(_ROUNDS):
+        # An int64 product wraps modulo 2⁶⁴, which keeps all bits of a product of 32-bit words. The upper
+        # halves of b and d are left dirty: they are cut off with those of a and c.
+        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+        a, c = _mixed(q, b, k0), _mixed(p, d, k1)
+        b, d = q, p
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return a, b & _MASK, c, d & _MASK
 
 
-def _splitmix64_tensor(x: Tensor) -> Tensor:
-    """`_splitmix64` on int64, whose products wrap and whose shifts are arithmetic."""
-    x = x + _signed(_GOLDEN, 64)
-    x = (x ^ _shift(x, 30, 64)) * _signed(_MUL1, 64)
-    x = (x ^ _shift(x, 27, 64)) * _signed(_MUL2, 64)
-    return x ^ _shift(x, 31, 64)
+def _mixed(product: _Word, other: _Word, key: int) -> _Word:
+    """The high half of a product, with another word and a key."""
+    high = product >> 32  # a new tensor where one is wanted: what follows may be in place
+    if isinstance(high, Tensor) and not (isinstance(other, Tensor) and other.dim() > high.dim()):
+        return high.bitwise_xor_(other).bitwise_xor_(key).bitwise_and_(_MASK)
+    return (high ^ other ^ key) & _MASK
 
 
-def _shift(x: Tensor, count: int, bits: int = 32) -> Tensor:
-    """Logical right shift of a signed integer tensor."""
-    return (x >> count).bitwise_and_((1 << (bits - count)) - 1)
+def words(
+    count: int,
+    seed: int,
+    step: int | Tensor,
+    param: int,
+    device: torch.device,
+    *,
+    first: int = 0,
+    stream: int = DITHER,
+) -> Tensor:
+    """Uniform random 32-bit words: int64 of shape (count,), in [0, 2³²).
+
+    Args:
+        count: number of coordinates.
+        seed: the run's seed; modulo 2⁶⁴.
+        step: the optimizer step, a number or an integer tensor (CUDA graphs); modulo 2³².
+        param: number of the parameter.
+        device: where to compute.
+        first: number of the first coordinate.
+        stream: what the noise is for.
+
+    >>> device = torch.device("cpu")
+    >>> whole = words(100, 7, 3, 0, device)
+    >>> torch.equal(whole[37:], words(63, 7, 3, 0, device, first=37))
+    True
+    """
+    start, end = first // GROUP, -(-(first + count) // GROUP)
+    block = torch.arange(16 * start, 16 * end, device=device)
+    counter = block & _MASK, (block >> 32) + (stream << 16), param & _MASK, step & _MASK
+    four = philox(counter, (seed & _MASK, seed >> 32 & _MASK))
+    out = torch.empty((end - start, 4, 16), dtype=torch.int64, device=device)
+    for i, word in enumerate(four):
+        out[:, i] = word.view(-1, 16)  # type: ignore[union-attr]
+    return out.view(-1)[first - GROUP * start :][:count]
 
 
-def keys(
-    seed: int, step: int | Tensor, param: int, stream: int = DITHER
-) -> tuple[int | Tensor, int | Tensor]:
-    """Two signed 32-bit keys for one parameter at one step; int32 tensors where the step is a tensor."""
-    base = _splitmix64(_splitmix64(seed & _MASK64) ^ (stream << 32 | param))
-    if isinstance(step, Tensor):
-        mixed = _splitmix64_tensor(step.to(torch.int64) ^ _signed(base, 64))
-        return mixed.to(torch.int32), (mixed >> 32).to(torch.int32)
-    x = _splitmix64(base ^ step)
-    return _signed(x, 32), _signed(x >> 32, 32)
+def centred(random: Tensor) -> Tensor:
+    """Words as float32 in [−½, ½]: odd multiples of 2⁻³³, rounded, and so finest around 0."""
+    return (random - (1 << 31)).float().add_(0.5).mul_(2.0**-32)
+
+
+def unit(random: Tensor) -> Tensor:
+    """Words as float32 in (0, 1): odd multiples of 2⁻²⁴.
+
+    23 bits: with one more, the largest would round to 1 and its normal number be infinite.
+    """
+    return (random >> 9).float().add_(0.5).mul_(2.0**-23)
 
 
 def uniform(
@@ -63,39 +116,11 @@ def uniform(
     first: int = 0,
     stream: int = DITHER,
 ) -> Tensor:
-    """Uniform noise in (0, 1): float32 of `shape`, odd multiples of 2⁻²⁴.
+    """Uniform noise in (0, 1): float32 of `shape`, its coordinates numbered from `first` in C order.
 
-    23 bits: with one more, the largest would round to 1 and its normal number be infinite.
-    One round of lowbias32 (C. Wellons's hash-prospector), a bijective 32-bit finaliser, on the
-    coordinate's number. The second key enters between its two products, so that the streams of two
-    steps are not permutations of one another.
-
-    Args:
-        shape: shape of the result, its coordinates numbered from `first` in C order.
-        seed: the run's seed.
-        step: the optimizer step, a number or an integer tensor (CUDA graphs).
-        param: number of the parameter.
-        device: where to compute.
-        first: number of the first coordinate.
-        stream: what the noise is for.
-
-    >>> device = torch.device("cpu")
-    >>> whole = uniform(torch.Size([4]), 7, 3, 0, device)
-    >>> torch.equal(whole[2:], uniform(torch.Size([2]), 7, 3, 0, device, first=2))
-    True
+    The arguments are those of `words`.
     """
-    low, high = keys(seed, step, param, stream)
-    x = torch.arange(shape.numel(), dtype=torch.int32, device=device)
-    if first:
-        x += _signed(first, 32)
-    x ^= low
-    x ^= _shift(x, 16)
-    x *= 0x21F0AAAD
-    x ^= high
-    x ^= _shift(x, 15)
-    x *= 0x735A2D97
-    x ^= _shift(x, 15)
-    return _shift(x, 9).float().add_(0.5).mul_(2.0**-23).view(shape)
+    return unit(words(shape.numel(), seed, step, param, device, first=first, stream=stream)).view(shape)
 
 
 def normal(
@@ -109,27 +134,34 @@ def normal(
     stream: int = DITHER,
 ) -> Tensor:
     """Standard normal noise: Φ⁻¹ of `uniform`, so |ξ| < 5.3."""
-    u = uniform(shape, seed, step, param, device, first=first, stream=stream)
-    return torch.erfinv(2 * u - 1) * math.sqrt(2)
+    return gaussian(words(shape.numel(), seed, step, param, device, first=first, stream=stream)).view(shape)
 
 
-#: Φ(x) − ½ = x·S(x²) for |x| ≤ 1, and x·P(x²)/Q(x²) for |x| ≤ 5.42, highest power first. Minimax
-#: fits (benchmarks/fit_phi.py); with float32 rounding |error| < 3e-7. step.c has the same numbers.
+def gaussian(random: Tensor) -> Tensor:
+    """Words as standard normal float32: Φ⁻¹ of `unit`."""
+    return torch.erfinv(2 * unit(random) - 1) * math.sqrt(2)
+
+
+#: Φ(x) − ½ ≈ x·S(x²) for |x| ≤ 1, highest power first: a minimax fit (benchmarks/fit_phi.py), error 4e-8.
 SHORT = (9.246838123e-05, -1.165350761e-03, 9.964166816e-03, -6.648873000e-02, 3.989421990e-01)
-LONG_P = (6.871798718e-06, 3.799339306e-04, 5.951127314e-03, 5.551174382e-02, 3.989416899e-01)
-LONG_Q = (5.708241377e-07, 1.363521352e-04, 3.086329294e-03, 4.090178098e-02, 3.058045333e-01, 1.0)
-LIMIT = 5.42
+#: 1 − Φ(x) ≈ ½T(x)⁻¹⁶ for x ≥ 0, highest power first: Abramowitz and Stegun (1964), 26.2.19, error 1.5e-7.
+#: All are positive, so that also in float32 T rises with x. step.c has the same numbers.
+TAIL = (5.383e-06, 4.88906e-05, 3.80036e-05, 3.2776263e-03, 2.11410061e-02, 4.98673470e-02, 1.0)
 
 
-def exceeds(u: Tensor, x: Tensor) -> Tensor:
-    """Whether x + ξ > 0 for the normal ξ = Φ⁻¹(u): exactly where ½ − u < Φ(x) − ½.
+def exceeds(random: Tensor, x: Tensor) -> Tensor:
+    """Whether x + ξ > 0, where ξ = Φ⁻¹(u) and u in (0, 1) is the random word: with probability Φ(x).
 
-    The sign of x + ξ costs one uniform number and no normal one. No division: Q > 0. The products and
-    sums are rounded one by one, in the order of step.c, which so decides alike bit for bit.
+    The sign of x + ξ costs one uniform number and no normal one. P is within 3e-7 of Φ(x), rises with x, and
+    is 0 or 1 beyond |x| = 6.5: large x give a clean sign. No division. Products and sums are rounded one by
+    one, in the order of step.c, which so decides alike bit for bit.
+
+    Args:
+        random: words, of the shape of x.
+        x: float32.
     """
-    centred = 0.5 - u
     size = x.abs()
-    near = centred < _horner(SHORT, x * x).mul_(x)
+    near = centred(random).neg_() < _horner(SHORT, x * x).mul_(x)
     if (
         type(x) is Tensor
         and x.device.type == "cpu"
@@ -137,9 +169,14 @@ def exceeds(u: Tensor, x: Tensor) -> Tensor:
         and bool((size <= 1).all())
     ):
         return near  # nothing to wait for, and the usual case
-    far = x.clamp(-LIMIT, LIMIT)
-    t = far * far
-    return torch.where(size <= 1, near, centred * _horner(LONG_Q, t) < far * _horner(LONG_P, t))
+    positive = x > 0
+    tail = _horner(TAIL, size)
+    for _ in range(4):
+        tail = tail * tail
+    # The distance of u to the end of its range that −x is near to, in 31 bits, which step.c's int has.
+    distance = torch.where(positive, random, _MASK - random) >> 1
+    flips = distance.float().add_(0.5).mul_(tail) < 2.0**30
+    return torch.where(size <= 1, near, positive ^ flips)
 
 
 def _horner(coefficients: tuple[float, ...], t: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim import checks
 from sign_ablate.optim.compressors import ScaledSign
-from sign_ablate.optim.forloop import ForLoop, Group, check, check_betas, decay, rate, real
+from sign_ablate.optim.forloop import ForLoop, Group, decay, rate, real
 
 
 class OneBitAdam(ForLoop):
@@ -80,9 +81,9 @@ class OneBitAdam(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        check_betas(group["betas"])
-        check("warmup_steps", group["warmup_steps"], group["warmup_steps"] >= 1, "at least 1")
-        check("eps", group["eps"], group["eps"] >= 0, "at least 0")
+        checks.betas(group["betas"])
+        checks.integer("warmup_steps", group["warmup_steps"], checks.AT_LEAST_1)
+        checks.number("eps", group["eps"], checks.AT_LEAST_0)
         ScaledSign(group["norm"])
 
     def _update(self, p: Tensor, index: int, group: Group) -> None:

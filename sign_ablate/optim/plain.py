@@ -51,7 +51,7 @@ def sign(m: Tensor, x: Item, rule: Rule) -> Tensor:
     elif rule.zero == "plus":
         s = torch.where(m >= 0, 1.0, -1.0)
     else:
-        coin = torch.where(x.uniform(rule, noise.ZERO) < 0.5, 1.0, -1.0)
+        coin = torch.where(x.words(rule, noise.ZERO) < 1 << 31, 1.0, -1.0)
         s = torch.where(m == 0, coin.to(m.dtype), torch.sign(m))
     return s.add_(m, alpha=0)  # 0·m is NaN where m is not finite
 
@@ -61,16 +61,16 @@ def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
     sigma = rule.sigma
     if not isinstance(sigma, Tensor) and sigma == 0:
         return sign(m, x, rule)
-    u = x.uniform(rule, noise.DITHER)
+    words = x.words(rule, noise.DITHER)
     if rule.site == "post":
-        xi = torch.erfinv(2 * u - 1) * 2**0.5 if rule.law == "gaussian" else (2 * u - 1) * 3**0.5
+        xi = noise.gaussian(words) if rule.law == "gaussian" else noise.centred(words) * 12**0.5
         return sign(m, x, rule) + (xi * sigma).to(m.dtype)
     if rule.law == "gaussian":
         inverse = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38)
-        plus = noise.exceeds(u, (m * inverse).detach().float())
+        plus = noise.exceeds(words, (m * inverse).detach().float())
         step = torch.where(plus, 1.0, -1.0).to(m.dtype).add_(m, alpha=0)
     else:  # uniform on ±A with variance σ²
-        v = 2 * u - 1
+        v = 2 * noise.centred(words)
         step = m + (v * (sigma * 3**0.5)).to(m.dtype)
         step = torch.sign(step).add_(step, alpha=0)
         if rule.law == "subtractive":
@@ -104,7 +104,7 @@ def move(x: Item, g: Tensor, step: Tensor | None, v: Tensor | None, rule: Rule) 
 
 def stochastic(wide: Tensor, x: Item, rule: Rule) -> Tensor:
     """`wide` rounded up or down to bfloat16, each with the probability that makes the mean exact."""
-    noise_bits = (x.uniform(rule, noise.ROUNDING) * 65536).to(torch.int32)
+    noise_bits = (x.words(rule, noise.ROUNDING) >> 16).to(torch.int32)
     bits = (wide.view(torch.int32) + noise_bits) & -65536
     return torch.where(wide.isfinite(), bits.view(torch.float32), wide).to(torch.bfloat16)
 

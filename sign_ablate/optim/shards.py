@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import plain
+from sign_ablate.optim import layout, plain
 from sign_ablate.optim.work import Item, Rule
 
 #: a group, its parameters at work, its rule
@@ -26,25 +26,18 @@ def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int) -> Item:
-    """The item that the plain step works on."""
-    first = _first_coordinate(param)
-    if p.requires_grad and torch.is_grad_enabled():  # differentiable: views in place would need care
-        return Item(p, g, m, index, slot, first, _channels_last(p))
-    if p.is_contiguous() and (m is None or m.is_contiguous()):
-        g = g.contiguous()
-        return Item(p.view(-1), g.view(-1), None if m is None else m.view(-1), index, slot, first, False)
-    order = torch.channels_last
-    if _channels_last(p) and (m is None or m.is_contiguous(memory_format=order)):
-        ts = [
-            t if t is None else t.permute(0, 2, 3, 1).view(-1)
-            for t in (p, g.contiguous(memory_format=order), m)
-        ]
-        return Item(ts[0], ts[1], ts[2], index, slot, first, False)  # type: ignore[arg-type]
-    return Item(p, g, m, index, slot, first, _channels_last(p))
+    """The item that the plain step works on.
 
-
-def _channels_last(p: Tensor) -> bool:
-    return p.dim() == 4 and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last)
+    Coordinates are numbered in memory order where the parameter is dense, else in C order.
+    """
+    first, order = _first_coordinate(param), layout.memory_order(p)
+    if order is None:
+        return Item(p, g, m, index, slot, first)
+    differentiable = p.requires_grad and torch.is_grad_enabled()  # views in place would need care
+    if differentiable or not (m is None or m.permute(order).is_contiguous()):
+        return Item(p, g, m, index, slot, first, None if p.is_contiguous() else order)
+    flat = [t if t is None else t.permute(order).contiguous().view(-1) for t in (p, g, m)]
+    return Item(flat[0], flat[1], flat[2], index, slot, first)  # type: ignore[arg-type]
 
 
 def _first_coordinate(param: Tensor) -> int:

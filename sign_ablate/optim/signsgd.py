@@ -12,7 +12,7 @@ from torch.optim.optimizer import (
     _use_grad_for_differentiable,
 )
 
-from sign_ablate.optim import checks, diagnostics, fused, native, plain, shards
+from sign_ablate.optim import checks, diagnostics, fused, layout, native, plain, shards
 from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
@@ -55,7 +55,7 @@ class SignSGD(Optimizer):
             ("global_rms") or over each tensor ("tensor_rms").
         k_unit: k in eq. (9) counts "step" or "epoch".
         steps_per_epoch: for `k_unit="epoch"`.
-        seed: seed of all noise.
+        seed: seed of all noise. Two optimizers with one seed draw the same: give each its own.
         stochastic_rounding: round bfloat16 parameters up or down at random, with the right mean, so
             that steps below half a unit in the last place are not lost.
         maximize: ascend.
@@ -66,7 +66,8 @@ class SignSGD(Optimizer):
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
-        RuntimeError: in `step`, for a sparse gradient, or `fused=True` where it does not apply.
+        RuntimeError: in `step`, for a sparse gradient, a gradient or state of another shape than its
+            parameter, or `fused=True` where it does not apply.
 
     >>> x = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     >>> optimizer = SignSGD([x], lr=0.5, beta=0.9)
@@ -102,20 +103,15 @@ class SignSGD(Optimizer):
         fused: bool | None = None,
         differentiable: bool = False,
         capturable: bool = False,
-        **more: Any,
     ) -> None:
-        defaults = {
-            "lr": lr, "beta": beta, "weight_decay": weight_decay, "decoupled": decoupled,
-            "momentum_form": momentum_form, "loss_scale": loss_scale, "momentum_dtype": momentum_dtype,
-            "sign_of_zero": sign_of_zero, "dither": dither, "alpha": alpha, "gamma": gamma, "law": law,
-            "scale": scale, "k_unit": k_unit, "steps_per_epoch": steps_per_epoch, "seed": seed,
-            "stochastic_rounding": stochastic_rounding, "maximize": maximize, "foreach": foreach,
-            "fused": fused, "differentiable": differentiable, "capturable": capturable,
-            "step": 0,  # in the group: load_state_dict keeps it as it is
-            **more,
-        }  # fmt: skip
-        checks.combination(defaults)
-        super().__init__(params, defaults)
+        options = dict(locals())
+        del options["self"], options["params"]
+        self._start(params, options)
+
+    def _start(self, params: ParamsT, options: dict[str, Any]) -> None:
+        """Check and take the options of this class or a subclass: the defaults of every group."""
+        checks.group({**options, "params": []})
+        super().__init__(params, {**options, "step": 0})  # in the group: load_state_dict keeps it as it is
         checks.effects(self.param_groups)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -182,6 +178,7 @@ class SignSGD(Optimizer):
                 if p.grad is not None:
                     if p.grad.layout != torch.strided:
                         raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                    layout.check_shape("gradient", p.grad, p)
                     m = self._momentum(p, group) if group["beta"] else None
                     whole = type(p) is nn.Parameter and not p.is_complex()
                     local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
@@ -196,8 +193,13 @@ class SignSGD(Optimizer):
         m = state.get("momentum_buffer")
         if m is None:
             m = state["momentum_buffer"] = torch.zeros_like(p, dtype=dtype, requires_grad=False)
-        elif m.dtype != dtype:  # load_state_dict has cast it to the parameter's, without loss
-            m = state["momentum_buffer"] = m.to(dtype)
+            return m
+        layout.check_shape("momentum_buffer", m, p)
+        # load_state_dict has cast it to the parameter's dtype, without loss, and kept the layout that it had
+        if m.dtype != dtype or m.stride() != p.stride():
+            fitting = torch.empty_like(p, dtype=dtype, requires_grad=False)
+            if m.dtype != dtype or m.stride() != fitting.stride():
+                m = state["momentum_buffer"] = fitting.copy_(m)
         return m
 
     def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
@@ -282,11 +284,16 @@ class SignSGD(Optimizer):
 def _multi_tensor_signsgd(
     items: Iterable[tuple[int, Item]], rule: Rule, sums: list[Any]
 ) -> list[tuple[int, Item]]:
-    """Step by foreach what it can; returns the rest (16-bit parameters and momenta)."""
+    """Step by foreach what it can; returns the rest: 16-bit parameters and momenta, and noise on a CPU.
+
+    Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
+    """
+    noisy = rule.site is not None or rule.zero == "random"
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
+        same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
         found = plain.step_foreach([x for _, x in chosen], rule)

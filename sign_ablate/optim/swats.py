@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.forloop import ForLoop, Group, Item, check, check_betas, rate, real
+from sign_ablate.optim import checks
+from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
 Products = dict[Tensor, tuple[Tensor, Tensor]]
@@ -26,6 +27,10 @@ class SWATS(ForLoop):
     Λ follows the schedule: a later lr scales it by lr over the lr at the switch. A negative Λ, which the
     paper does not exclude, would ascend: no switch. The phase lives on the device and no step waits for
     it, so that SGD pays for Adam's arithmetic as well. The parameters are on one device.
+
+    Groups of the global scope keep the relation of their learning rates: SGD steps with Λ_i = ρ·lr_i in
+    group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. What λ_k
+    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above.
 
     Args:
         params: parameters or parameter groups.
@@ -85,10 +90,10 @@ class SWATS(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        check_betas(group["betas"])
-        check("eps", group["eps"], group["eps"] >= 0, "at least 0")
-        check("tol", group["tol"], group["tol"] >= 0, "at least 0")
-        check("scope", group["scope"], group["scope"] in ("global", "tensor"), "'global' or 'tensor'")
+        checks.betas(group["betas"])
+        checks.number("eps", group["eps"], checks.AT_LEAST_0)
+        checks.number("tol", group["tol"], checks.AT_LEAST_0)
+        checks.choice("scope", group["scope"], ("global", "tensor"))
 
     def _update_all(self, items: list[Item]) -> None:
         if not items:
@@ -133,24 +138,27 @@ class SWATS(ForLoop):
     def _track(self, groups: list[Group], products: Products) -> None:
         """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on."""
         zero = torch.zeros_like(groups[0]["lambda"][0])
-        sums = []
+        unit = _largest_rate(groups)
+        sums, joint = [], []
         for group in groups:
             pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
             sums.append(torch.stack(pairs, dim=1))  # 2 × tensors
-        joint = [s.sum(1) for s, group in zip(sums, groups, strict=True) if _is_global(group)]
+            if _is_global(group):
+                pp, pg = sums[-1].sum(1)
+                joint.append(torch.stack([pp, pg * (rate(group) / unit)]))
         for group, own in zip(groups, sums, strict=True):
             group["step"] += 1
             both = own
             if _is_global(group):
                 both = torch.stack(joint).sum(0).to(own.dtype)[:, None].expand_as(own)
-            just = self._trigger(group, both[0], both[1])
+            just = self._trigger(group, both[0], both[1], unit if _is_global(group) else rate(group))
             for p, now in zip(group["params"], just, strict=True):
                 if p in self.state:
                     self._buffer(p, "exp_avg").masked_fill_(now, 0)
 
     @staticmethod
-    def _trigger(group: Group, pp: Tensor, pg: Tensor) -> Tensor:
-        """Update the group's numbers. Returns which tensors switch now."""
+    def _trigger(group: Group, pp: Tensor, pg: Tensor, unit: float | Tensor) -> Tensor:
+        """Update the group's numbers, γ in units of this learning rate. Returns which tensors switch now."""
         beta2, k = group["betas"][1], group["step"]
         tracked = (pg != 0) & ~group["switched"]
         gamma = torch.where(tracked, pp / pg, group["gamma"])
@@ -160,7 +168,7 @@ class SWATS(ForLoop):
         just = tracked & ((mean - gamma).abs() < group["tol"]) & (mean > 0)
         if k == 1:  # λ_1/(1−β₂) is γ_1 itself
             just = torch.zeros_like(just)
-        relative = (mean / rate(group)).nan_to_num(posinf=0.0)  # lr = 0: frozen groups stay so
+        relative = (mean / unit).nan_to_num(posinf=0.0)  # lr = 0: a frozen tensor stays so
         group["ratio"] = torch.where(just, relative, group["ratio"])
         group["switched"] = group["switched"] | just
         return just
@@ -174,16 +182,28 @@ class SWATS(ForLoop):
         groups = [group for group in self.param_groups if group["switched"] is not None]
         if not groups:
             return {}
-        bars = []
+        unit, gammas, bars = _largest_rate(groups), [], []
         for group in groups:
-            mean = group["lambda"] / (1 - group["betas"][1] ** group["step"])
+            share = rate(group) / unit if _is_global(group) else 1.0
+            mean = group["lambda"] * share / (1 - group["betas"][1] ** group["step"])
+            gammas.append(group["gamma"] * share)
             bars.append(torch.where(group["switched"], group["ratio"] * rate(group), mean))
         return {
             "phase": torch.cat([group["switched"] for group in groups]).float().mean(),
-            "lambda_k": torch.cat([group["gamma"] for group in groups]).mean(),
+            "lambda_k": torch.cat(gammas).mean(),
             "lambda_bar": torch.cat(bars).mean(),
         }
 
 
 def _is_global(group: Group) -> bool:
     return bool(group["scope"] == "global")
+
+
+def _largest_rate(groups: list[Group]) -> float | Tensor:
+    """The largest learning rate of the global scope, 1 where all are 0. Waits for no device."""
+    rates = [rate(group) for group in groups if _is_global(group)]
+    tensors = [lr for lr in rates if isinstance(lr, Tensor)]
+    if not tensors:
+        return max([float(lr) for lr in rates], default=0.0) or 1.0
+    largest = torch.stack([torch.zeros_like(tensors[0]) + lr for lr in rates]).amax()
+    return torch.where(largest > 0, largest, 1)

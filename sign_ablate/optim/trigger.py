@@ -8,13 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.projection import averaged
-from sign_ablate.optim.work import delta
+from sign_ablate.optim.projection import averaged, rate
+
+Groups = list[dict[str, Any]]
 
 
-def fired(groups: list[dict[str, Any]], loss: Tensor | float | None, device: torch.device) -> Tensor:
-    """Whether the coming step is to be the first SGD step. Keeps its state in the first group."""
-    group = groups[0]
+def fired(groups: Groups, loss: Tensor | float | None, fresh: Tensor) -> Tensor:
+    """Decide if the coming step is to be the first SGD step. Keeps its state in the first group.
+
+    Args:
+        groups: all parameter groups.
+        loss: for the trigger "plateau".
+        fresh: 0-dim bool: this step observed some λ_k.
+    """
+    group, device = groups[0], fresh.device
     state: dict[str, Any] = group["trigger_state"]
     if state is None:
         zeros = ("count", "steps", "loss_ema", "loss_weight", "best")
@@ -23,38 +30,35 @@ def fired(groups: list[dict[str, Any]], loss: Tensor | float | None, device: tor
     state = {k: v if v is None else v.to(device) for k, v in state.items()}
     group["trigger_state"] = state
     rule = {"stable": _stable, "swats": _swats, "plateau": _plateau}[group["trigger"]]
-    decision = rule(groups, state, loss)
-    state["steps"].add_(1)
+    decision = rule(groups, state, loss, fresh)
+    state["steps"].add_(fresh)
     return decision
 
 
-def _observed(groups: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-    """The averages and the last observations of all groups, as λ (times δ where they are ratios)."""
-    known = [g for g in groups if g["lambda_ema"] is not None]
-    units = [1.0 if g["lambda_schedule"] == "frozen" else delta(g) for g in known]
-    averages = torch.cat([averaged(g) * u for g, u in zip(known, units, strict=True)])
-    return averages, torch.cat([g["lambda_last"] * u for g, u in zip(known, units, strict=True)])
-
-
-def _stable(groups: list[dict[str, Any]], state: dict[str, Any], loss: Tensor | float | None) -> Tensor:
-    """|λ̄_k/λ̄_{k−1} − 1| < tolerance in `patience` steps running; a change of lr itself does not count."""
+def _stable(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
+    """|λ̄_k/λ̄_{k−1} − 1| < tolerance in `patience` observations running; a change of lr does not count."""
     average = torch.cat([averaged(g) for g in groups if g["lambda_ema"] is not None])
     if state["average"] is None or state["average"].shape != average.shape:
         state["average"] = torch.zeros_like(average)
     old = state["average"]
     still = ((average - old).abs() < groups[0]["tolerance"] * old).all()
-    state["count"].copy_(torch.where(still, state["count"] + 1, 0))
+    count = torch.where(still, state["count"] + 1, 0)
+    state["count"].copy_(torch.where(fresh, count, state["count"]))
     old.copy_(average)
     return state["count"] >= groups[0]["patience"]
 
 
-def _swats(groups: list[dict[str, Any]], state: dict[str, Any], loss: Tensor | float | None) -> Tensor:
-    """|λ̄ − λ_k| < tolerance, not at the first step, where the corrected average is λ_k itself."""
-    average, last = _observed(groups)
-    return ((average - last).abs() < groups[0]["tolerance"]).all() & (state["steps"] > 0)
+def _swats(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
+    """|λ̄ − λ_k| < tolerance, not at the first observation, where the corrected average is λ_k itself."""
+    settled = []
+    for group in groups:
+        if group["lambda_ema"] is not None:
+            distance = (averaged(group) - group["lambda_last"]).abs() * rate(group)
+            settled.append((distance < groups[0]["tolerance"]) | (group["lambda_weight"] == 0))
+    return torch.cat(settled).all() & fresh & (state["steps"] > 0)
 
 
-def _plateau(groups: list[dict[str, Any]], state: dict[str, Any], loss: Tensor | float | None) -> Tensor:
+def _plateau(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
     """The averaged loss (decay η) has not fallen by the relative tolerance for `patience` steps."""
     if loss is None:
         raise RuntimeError('trigger "plateau" needs the loss: step(closure), or report_loss before step()')

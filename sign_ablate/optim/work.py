@@ -57,29 +57,33 @@ class Item:
     index: int  #: number among all parameters: the noise's
     slot: int  #: number in its group
     first: int  #: number of the first coordinate: not 0 in a shard
-    channels_last: bool  #: not 1-dimensional, yet numbered in this order
+    order: tuple[int, ...] | None = None  #: dimensions in the order of the numbering, where it is not C's
 
     def blocks(self) -> Iterator["Item"]:
-        """The pieces to work on one after the other."""
-        size = self.p.numel()
-        if size <= BLOCK or self.p.dim() != 1 or self.p.device.type != "cpu" or torch.compiler.is_compiling():
+        """The item in pieces along its first dimension, so that temporaries stay in the cache."""
+        p = self.p
+        whole = p.numel() <= BLOCK or p.device.type != "cpu" or self.order is not None
+        if whole or torch.compiler.is_compiling() or (p.requires_grad and torch.is_grad_enabled()):
             yield self
             return
-        for a in range(0, size, BLOCK):
-            m = None if self.m is None else self.m[a : a + BLOCK]
+        row = p.numel() // len(p)
+        rows = max(1, BLOCK // row)
+        for a in range(0, len(p), rows):
+            m = None if self.m is None else self.m[a : a + rows]
             yield dataclasses.replace(
-                self, p=self.p[a : a + BLOCK], g=self.g[a : a + BLOCK], m=m, first=self.first + a
+                self, p=p[a : a + rows], g=self.g[a : a + rows], m=m, first=self.first + a * row
             )
 
-    def uniform(self, rule: Rule, stream: int) -> Tensor:
-        """Uniform noise of the parameter's shape."""
-        shape = self.p.shape
-        if self.channels_last:
-            shape = self.p.permute(0, 2, 3, 1).shape
-        u = noise.uniform(
-            shape, rule.seed, rule.step, self.index, self.p.device, first=self.first, stream=stream
+    def words(self, rule: Rule, stream: int) -> Tensor:
+        """Random words of the parameter's shape."""
+        p, order = self.p, self.order
+        words = noise.words(
+            p.numel(), rule.seed, rule.step, self.index, p.device, first=self.first, stream=stream
         )
-        return u.permute(0, 3, 1, 2) if self.channels_last else u
+        if order is None:
+            return words.view(p.shape)
+        places = sorted(range(len(order)), key=order.__getitem__)
+        return words.view([p.shape[d] for d in order]).permute(places)
 
     def lam(self, rule: Rule) -> float | Tensor:
         """λ̄ of this parameter."""

@@ -3,26 +3,26 @@
 import dataclasses
 import functools
 import heapq
-import json
 import os
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from sign_ablate import record
+from sign_ablate.analysis import runfiles
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.train.metrics import ENVIRONMENT, RUN, TIMING
+from sign_ablate.train.metrics import TIMING
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A past run: its configuration, device kind, seconds per epoch, and seconds beside its epochs."""
+    """A past run: its configuration, device kind, epochs, their seconds, and seconds beside them."""
 
-    run: dict[str, Any]
+    run: Mapping[str, Any]
     kind: str
-    per_epoch: float
+    epochs: int
+    in_epochs: float
     beside: float
 
 
@@ -35,7 +35,7 @@ def _measured(results: Path) -> Iterator[Measured]:
     for path in results.glob(f"*/runs/*/{TIMING}"):
         try:
             found = _read(path, path.stat().st_mtime_ns)
-        except (OSError, ValueError, KeyError):
+        except (OSError, record.DamagedError):
             continue  # a run that was cut off, or is being written: nothing to learn
         if found is not None:
             yield found
@@ -43,34 +43,43 @@ def _measured(results: Path) -> Iterator[Measured]:
 
 @functools.cache
 def _read(path: Path, written: int) -> Measured | None:
-    with pq.ParquetFile(path) as file:
-        timing = file.read(columns=["train_seconds", "eval_seconds"]).to_pydict()
-    run = json.loads((path.parent / RUN).read_text())["resolved"]
-    environment = json.loads((path.parent / ENVIRONMENT).read_text())
-    epochs = len(timing["train_seconds"])
-    if not epochs:
+    timing, environment = runfiles.timing(path.parent), runfiles.environment(path.parent)
+    run = record.read(path.parent)
+    if (
+        run is None
+        or timing is None
+        or not timing.num_rows
+        or environment.device is None
+        or environment.seconds is None
+    ):
         return None
-    training = sum(timing["train_seconds"]) + sum(timing["eval_seconds"])
-    kind = environment["device"].split(":")[0]
-    return Measured(run, kind, training / epochs, max(0.0, environment["seconds"] - training))
+    columns = timing.to_pydict()
+    in_epochs = sum(columns["train_seconds"]) + sum(columns["eval_seconds"])
+    beside = max(0.0, environment.seconds - in_epochs)
+    kind = environment.device.split(":")[0]
+    return Measured(run.resolved.model_dump(), kind, timing.num_rows, in_epochs, beside)
 
 
-def seconds(run: dict[str, Any], kind: str, past: Iterable[Measured]) -> float | None:
-    """Median of like runs: same data, model and batch size, and the same optimizer if there is one."""
+def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> float | None:
+    """Median of like runs: same data, model and batch size, and the same optimizer if there is one.
+
+    A run of so many steps is like those of as many steps only: how many make an epoch is not known here.
+    """
     train = run["train"]
+    keys = ("model", "batch_size", "precision", *(("steps",) if train["epochs"] is None else ()))
     like = [
         m
         for m in past
         if m.kind == kind
         and m.run["data"] == run["data"]
-        and all(m.run["train"][key] == train[key] for key in ("model", "batch_size", "precision"))
+        and all(m.run["train"].get(key) == train[key] for key in keys)
     ]
-    same = [m for m in like if m.run["method"]["optimizer"] == run["method"]["optimizer"]]
+    same = [m for m in like if m.run["method"].get("optimizer") == run["method"]["optimizer"]]
     like = same or like
-    if not like or train["epochs"] is None:
+    if not like:
         return None
-    per_epoch = statistics.median(m.per_epoch for m in like)
-    return per_epoch * train["epochs"] + statistics.median(m.beside for m in like)
+    in_epochs = statistics.median(m.in_epochs / m.epochs * (train["epochs"] or m.epochs) for m in like)
+    return in_epochs + statistics.median(m.beside for m in like)
 
 
 def at_a_time(campaign: Campaign, kind: str) -> int:

@@ -6,42 +6,60 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from sign_ablate.analysis import runfiles
 from sign_ablate.grid import Run
+from sign_ablate.record import DamagedError
 from sign_ablate.train.lock import is_running
-from sign_ablate.train.metrics import METRICS
+from sign_ablate.train.metrics import ENVIRONMENT, METRICS, RUN, TIMING
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """How a run ended, and when (seconds since the epoch)."""
 
-    state: str  # done or diverged
-    diverged_at_step: str
+    state: str  # done, diverged or damaged
     ended: float
+    diverged_at_step: int | None = None
+    seconds: float | None = None
+    #: fingerprint of the code that made it
+    code: str | None = None
+    #: of a damaged run: the file, and what to do
+    problem: str = ""
 
 
 def outcome(folder: Path) -> Outcome | None:
-    """How the run of `folder` ended; None where it has not, or its metrics cannot be read."""
-    path = folder / METRICS
+    """How the run of `folder` ended; None where it has not, or its files are just being changed."""
     try:
-        return _outcome(path, path.stat().st_mtime)
-    except (OSError, ValueError):
+        return _outcome(
+            folder, tuple(_modified(folder / name) for name in (METRICS, RUN, TIMING, ENVIRONMENT))
+        )
+    except OSError:
         return None
 
 
 @functools.cache
-def _outcome(path: Path, written: float) -> Outcome:
-    metadata = pq.read_metadata(path).metadata or {}
-    state = "diverged" if metadata.get(b"status") == b"diverged" else "done"
-    return Outcome(state, metadata.get(b"diverged_at_step", b"").decode(), written)
+def _outcome(folder: Path, modified: tuple[float, ...]) -> Outcome:
+    try:
+        status, step = runfiles.end(folder)
+        runfiles.timing(folder)
+        environment = runfiles.environment(folder)
+    except DamagedError as error:
+        return Outcome("damaged", modified[0], problem=str(error))
+    state = "diverged" if status == "diverged" else "done"
+    return Outcome(state, modified[0], step, environment.seconds, environment.code)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def state(folder: Path) -> str:
-    """done, diverged, running or missing."""
+    """done, diverged, damaged, running or missing."""
     ended = outcome(folder)
-    if ended is None and is_running(folder):
+    if (ended is None or ended.state == "damaged") and is_running(folder):
         return "running"
     ended = ended or outcome(folder)  # it may have ended between the two looks
     return ended.state if ended else "missing"
@@ -58,6 +76,11 @@ def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
 def cell_name(run: Run) -> str:
     """The data set and the label of a run's cell."""
     return f"{run.cell.dataset}  {run.cell.label}"
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -3,38 +3,52 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from sign_ablate.people.runs import state
-from sign_ablate.train.metrics import ENVIRONMENT, METRICS, RUN
-
-
-class NotFoundError(LookupError):
-    """No run, or more than one, goes by that name."""
+from sign_ablate import record
+from sign_ablate.analysis import runfiles
+from sign_ablate.people.find import find
+from sign_ablate.people.runs import outcome, state
+from sign_ablate.record import DamagedError
 
 
 def show(name: str, results: Path) -> str:
-    """The run whose id contains `name`. Raises NotFoundError where there is none or more than one."""
-    folders = sorted(path for path in results.glob("*/runs/*") if name in path.name)
-    exact = [path for path in folders if path.name == name]
-    if len(exact or folders) != 1:
-        what = "no run" if not folders else f"{len(folders)} runs"
-        hint = "\n".join(f"  {path}" for path in folders[:10]) or f"  (looked for {results}/*/runs/*{name}*)"
-        raise NotFoundError(f"{name}: {what} of that name\n{hint}")
-    folder = (exact or folders)[0]
-    lines = [str(folder), f"state: {state(folder)}"]
-    if (folder / RUN).exists():
-        run = json.loads((folder / RUN).read_text())
-        for part, values in run["resolved"].items():
-            lines.append(f"{part}: {json.dumps(values)}")
-    if (folder / ENVIRONMENT).exists():
-        environment = json.loads((folder / ENVIRONMENT).read_text())
-        lines.append(
-            f"ran on {environment['device']} ({environment['host']}), "
-            f"torch {environment['versions']['torch']}, commit {environment['git_commit']}, "
-            f"{environment['seconds']:.1f} s"
-        )
-    if (folder / METRICS).exists():
-        frame = pq.read_table(folder / METRICS).to_pandas().dropna(axis="columns", how="all")
+    """The configuration, state and last epochs of the run that `name` means (`find`)."""
+    folder, *copies = find(name, results)
+    ended = outcome(folder)
+    problems = [ended.problem] if ended and ended.problem else []
+    known = []
+    for part in (_configuration, _environment, _epochs):
+        try:
+            known += part(folder)
+        except FileNotFoundError:
+            continue
+        except DamagedError as error:
+            problems.append(str(error))
+    same = [f"the same bytes: {copy}" for copy in copies]
+    return "\n".join([str(folder), *same, f"state: {state(folder)}", *dict.fromkeys(problems), *known])
+
+
+def _configuration(folder: Path) -> list[str]:
+    run = record.read(folder)
+    return [f"{part}: {json.dumps(values)}" for part, values in run.resolved] if run else []
+
+
+def _environment(folder: Path) -> list[str]:
+    found = runfiles.environment(folder)
+    torch = (found.versions or {}).get("torch")
+    parts = [
+        found.device and f"ran on {found.device} ({found.host})",
+        torch and f"torch {torch}",
+        found.git_commit and f"commit {found.git_commit}",
+        found.code and f"code {found.code}",
+        found.seconds is not None and f"{found.seconds:.1f} s",
+    ]
+    return [", ".join(part for part in parts if part)] if any(parts) else []
+
+
+def _epochs(folder: Path) -> list[str]:
+    _, step = runfiles.end(folder)
+    lines = [] if step is None else [f"loss or gradient not finite at step {step}"]
+    frame = runfiles.metrics(folder).to_pandas().dropna(axis="columns", how="all")
+    if len(frame):
         lines += ["", frame.tail(10).to_string(index=False, float_format=lambda value: f"{value:.4g}")]
-    return "\n".join(lines)
+    return lines

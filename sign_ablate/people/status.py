@@ -8,18 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from sign_ablate.analysis import runfiles
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.grid import Run, expand
 from sign_ablate.people.running import Running
 from sign_ablate.people.runs import Outcome, by_cell, cell_name, columns
 from sign_ablate.people.snapshot import Snapshot, take
-from sign_ablate.train.metrics import METRICS
+from sign_ablate.record import DamagedError
 
 #: rows of what would else fill the screen
 RUNNING_SHOWN = 8
 NEWEST_SHOWN = 5
+DAMAGED_SHOWN = 5
 
 
 def status(campaign: Campaign, results: Path) -> str:
@@ -70,13 +70,15 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
         _cells(title, runs, snapshot.states),
         _running(snapshot.running),
         _newest(snapshot.ended, results / campaign.campaign / "runs", snapshot.now),
+        _damaged(snapshot.damaged),
         _total(snapshot),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
 
 
 def _cells(title: str, runs: list[Run], states: dict[str, str]) -> list[str]:
-    rows: list[tuple[str, ...]] = [(title, "done", "diverged", "running", "missing")]
+    damaged = ("damaged",) if "damaged" in states.values() else ()
+    rows: list[tuple[str, ...]] = [(title, "done", "diverged", *damaged, "running", "missing")]
     for name, members in by_cell(runs).items():
         count = Counter(states[run.id] for run in members)
         rows.append((name, *(str(count[key] or "·") for key in rows[0][1:])))
@@ -103,6 +105,11 @@ def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[
             result = _last_test_acc(folder / run.id)
         rows.append((_name(run), result, duration(max(0.0, now - found.ended)), _hash(run)))
     return columns(rows) if ended else []
+
+
+def _damaged(problems: list[str]) -> list[str]:
+    more = [f"and {len(problems) - DAMAGED_SHOWN} more"] if len(problems) > DAMAGED_SHOWN else []
+    return [*problems[:DAMAGED_SHOWN], *more]
 
 
 def _total(snapshot: Snapshot) -> list[str]:
@@ -133,9 +140,8 @@ def _hash(run: Run) -> str:
 
 def _last_test_acc(folder: Path) -> str:
     try:
-        with pq.ParquetFile(folder / METRICS) as file:
-            return f"{file.read(columns=['test_acc'])['test_acc'][-1].as_py():.2%}"
-    except (OSError, ValueError):
+        return f"{runfiles.metrics(folder)['test_acc'][-1].as_py():.2%}"
+    except (OSError, DamagedError):
         return "·"  # deleted a moment ago
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sign_ablate import record
 from sign_ablate.data.prepared import read
 from sign_ablate.grid import parse_run
 from sign_ablate.log import say
@@ -24,8 +25,11 @@ from sign_ablate.train.metrics import (
     METRICS,
     METRICS_SCHEMA,
     RUN,
+    SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
+    table_bytes,
+    write_bytes,
     write_table,
     write_text,
 )
@@ -126,14 +130,20 @@ def _fit(
 
 
 def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> None:
-    status = {"status": result.status, "diverged_at_step": result.diverged_at_step}
-    write_table(out / TIMING, result.timing, TIMING_SCHEMA)
-    write_text(
-        out / RUN, json.dumps({**status, "spec": json.loads(spec), "resolved": resolved}, indent=2) + "\n"
-    )
     step = result.diverged_at_step
     metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
-    write_table(out / METRICS, result.metrics, METRICS_SCHEMA, metadata)
+    content = table_bytes(result.metrics, METRICS_SCHEMA, metadata)
+    recorded = record.Record(
+        status=result.status,
+        diverged_at_step=step,
+        metrics_sha256=record.digest(content),
+        metrics_version=SCHEMA_VERSION,
+        spec=json.loads(spec),
+        resolved=record.Resolved(**resolved),
+    )
+    write_table(out / TIMING, result.timing, TIMING_SCHEMA)
+    write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
+    write_bytes(out / METRICS, content)
 
 
 def _device(name: str, deterministic: bool) -> torch.device:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Result:
     diverged_at_step: int | None = None
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["finished", "diverged"]:
         """finished or diverged."""
         return "finished" if self.diverged_at_step is None else "diverged"
 

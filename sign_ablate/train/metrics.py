@@ -4,6 +4,7 @@
 to run (times, versions, device) is in `timing.parquet` and `environment.json`.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sign_ablate import record
 from sign_ablate.files import replacing
 
 #: Raised when a column is added, removed or changes its meaning.
 SCHEMA_VERSION = 1
 
-METRICS = "metrics.parquet"
+METRICS = record.METRICS
 TIMING = "timing.parquet"
-RUN = "run.json"
+RUN = record.RUN
 ENVIRONMENT = "environment.json"
 #: of a run that was interrupted
 CHECKPOINT = "checkpoint.pt"
@@ -78,14 +80,27 @@ def write_table(
 
     `metadata` is stored in the file beside the schema version. Raises OSError where it cannot be written.
     """
+    write_bytes(path, table_bytes(rows, schema, metadata))
+
+
+def table_bytes(
+    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """What `write_table` writes."""
     table = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
     stored = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
     table = table.replace_schema_metadata(stored)
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    return content.getvalue()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by way of a temporary name. Raises OSError where it cannot be written."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` by way of a temporary name. Raises OSError where it cannot be written."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())

@@ -12,13 +12,12 @@ from sign_ablate.config import Campaign, parse_campaign
 from sign_ablate.grid import Run, expand
 from sign_ablate.train.metrics import (
     ENVIRONMENT,
-    METRICS,
-    METRICS_SCHEMA,
     TIMING,
     TIMING_SCHEMA,
     write_table,
     write_text,
 )
+from tests.conftest import write_outcome
 
 METHODS: dict[str, Any] = {
     "sgd": {"optimizer": "sgd", "lr": 0.1},
@@ -71,9 +70,7 @@ def write_run(
     }
     write_table(folder / TIMING, times, TIMING_SCHEMA)
     write_text(folder / ENVIRONMENT, json.dumps(environment))
-    status = "finished" if diverged_at is None else "diverged"
-    metadata = {"status": status, "diverged_at_step": str(diverged_at or ""), "spec": run.spec}
-    write_table(folder / METRICS, rows, METRICS_SCHEMA, metadata)
+    write_outcome(folder, run, rows, diverged_at)
     return folder
 
 

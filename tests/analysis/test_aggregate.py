@@ -24,7 +24,7 @@ def rows(path: Path) -> list[dict]:
 
 
 def test_summary_by_hand(results: Path, tmp_path: Path) -> None:
-    campaign = make_campaign(methods={"sgd": METHODS["sgd"]})
+    campaign = make_campaign(train={"epochs": 3}, methods={"sgd": METHODS["sgd"]})
     for run, final in zip(expand(campaign), [0.90, 0.92, 0.94], strict=True):
         write_run(results, run, [0.1, final + 0.01, final])
     aggregate(campaign, results, tmp_path)
@@ -58,7 +58,7 @@ def test_rows_are_in_campaign_order_with_their_keys(
 
 
 def test_diverged_seeds_are_counted_not_averaged(results: Path, tmp_path: Path) -> None:
-    campaign = make_campaign(methods={"sgd": METHODS["sgd"]})
+    campaign = make_campaign(train={"epochs": 2}, methods={"sgd": METHODS["sgd"]})
     first, second, third = expand(campaign)
     write_run(results, first, [0.5, 0.9])
     write_run(results, second, [0.99], diverged_at=17)
@@ -115,13 +115,13 @@ def test_missing_runs_are_one_error(results: Path, tmp_path: Path, write_all: Wr
 
 
 def test_partial_keeps_a_cell_without_runs_and_needs_one_run(results: Path, tmp_path: Path) -> None:
-    campaign = make_campaign()
-    with pytest.raises(AggregateError, match="none of the campaign's 15 runs"):
+    campaign = make_campaign(train={"epochs": 1}, methods={key: METHODS[key] for key in list(METHODS)[:3]})
+    with pytest.raises(AggregateError, match="none of the campaign's 12 runs"):
         aggregate(campaign, results, tmp_path, partial=True)
     write_run(results, expand(campaign)[0], [0.5])
     aggregate(campaign, results, tmp_path, partial=True)
     summary = rows(tmp_path / schemas.SUMMARY)
-    assert [row["n"] for row in summary] == [1, 0, 0, 0, 0]
+    assert [row["n"] for row in summary] == [1, 0, 0, 0]
     assert summary[1]["mean"] is None
 
 
@@ -165,18 +165,6 @@ def test_every_column_is_described_and_versioned(results: Path, tmp_path: Path, 
         schema = pq.read_schema(tmp_path / name)
         assert schema.metadata[b"schema_version"] == str(schemas.TABLES_VERSION).encode()
         assert all(field.metadata[b"description"] for field in schema)
-
-
-def test_unreadable_or_foreign_file_is_named(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
-    campaign = make_campaign()
-    write_all(campaign)
-    path = results / "runs" / expand(campaign)[4].id / METRICS
-    path.write_bytes((path.parent / TIMING).read_bytes())
-    with pytest.raises(AggregateError, match=r"metrics\.parquet: its columns are not"):
-        aggregate(campaign, results, tmp_path)
-    path.write_bytes(b"PAR1")
-    with pytest.raises(AggregateError, match=r"metrics\.parquet: cannot be read"):
-        aggregate(campaign, results, tmp_path)
 
 
 def test_labels_that_look_the_same_are_not_one_cell(

@@ -55,7 +55,7 @@ def test_reference_is_chosen_on_validation_data_if_there_is_any() -> None:
 
 
 def test_verdict_needs_an_interval_without_zero(results: Path, tmp_path: Path) -> None:
-    campaign = make_campaign(methods={key: METHODS[key] for key in ("sgd", "signsgd-m")})
+    campaign = make_campaign(train={"epochs": 1}, methods={key: METHODS[key] for key in ("sgd", "signsgd-m")})
     finals = {("sgd", 0): 0.9, ("sgd", 1): 0.91, ("signsgd-m", 0): 0.91, ("signsgd-m", 1): 0.905}
     for run in expand(campaign):
         final = finals.get((run.cell.label, run.config.seed))

@@ -1,10 +1,11 @@
-"""PyTorch's OptimizerInfo entries for our optimizers.
+"""PyTorch's OptimizerInfo entries for our optimizers; those of the kin are in tests/optim_kin.
 
 To run PyTorch's own test/test_optim.py (not in the wheel) against them, before it is imported:
 
     from torch.testing._internal import common_optimizers
     from tests.optim.optimizer_infos import INFOS
-    common_optimizers.optim_db[:] = INFOS
+    from tests.optim_kin.optimizer_infos import KIN
+    common_optimizers.optim_db[:] = [*INFOS, *KIN]
 
 Importing `torch.testing._internal` needs expecttest.
 """
@@ -28,14 +29,16 @@ class DitheredSignSGD(SignSGD):
     """SignSGD under a name of its own: dither moves parameters whose gradient is 0."""
 
 
-def _inputs(options: dict[str, dict[str, Any]]) -> Any:
-    def inputs(device: Any, dtype: Any = None) -> list[OptimizerInput]:
+def inputs(options: dict[str, dict[str, Any]]) -> Any:
+    """An OptimizerInfo's inputs: name → keyword arguments."""
+
+    def make(device: Any, dtype: Any = None) -> list[OptimizerInput]:
         return [
             OptimizerInput(params=None, kwargs={k: _fresh(v) for k, v in kwargs.items()}, desc=name)
             for name, kwargs in options.items()
         ]
 
-    return inputs
+    return make
 
 
 def _fresh(value: Any) -> Any:
@@ -43,11 +46,13 @@ def _fresh(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else value
 
 
-def _errors(options: dict[str, tuple[dict[str, Any], str]]) -> Any:
-    def errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
+def errors(options: dict[str, tuple[dict[str, Any], str]]) -> Any:
+    """An OptimizerInfo's inputs that raise: name → keyword arguments and the ValueError's message."""
+
+    def make(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
         own = [
             ErrorOptimizerInput(
-                OptimizerInput(params=None, kwargs=kwargs, desc=name),
+                OptimizerInput(params=[torch.nn.Parameter(torch.ones(2))], kwargs=kwargs, desc=name),
                 error_type=ValueError,
                 error_regex=regex,
             )
@@ -55,10 +60,11 @@ def _errors(options: dict[str, tuple[dict[str, Any], str]]) -> Any:
         ]
         return get_error_inputs_for_all_optims(device, dtype) + (own if str(device).startswith("cpu") else [])
 
-    return errors
+    return make
 
 
-def _skip(test: str, reason: str) -> DecorateInfo:
+def skip(test: str, reason: str) -> DecorateInfo:
+    """Leave out a test of PyTorch's file."""
     return DecorateInfo(unittest.skip(reason), "TestOptimRenewed", test)
 
 
@@ -96,8 +102,8 @@ HYBRID_INPUTS = {
 INFOS = [
     OptimizerInfo(
         SignSGD,
-        optim_inputs_func=_inputs(SIGN_INPUTS),
-        optim_error_inputs_func=_errors(
+        optim_inputs_func=inputs(SIGN_INPUTS),
+        optim_error_inputs_func=errors(
             {
                 "momentum": ({"beta": 1.0}, "beta must be in"),
                 "decay": ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
@@ -110,25 +116,25 @@ INFOS = [
     ),
     OptimizerInfo(
         DitheredSignSGD,
-        optim_inputs_func=_inputs(DITHER_INPUTS),
-        optim_error_inputs_func=_errors(
+        optim_inputs_func=inputs(DITHER_INPUTS),
+        optim_error_inputs_func=errors(
             {"gamma": ({"dither": "pre", "gamma": -1.0}, "gamma must be at least 0")}
         ),
         supported_impls=("foreach", "differentiable"),
         has_capturable_arg=True,
         skips=(
-            _skip("test_step_is_noop_for_zero_grads", "the sign of 0 + dither is ±1 by definition"),
-            _skip("test_complex_2d", "the noise of a complex parameter is not that of two real parameters"),
-            _skip(
+            skip("test_step_is_noop_for_zero_grads", "the sign of 0 + dither is ±1 by definition"),
+            skip("test_complex_2d", "the noise of a complex parameter is not that of two real parameters"),
+            skip(
                 "test_defaults_changed_to_foreach", "the subclass is defined outside the optimizer's module"
             ),
-            _skip("test_peak_memory_foreach", "noise needs more than one intermediate outside torch.compile"),
+            skip("test_peak_memory_foreach", "noise needs more than one intermediate outside torch.compile"),
         ),
     ),
     OptimizerInfo(
         HybridSignSGD,
-        optim_inputs_func=_inputs(HYBRID_INPUTS),
-        optim_error_inputs_func=_errors(
+        optim_inputs_func=inputs(HYBRID_INPUTS),
+        optim_error_inputs_func=errors(
             {
                 "eta": ({"eta": 1.0}, "eta must be in"),
                 "inert": ({"sgd_lr": 0.1}, "sgd_lr has no effect with calibrate"),
@@ -138,8 +144,8 @@ INFOS = [
         supported_impls=("foreach", "differentiable"),
         has_capturable_arg=True,
         skips=(
-            _skip("test_defaults_changed_to_foreach", "the foreach function is in SignSGD's module"),
-            _skip("test_peak_memory_foreach", "λ's inner products need an intermediate of their own"),
+            skip("test_defaults_changed_to_foreach", "the foreach function is in SignSGD's module"),
+            skip("test_peak_memory_foreach", "λ's inner products need an intermediate of their own"),
         ),
     ),
 ]

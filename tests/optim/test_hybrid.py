@@ -192,6 +192,7 @@ def test_a_state_dict_of_bfloat16_parameters_keeps_lambda_phase_and_seed():
     ours, theirs = optimizer.param_groups[0], other.param_groups[0]
     assert ours["lambda_ema"].dtype == theirs["lambda_ema"].dtype == torch.float32
     assert torch.equal(ours["lambda_ema"], theirs["lambda_ema"])
+    assert ours["lambda_skipped"].dtype == theirs["lambda_skipped"].dtype == torch.int32
     assert (theirs["seed"], theirs["step"]) == (2**40 + 1, 2)
 
 
@@ -208,7 +209,8 @@ def test_plateau_needs_the_loss():
 def test_diagnostics_are_numbers_of_the_last_step(options):
     _, optimizer = run(HybridSignSGD, options)
     found = optimizer.diagnostics()
-    assert set(found) <= {"sigma", "momentum_rms", "flip_fraction", "lambda_k", "lambda_bar", "phase"}
+    known = {"sigma", "momentum_rms", "flip_fraction", "lambda_k", "lambda_bar", "lambda_skipped", "phase"}
+    assert set(found) <= known
     assert all(torch.as_tensor(value).dim() == 0 for value in found.values())
     assert torch.isfinite(torch.tensor([float(value) for value in found.values()])).all()
     if options.get("switch_step") == 3:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, work
+from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, noise, work
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
 BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
@@ -143,7 +143,7 @@ def test_any_shape_layout_and_dtype(shape, dtype, kinds, options, seed):
 def test_threads_and_pieces_change_nothing(monkeypatch):
     shapes = [(1000, 700), (300,), (900, 100)]
     one, first = run(HybridSignSGD, {"dither": "pre", "alpha": 0.1}, steps=2, shapes=shapes)
-    monkeypatch.setattr(fused, "_PIECE", 10_000)
+    monkeypatch.setattr(fused, "_PIECE", 157 * noise.GROUP)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     two, second = run(HybridSignSGD, {"dither": "pre", "alpha": 0.1}, steps=2, shapes=shapes)
     assert equal(one, two)

@@ -111,7 +111,7 @@ def test_scope_group_and_frozen_schedule_change_the_trajectory():
 
 def test_the_list_of_changes_is_complete():
     """Every option of a constructor is in the list, apart from implementations and where it lives."""
-    elsewhere = {"params", "more", "options", "foreach", "fused", "differentiable", "capturable"}
+    elsewhere = {"params", "foreach", "fused", "differentiable", "capturable"}
     elsewhere |= {"stochastic_rounding"}  # test_noise
     elsewhere |= {"lambda_schedule", "lambda_scope"}  # above
     tested = {key for _, _, change in CHANGES for key in change}
@@ -174,7 +174,7 @@ def test_an_option_of_one_group_may_have_no_effect_in_another():
     ("options", "message"),
     [
         ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
-        ({"lr": float("nan")}, "lr must be at least 0, got nan"),
+        ({"lr": float("nan")}, "lr must be a finite number, at least 0, got nan"),
         ({"beta": 1.0}, "beta must be in [0, 1), got 1.0"),
         ({"dither": "before"}, "dither must be one of None, 'pre', 'post'; got 'before'"),
         ({"dither": "post", "law": "subtractive"}, "law 'subtractive' needs pre-sign dither"),
@@ -189,6 +189,11 @@ def test_errors_name_the_option_and_what_is_allowed(options, message):
     assert "\n" not in str(error.value)
 
 
+def test_the_hybrid_takes_the_options_of_signsgd_with_the_same_defaults():
+    ours, base = (inspect.signature(cls).parameters for cls in (HybridSignSGD, SignSGD))
+    assert {name: ours[name] for name in base} == dict(base)
+
+
 def test_bfloat16_momentum_of_a_bfloat16_parameter_is_refused():
     with pytest.raises(ValueError, match="momentum_dtype"):
         SignSGD([torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))], momentum_dtype="bfloat16")
@@ -201,7 +206,7 @@ def constructor(name):
     for cls in (SignSGD, HybridSignSGD) if name in hybrid else (SignSGD,):
         for key, value in inspect.signature(cls.__init__).parameters.items():
             out[key] = value.default
-    for key in ("self", "params", "options", "more"):
+    for key in ("self", "params"):
         out.pop(key, None)
     return out
 

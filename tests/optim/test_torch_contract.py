@@ -1,7 +1,8 @@
 """What PyTorch's test/test_optim.py asks of an optimizer, asked of ours, under the same test names.
 
 docs/optim/torch-tests.md has the table. Every test runs over the OptimizerInfo entries and all their
-inputs: plain, fused (the default here), foreach and, where the original does, differentiable.
+inputs: plain, fused (the default here), foreach and, where the original does, differentiable, as far as the
+entry has them.
 """
 
 import copy
@@ -18,21 +19,28 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
 from tests.optim.optimizer_infos import INFOS, DitheredSignSGD
+from tests.optim_kin.optimizer_infos import KIN
 
-CLASSES = pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+ALL = [*INFOS, *KIN]
+CLASSES = pytest.mark.parametrize("info", ALL, ids=lambda info: info.name)
+FOREACH = pytest.mark.parametrize(
+    "info", [info for info in ALL if "foreach" in info.supported_impls], ids=lambda info: info.name
+)
 
 
 def inputs(info, *, differentiable=False):
     """All keyword arguments: every input by the default implementation, the for-loop and foreach."""
-    flags = [{}, {"foreach": False}, {"foreach": True}] + (
-        [{"differentiable": True}] if differentiable else []
-    )
+    flags = [{}]
+    if "foreach" in info.supported_impls:
+        flags += [{"foreach": False}, {"foreach": True}]
+    if differentiable and "differentiable" in info.supported_impls:
+        flags += [{"differentiable": True}]
     for i, flag in itertools.product(range(len(info.optim_inputs_func("cpu"))), flags):
         yield {**info.optim_inputs_func("cpu")[i].kwargs, **flag}
 
 
 def skipped(info, test):
-    """Whether the entry skips this test, as PyTorch's runner would see it."""
+    """The reason for which the entry skips this test, as PyTorch's runner would see it."""
     decorators = info.get_decorators("TestOptimRenewed", test, "cpu", torch.float32, {})
 
     def probe():
@@ -40,7 +48,7 @@ def skipped(info, test):
 
     for decorator in decorators:
         probe = decorator(probe)
-    return getattr(probe, "__unittest_skip__", False)
+    return getattr(probe, "__unittest_skip_why__", None)
 
 
 def problem(seed=0, *, contiguous=True):
@@ -78,7 +86,7 @@ def test_optim_infos_do_not_specify_global_cliquey_kwargs(info):
 def test_errors(info):
     for error in info.optim_error_inputs_func("cpu", torch.float32):
         entry = error.optimizer_error_input
-        params = entry.params if entry.params is not None else [Parameter(torch.ones(2))]
+        params = entry.params
         assert error.error_on == OptimizerErrorEnum.CONSTRUCTION_ERROR
         if issubclass(error.error_type, Warning):
             with pytest.warns(error.error_type, match=error.error_regex):
@@ -169,8 +177,8 @@ def test_complex(info):
 
 @CLASSES
 def test_complex_2d(info):
-    if skipped(info, "test_complex_2d"):
-        pytest.skip("the noise of a complex parameter is not that of two real parameters")
+    if reason := skipped(info, "test_complex_2d"):
+        pytest.skip(reason)
     for kwargs in inputs(info):
         torch.manual_seed(1)
         both = Parameter(torch.randn(2, dtype=torch.complex64))
@@ -210,14 +218,14 @@ def assert_same_run(one, other, **tolerance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@CLASSES
+@FOREACH
 def test_foreach_matches_forloop(info, dtype):
     for entry in info.optim_inputs_func("cpu"):
         runs = [trained(info, {"foreach": flag}, dtype, entry.kwargs) for flag in (False, True)]
         assert_same_run(*runs, rtol=0, atol=0)
 
 
-@CLASSES
+@FOREACH
 def test_set_default_dtype_works_with_foreach(info):
     try:
         for dtype in (torch.float64, torch.float16):
@@ -231,7 +239,7 @@ def test_set_default_dtype_works_with_foreach(info):
         torch.set_default_dtype(torch.float32)
 
 
-@CLASSES
+@FOREACH
 def test_fused_matches_forloop(info):
     for entry in info.optim_inputs_func("cpu"):
         runs = [trained(info, flag, torch.float32, entry.kwargs) for flag in ({"foreach": False}, {})]
@@ -239,7 +247,7 @@ def test_fused_matches_forloop(info):
         assert_same_run(*runs, **({"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-7}))
 
 
-@CLASSES
+@FOREACH
 def test_fused_error_on_params_on_meta(info):
     p = Parameter(torch.ones(2, device="meta"))
     optimizer = info.optim_cls([p], fused=True)
@@ -281,6 +289,26 @@ def test_param_groups_lr(info):
 
 
 @CLASSES
+def test_grads_are_never_inplaced_into(info):
+    """Through a switch or a warm-up of the entries' inputs."""
+    for kwargs in inputs(info, differentiable=True):
+        torch.manual_seed(0)
+        params = [Parameter(torch.randn(shape)) for shape in ((4, 3), (), (70_000,))]
+        used = [p.clone() for p in params] if kwargs.get("differentiable") else params
+        optimizer = info.optim_cls(used, **kwargs)
+        for _ in range(6):
+            grads = [torch.randn_like(p) for p in params]
+            before = [(g.clone(), g._version) for g in grads]
+            for p, g in zip(used, grads, strict=True):
+                p.grad = g
+            optimizer.step()
+            for p, g, (values, version) in zip(used, grads, before, strict=True):
+                assert p.grad is g
+                assert torch.equal(g, values)
+                assert g._version == version
+
+
+@CLASSES
 def test_step_is_noop_when_params_have_no_grad(info):
     params = [torch.randn(2, 3) for _ in range(2)]
     before = [p.clone() for p in params]
@@ -291,8 +319,8 @@ def test_step_is_noop_when_params_have_no_grad(info):
 
 @CLASSES
 def test_step_is_noop_for_zero_grads(info):
-    if skipped(info, "test_step_is_noop_for_zero_grads"):
-        pytest.skip("the sign of 0 + dither is ±1 by definition")
+    if reason := skipped(info, "test_step_is_noop_for_zero_grads"):
+        pytest.skip(reason)
     for kwargs in inputs(info, differentiable=True):
         if kwargs.get("weight_decay"):
             continue
@@ -394,11 +422,15 @@ def test_load_nontensor_step(info):
         for _ in range(3):
             optimizer.step(backward)
         state = copy.deepcopy(optimizer.state_dict())
-        for group in state["param_groups"]:
-            group["step"] = int(group["step"])  # our step is in the group
+        # ours is in the group, or a number
+        for holder in [*state["param_groups"], *state["state"].values()]:
+            if "step" in holder:
+                holder["step"] = int(holder["step"])
         optimizer.load_state_dict(state)
         optimizer.step(backward)
-        assert int(optimizer.param_groups[0]["step"]) == 4
+        found = [int(group["step"]) for group in optimizer.param_groups if "step" in group]
+        found += [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+        assert set(found) <= {4}
 
 
 def pre_hook(optimizer):
@@ -541,7 +573,7 @@ def test_deepcopy_copies_all_public_attrs(info):
         assert public(optimizer) == public(copy.deepcopy(optimizer))
 
 
-@CLASSES
+@FOREACH
 def test_defaults_changed_to_foreach(info, monkeypatch):
     """On CUDA, foreach is the default; here FakeTensors stand in for a GPU."""
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -569,6 +601,6 @@ def test_non_empty_state(info):
 
 
 def test_every_skip_is_a_test_of_this_file():
-    names = {d.test_name for info in INFOS for d in info.decorators}
+    names = {d.test_name for info in ALL for d in info.decorators}
     assert names - {"test_peak_memory_foreach"} <= set(globals())
     assert DitheredSignSGD in {info.optim_cls for info in INFOS}

@@ -1,6 +1,7 @@
 """The papers' pseudo-code in NumPy float64, written for reading. Gradients and noise come from outside."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,11 +93,14 @@ def compressed_sgd(x: Array, gs: Sequence[Array], lrs: Sequence[float], compress
 
 
 def swats(
-    w: Array, gs: Sequence[Array], *, alpha: float, beta1: float, beta2: float, eps: float, tol: float
-) -> tuple[list[Array], int | None, float]:
-    """1712.07628, Algorithm 1, line by line, but for ϵ's place. Returns w_k, the k of the switch, and Λ."""
+    w: Array, gs: Sequence[Array], *, alpha: float | Array, beta1: float, beta2: float, eps: float, tol: float
+) -> tuple[list[Array], int | None, Any]:
+    """1712.07628, Algorithm 1, line by line, but for ϵ's place. Returns w_k, the k of the switch, and Λ.
+
+    With one α per coordinate, γ, λ and Λ are vectors: SGD's rates are in the same relation as Adam's.
+    """
     m, a, v = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
-    lam, big_lambda, switch, path = 0.0, 0.0, None, []
+    lam, big_lambda, switch, path = 0.0 * alpha, 0.0 * alpha, None, []
     for k, g in enumerate(gs, 1):
         if switch is not None:
             v = beta1 * v + g
@@ -109,9 +113,9 @@ def swats(
         w = w + p
         path.append(w)
         if (p * g).sum() != 0:
-            gamma = (p * p).sum() / -(p * g).sum()
+            gamma = alpha * ((p * p).sum() / -(p * alpha * g).sum())  # proj_p(−γg) = p
             lam = beta2 * lam + (1 - beta2) * gamma
-            if k > 1 and abs(lam / (1 - beta2**k) - gamma) < tol:
+            if k > 1 and np.max(abs(lam / (1 - beta2**k) - gamma)) < tol:
                 switch, big_lambda = k, lam / (1 - beta2**k)
     return path, switch, big_lambda
 

@@ -122,7 +122,7 @@ def test_diagnostics() -> None:
         ({"warmup_steps": 0}, "warmup_steps must be at least 1, got 0"),
         ({"decoupled": True}, "decoupled has no effect without weight_decay"),
         ({"eps": -1e-8}, "eps must be at least 0, got -1e-08"),
-        ({"norm": "max"}, "norm must be 'l1' or 'l2', got 'max'"),
+        ({"norm": "max"}, "norm must be one of 'l1', 'l2'; got 'max'"),
         ({"betas": (0.9, 1.0)}, r"betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
     ],
 )

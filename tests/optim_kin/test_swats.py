@@ -1,5 +1,6 @@
 """SWATS: by hand, against its paper, Adam before its switch and SGD after it."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,29 @@ def test_equals_the_paper(tol: float) -> None:
         assert _phase(optimizer) == (switch is not None and k >= switch)
     if switch is not None:
         assert float(optimizer.diagnostics()["lambda_bar"]) == pytest.approx(big)
+
+
+@pytest.mark.parametrize("kind", [float, partial(torch.tensor, dtype=torch.float64)], ids=["float", "tensor"])
+@pytest.mark.parametrize("rates", [(0.01, 0.002), (0.002, 0.01), (0.01, 0.0), (0.0, 0.01)])
+def test_the_rates_of_groups_keep_their_relation(rates: tuple[float, float], kind: Any) -> None:
+    """Against the paper's algorithm with one α per coordinate, through the switch and in the SGD phase."""
+    params = parameters(SHAPES, dtype=torch.float64)
+    sizes = [p.numel() for p in params]
+    drift = _flat(gradients(params, 99))
+    gs = [(drift + 0.3 * _flat(gradients(params, k))).numpy() for k in range(40)]
+    alpha = np.repeat(rates, sizes)
+    path, switch, big = oracles.swats(_flat(params).numpy(), gs, tol=3e-4, **{**DEFAULTS, "alpha": alpha})
+    assert switch is not None
+    optimizer = SWATS(
+        [{"params": [p], "lr": kind(lr)} for p, lr in zip(params, rates, strict=True)], tol=3e-4
+    )
+    for k, (g, expected) in enumerate(zip(gs, path, strict=True), 1):
+        for p, piece in zip(params, torch.from_numpy(g).split(sizes), strict=True):
+            p.grad = piece.view_as(p)
+        optimizer.step()
+        torch.testing.assert_close(_flat(params), torch.from_numpy(expected), rtol=1e-7, atol=1e-9)
+        assert _phase(optimizer) == (k >= switch)
+    assert float(optimizer.diagnostics()["lambda_bar"]) == pytest.approx((big[0] + big[-1]) / 2, rel=1e-6)
 
 
 def test_each_tensor_by_itself() -> None:
@@ -182,7 +206,7 @@ def test_diagnostics_before_the_first_step() -> None:
     [
         ({"eps": -1.0}, "eps must be at least 0, got -1.0"),
         ({"tol": -1.0}, "tol must be at least 0, got -1.0"),
-        ({"scope": "layer"}, "scope must be 'global' or 'tensor', got 'layer'"),
+        ({"scope": "layer"}, "scope must be one of 'global', 'tensor'; got 'layer'"),
         ({"betas": (-0.1, 0.9)}, r"betas must be two numbers in \[0, 1\), got \(-0.1, 0.9\)"),
     ],
 )

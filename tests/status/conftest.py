@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from sign_ablate import fingerprint
 from sign_ablate.config import parse_campaign
-from sign_ablate.grid import expand
+from sign_ablate.grid import Run, expand
 from sign_ablate.people.status import status
 from sign_ablate.train import metrics
 from sign_ablate.train.progress import Progress
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_outcome
 
 NOW = 1_700_000_000.0  # Tuesday, 14 November 2023, 22:13:20 UTC
 HOLD = """
@@ -66,21 +67,25 @@ class Campaigner:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def finish(self, name: str, ago: float, test_acc: float = 0.5, kind: str = "cpu") -> None:
+    def finish(
+        self, name: str, ago: float, test_acc: float = 0.5, kind: str = "cpu", code: str | None = None
+    ) -> None:
         """10 epochs of 9 s and 1 s, and 4 s beside: 104 s."""
         folder, run = self.folder(name), self.runs[name]
         timing = [{"epoch": n, "train_seconds": 9.0, "eval_seconds": 1.0} for n in range(1, 11)]
         rows = [{"epoch": n, "test_acc": 0.1 if n < 10 else test_acc} for n in range(1, 11)]
-        metrics.write_text(folder / metrics.ENVIRONMENT, json.dumps({"device": kind, "seconds": 104.0}))
+        environment = {"device": kind, "seconds": 104.0, "code": code or fingerprint.of_training()}
+        metrics.write_text(folder / metrics.ENVIRONMENT, json.dumps(environment))
         metrics.write_table(folder / metrics.TIMING, timing, metrics.TIMING_SCHEMA)
-        metrics.write_text(folder / metrics.RUN, json.dumps({"resolved": run.config.model_dump(mode="json")}))
-        self._write_metrics(folder, rows, {"status": "finished", "diverged_at_step": ""}, ago)
+        self._write_metrics(run, folder, rows, None, ago)
 
     def diverge(self, name: str, ago: float, step: int) -> None:
-        self._write_metrics(self.folder(name), [], {"status": "diverged", "diverged_at_step": str(step)}, ago)
+        folder = self.folder(name)
+        metrics.write_text(folder / metrics.ENVIRONMENT, json.dumps({"code": fingerprint.of_training()}))
+        self._write_metrics(self.runs[name], folder, [], step, ago)
 
-    def _write_metrics(self, folder: Path, rows: list[dict], status: dict[str, str], ago: float) -> None:
-        metrics.write_table(folder / metrics.METRICS, rows, metrics.METRICS_SCHEMA, status)
+    def _write_metrics(self, run: Run, folder: Path, rows: list[dict], step: int | None, ago: float) -> None:
+        write_outcome(folder, run, rows, step)
         os.utime(folder / metrics.METRICS, (self.now - ago, self.now - ago))
 
     @contextlib.contextmanager

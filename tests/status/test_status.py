@@ -211,3 +211,50 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
     assert _fitted(lines, 10) == lines
     assert _fitted(lines, 5) == ["0", "⋮", "7", "8", "9"]
     assert _fitted(lines, 1)[-1] == "9"
+
+
+def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
+    for name in ("sgd.s0", "sgd.s1", "adam.s0"):
+        made.finish(name, ago=600)
+    for name, file in (("sgd.s1", metrics.METRICS), ("adam.s0", metrics.ENVIRONMENT)):
+        path = made.folder(name) / file
+        path.write_bytes(path.read_bytes()[:-5])
+    lines = made.status()
+    assert [line.split() for line in lines[:5]] == [
+        ["tiny", "22:13:20", "done", "diverged", "damaged", "running", "missing"],
+        ["synthetic", "sgd", "1", "·", "1", "·", "·"],
+        ["synthetic", "wild", "·", "·", "·", "·", "2"],
+        ["synthetic", "adam", "·", "·", "1", "·", "1"],
+        ["6", "runs", "1", "0", "2", "0", "3"],
+    ]
+    assert lines[9] == (
+        f"{made.folder('adam.s0')}/environment.json: damaged (Invalid JSON: EOF while parsing a string at "
+        "line 1 column 54); delete it to go on without the run's times and versions, or delete the run's "
+        "folder: snakemake then trains the run again"
+    )
+    assert lines[10] == (
+        f"{made.folder('sgd.s1')}/metrics.parquet: damaged (its SHA-256 is not the one in run.json); "
+        "run snakemake again, which trains this run again"
+    )
+    assert lines[12] == "1 of 6 runs done (16%)."
+    assert lines[13].startswith("About 5 min 12 s left, 2 at a time")  # five of 104 s
+
+
+def test_a_damaged_run_that_is_trained_again_is_running(made: Campaigner) -> None:
+    made.finish("sgd.s0", ago=600)
+    (made.folder("sgd.s0") / metrics.METRICS).write_bytes(b"")
+    with made.running("sgd.s0", since=10):
+        lines = made.status()
+    assert "damaged" not in "\n".join(lines)
+    assert lines[4].split() == ["6", "runs", "0", "0", "1", "5"]
+
+
+def test_many_damaged_runs_leave_room(config: dict[str, Any], tmp_path: Path) -> None:
+    config["seeds"] = [0, 1, 2]
+    made = Campaigner(config, tmp_path)
+    for name in made.runs:
+        made.finish(name, ago=600)
+        (made.folder(name) / metrics.METRICS).write_bytes(b"")
+    lines = made.status()
+    assert sum("damaged (" in line for line in lines) == 5
+    assert "and 4 more" in lines

@@ -1,5 +1,6 @@
 """status --watch as a user calls it, and what the command imports."""
 
+import json
 import os
 import pty
 import select
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
 from tests.status.conftest import Campaigner
 
 
 def command(config: dict[str, Any], folder: Path, *arguments: str) -> list[str]:
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(json.dumps(config))
     options = ["--config", str(folder / "config.yaml"), "--results", str(folder)]
     return [sys.executable, "-m", "sign_ablate", "status", *options, *arguments]
 

@@ -1,6 +1,7 @@
 """A copy of the repository with a tiny campaign, run once to its report."""
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT, TINY
 
@@ -25,7 +25,7 @@ class Repository:
         self.folder = folder
 
     def configure(self, config: dict[str, Any]) -> None:
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.folder / "config.yaml").write_text(json.dumps(config, indent=1))
 
     def call(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments]

@@ -3,12 +3,10 @@
 import json
 import os
 import pathlib
-import re
 import shlex
 import sys
 from os import environ
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
@@ -20,25 +18,28 @@ environ["PYTHONPATH"] = os.pathsep.join(
 sys.path.insert(0, str(workflow.basedir))
 
 from sign_ablate import device, fingerprint, owner, stop, warm
+from sign_ablate.checks import warnings
 from sign_ablate.config import ConfigError, load_campaign
+from sign_ablate.data import location
+from sign_ablate.data.errors import DataError
 from sign_ablate.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.record import set_damaged_aside
 from sign_ablate.repository import default_config
 from sign_ablate.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
+# The text of --config is read by our own YAML, of which Snakemake's is an older version.
 CONFIGS = workflow.overwrite_configfiles or [default_config()]
 if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
     logger.info(f"This folder has no config.yaml: the campaign is {CONFIGS[0]}'s.")
 try:
-    CAMPAIGN = load_campaign(CONFIGS, config)
+    CAMPAIGN = load_campaign(CONFIGS, workflow.config_settings.config_args or [])
 except ConfigError as error:
-    raise WorkflowError(str(error))
+    sys.exit(str(error))
 
 RUNS = {run.id: run for run in expand(CAMPAIGN)}
-DATA = {
-    data_id(label, spec): identity(spec) for label, spec in CAMPAIGN.datasets.items()
-}
+DATA = {data_id(label, spec): spec for label, spec in CAMPAIGN.datasets.items()}
 # A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
 # nothing to keep warm.
 environ[owner.VARIABLE] = str(os.getpid())
@@ -46,34 +47,26 @@ environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_pr
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
-PRECISIONS = {run.config.train.precision for run in RUNS.values()}
-if "bfloat16" in PRECISIONS and DEVICE == "cpu" and not device.cpu_has_bfloat16():
-    logger.warning(
-        "precision: bfloat16 is emulated on this CPU: much slower than float32"
-    )
+if workflow.is_main_process:
+    for line in warnings(CAMPAIGN, RUNS.values(), local=workflow.local_exec):
+        logger.warning(line)
 RESULTS = f"results/{CAMPAIGN.campaign}"
 METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
-# Runs that are done and whose data file is gone. To the rules they are files that nothing makes: Snakemake
-# takes `ancient` to heart for files that exist only, and would train them all again as soon as one run is
-# left to train.
-DONE_WITHOUT_DATA = [
-    name
-    for name, run in RUNS.items()
-    if not os.path.exists(f"results/data/{run.data_id}.npz")
-    and os.path.exists(f"{RESULTS}/runs/{name}/metrics.parquet")
-]
+# A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
+if workflow.is_main_process:
+    for run in RUNS:
+        try:
+            if damaged := set_damaged_aside(pathlib.Path(RESULTS, "runs", run)):
+                logger.warning(damaged)
+        except OSError as error:
+            sys.exit(f"{error}; sign-ablate status says which runs are damaged")
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
 
 
-def not_among(names):
-    """A regular expression for the place in a path where none of `names` is."""
-    return f"(?!(?:{'|'.join(map(re.escape, names))})/)" if names else ""
-
-
 wildcard_constraints:
     view="(partial/)?",
-    run=not_among(DONE_WITHOUT_DATA) + r"[^/]+\.s\d+\.[0-9a-f]+",
+    run=r"[^/]+\.s\d+\.[0-9a-f]+",
     data=r"[^/]+\.[0-9a-f]+",
     figure="[^/.]+",
 
@@ -88,15 +81,30 @@ def products(view):
 
 
 def data_of(wildcards):
-    """The data file of a run. Its name holds all that it depends on: that it is newer says nothing.
+    """The data file of a run. A run that is done needs none, unless this call names it or forces it.
 
-    Yet it is `ancient` to the runs that are done only. Where a kill left the file marked as incomplete,
-    Snakemake makes it again and takes the jobs for which it is ancient to be up to date: it would
-    train nothing, and exit with 0.
+    The file stays among the inputs, since Snakemake trains again where their names have changed. But it is
+    `ancient`: its name says all that it holds, its time nothing. And `before_update`: no job is looked for
+    that makes it. Without that, a data file that is made for one run would train all others of it again.
     """
-    path = f"results/data/{RUNS[wildcards.run].data_id}.npz"
-    done = os.path.exists(f"{RESULTS}/runs/{wildcards.run}/metrics.parquet")
-    return ancient(path) if done else path
+    run = f"{RESULTS}/runs/{wildcards.run}/metrics.parquet"
+    data = f"results/data/{RUNS[wildcards.run].data_id}.npz"
+    if not os.path.exists(run):
+        return data
+    call = workflow.dag_settings
+    named = {run, "train"} & {*call.targets, *call.forcerun}
+    return ancient(data if named or call.forceall else before_update(data))
+
+
+def images_of(wildcards):
+    """No file: the end, in one line and before any job, where the images of a data set are missing."""
+    if not os.path.exists(f"results/data/{wildcards.data}.npz"):
+        try:
+            location.check(DATA[wildcards.data])
+        except DataError as error:
+            logger.error(f"{wildcards.data}: {error}")
+            sys.exit(1)
+    return []
 
 
 def metrics_of(wildcards):

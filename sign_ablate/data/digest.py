@@ -1,0 +1,147 @@
+"""What is in a folder: the digest that its runs are identified by, whatever the folder is called.
+
+It is the SHA-256 of what `sha256sum -z` prints of all images in the order of their names' bytes:
+
+    cd data/mine && find train test -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sign_ablate.config.data import ImageFolder
+from sign_ablate.data import tree
+from sign_ablate.data.errors import DataError
+from sign_ablate.log import complain
+
+#: a file per image folder, with its digest and the state of its files at that time
+NOTES = Path("results/data/digests")
+#: A file that was changed a moment ago may change again without a new time: file systems have coarse clocks.
+SETTLED_NS = 2 * 10**9
+#: from this size on, a digest takes so long that it is announced
+LARGE = 2**30
+
+
+def identified(spec: ImageFolder) -> ImageFolder:
+    """`spec` with the digest of what is in its folder.
+
+    That of a folder that is not there is the last known one, with a warning.
+
+    Raises:
+        DataError: for a folder that cannot be used, or that holds other files than `spec.content` says.
+    """
+    if spec.path is None:
+        return spec
+    root = Path(spec.path)
+    if not tree.exists(root):
+        known = spec.content or _note(root).get("content")
+        if known is None:
+            raise tree.missing(root)
+        complain(
+            f"sign-ablate: warning: {root}: no such folder; taken for what it was (content {known:.10}…)"
+        )
+        return spec.model_copy(update={"content": known})
+    content = _content(root, spec.classes)
+    if spec.content not in {None, content}:
+        raise DataError(
+            f"content = {spec.content!r}: the images in {root} have the digest {content}; restore them, or "
+            f"remove this key to train on what is there"
+        )
+    return spec.model_copy(update={"content": content})
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """The digest of a folder: SHA-256 over the SHA-256 (hexadecimal) of each file by its relative path."""
+    whole = hashlib.sha256()
+    for file in sorted(hashes, key=os.fsencode):
+        whole.update(f"{hashes[file]}  ".encode() + os.fsencode(file) + b"\0")
+    return whole.hexdigest()
+
+
+def forget(root: Path) -> None:
+    """Forget what is known of a folder, so that it is read again."""
+    with contextlib.suppress(OSError):
+        _note_path(root).unlink()
+
+
+def _content(root: Path, classes: int) -> str:
+    found = tree.scan(root, classes)
+    if found.ignored:
+        complain(
+            f"sign-ablate: warning: {root}: {len(found.ignored)} files are no images by their suffix and are "
+            f"left out: {tree.some(found.ignored)}"
+        )
+    files = found.files()
+    states = _states(root, files)
+    state = hashlib.sha256(repr(states).encode(errors="surrogateescape")).hexdigest()
+    note = _note(root)
+    if note.get("state") == state:
+        return note["content"]
+    size = sum(values[0] for values in states.values())
+    if size > LARGE:
+        complain(
+            f"sign-ablate: reading {len(files):,} images in {root} ({size / 2**30:.1f} GiB) for their digest"
+        )
+    now = time.time_ns()
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda file: _hash(root / file), files)
+        content = combined(dict(zip(files, hashes, strict=True)))
+    settled = max(max(values[1:]) for values in states.values()) < now - SETTLED_NS
+    _write_note(root, {"content": content, "state": state if settled else ""})
+    return content
+
+
+def _states(root: Path, files: list[str]) -> dict[str, tuple[int, int, int]]:
+    """File → size, and times of change. The second time changes where a tool has set back the first."""
+    states = {}
+    for file in files:
+        try:
+            status = os.stat(root / file)
+        except OSError as error:
+            raise _unreadable(error) from None
+        states[file] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return states
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"{error.filename}: cannot be read ({error.strerror}); make it readable, or remove it")
+
+
+def _note_path(root: Path) -> Path:
+    return NOTES / f"{hashlib.sha256(os.fsencode(os.path.normpath(root))).hexdigest()[:16]}.json"
+
+
+def _note(root: Path) -> dict[str, str]:
+    """What was known of a folder; empty where nothing was, or where the note is unreadable."""
+    try:
+        values = json.loads(_note_path(root).read_text(encoding="utf-8"))
+        return {key: str(values[key]) for key in ("content", "state")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write_note(root: Path, values: dict[str, str]) -> None:
+    """Whole or not at all, whoever else writes it. A folder that cannot be written costs time only."""
+    path = _note_path(root)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"path": str(root), **values}, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,50 @@
+"""Memory layout of tensors: the order of their coordinates, their shapes, and the bounds of their storage."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def memory_order(x: Tensor) -> tuple[int, ...] | None:
+    """The permutation of the dimensions of `x` that makes it contiguous; None where it has gaps or overlaps.
+
+    >>> import torch
+    >>> memory_order(torch.zeros(2, 3).T)
+    (1, 0)
+    >>> memory_order(torch.zeros(4, 3)[::2]) is None
+    True
+    """
+    if x.is_contiguous():
+        return tuple(range(x.dim()))
+    strides, sizes = x.stride(), x.shape
+    # Dimensions of size 1 have no place of their own: they go first, where their strides do not matter.
+    order = sorted(range(x.dim()), key=lambda d: (sizes[d] > 1, -strides[d]))
+    expected = 1
+    for d in reversed(order):
+        if sizes[d] > 1 and strides[d] != expected:
+            return None
+        expected *= sizes[d]
+    return tuple(order)
+
+
+def check_shape(name: str, x: Any, p: Any) -> None:
+    """Raise RuntimeError unless `x`, the gradient or a state of `p`, has its shape.
+
+    A state that was saved with other parameters, or parameters in another order, ends here: broadcasting, or
+    a step that trusts the shapes, would write where it must not.
+    """
+    if x.shape != p.shape:
+        raise RuntimeError(
+            f"the {name} of a parameter of shape {tuple(p.shape)} has shape {tuple(x.shape)}: it belongs to "
+            "another parameter; load the state that was saved with these parameters, in their order"
+        )
+
+
+def check_storage(x: Tensor) -> None:
+    """Raise RuntimeError where the storage of a dense `x` ends before its last element."""
+    storage = x.untyped_storage()
+    if (x.storage_offset() + x.numel()) * x.element_size() > storage.nbytes():
+        raise RuntimeError(
+            f"a tensor of shape {tuple(x.shape)} has a storage of {storage.nbytes()} bytes: it was freed or "
+            "resized; restore it before the step"
+        )

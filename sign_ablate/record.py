@@ -1,0 +1,109 @@
+"""`run.json`: the identity of a run, its end, and the digest of its `metrics.parquet`.
+
+Imports no pyarrow: the Snakefile checks the runs of a campaign on every start.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+METRICS = "metrics.parquet"
+RUN = "run.json"
+#: where `set_damaged_aside` notices, and where it does not
+RUN_AGAIN = "run snakemake again, which trains this run again"
+DELETE_IT = f"delete it and {RUN_AGAIN}"
+M = TypeVar("M", bound=BaseModel)
+
+
+class DamagedError(Exception):
+    """A file of a run is not as training wrote it. The message says what to do; `problem` does not."""
+
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        self.problem = f"{path}: damaged ({reason})"
+        super().__init__(f"{self.problem}; {advice}")
+
+
+class Resolved(BaseModel):
+    """The configuration of a run, with all defaults."""
+
+    data: dict[str, Any]
+    method: dict[str, Any]
+    train: dict[str, Any]
+    seed: int
+
+
+class Record(BaseModel):
+    """The content of `run.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["finished", "diverged"]
+    diverged_at_step: int | None
+    #: SHA-256 of metrics.parquet, and the version of its columns; unknown of runs that recorded neither
+    metrics_sha256: str | None = None
+    metrics_version: int | None = None
+    spec: dict[str, Any]
+    resolved: Resolved
+
+
+def digest(content: bytes) -> str:
+    """The SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(folder: Path) -> Record | None:
+    """The record of the run of `folder`; None where there is none.
+
+    Raises:
+        DamagedError: it cannot be used.
+        OSError: it cannot be read.
+    """
+    try:
+        return read_json(folder / RUN, Record, RUN_AGAIN)
+    except FileNotFoundError:
+        return None
+
+
+def read_json(path: Path, model: type[M], advice: str) -> M:
+    """The JSON file as a `model`. Raises DamagedError, with `advice`, or OSError."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+        raise DamagedError(path, reason, advice) from None
+
+
+def verified(folder: Path) -> tuple[bytes, Record | None]:
+    """The content of a run's `metrics.parquet`, checked against its record, and the record.
+
+    Raises:
+        DamagedError: one of the two is damaged.
+        OSError: one of the two cannot be read; FileNotFoundError where there is no `metrics.parquet`.
+    """
+    path = folder / METRICS
+    content, record = path.read_bytes(), read(folder)
+    if not content:
+        raise DamagedError(path, "it is empty", RUN_AGAIN)
+    if record is not None and record.metrics_sha256 not in {None, digest(content)}:
+        raise DamagedError(path, f"its SHA-256 is not the one in {RUN}", RUN_AGAIN)
+    return content, record
+
+
+def set_damaged_aside(folder: Path) -> str | None:
+    """Rename the `metrics.parquet` of a damaged run, so that it is trained again; the line to show for it.
+
+    None where the run is not done, or nothing is wrong with it.
+    """
+    path = folder / METRICS
+    try:
+        verified(folder)
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        aside = path.with_name(f"{METRICS}.damaged")
+        path.replace(aside)
+        return f"{error.problem}; {METRICS} is set aside as {aside.name}, and the run is trained again"
+    return None

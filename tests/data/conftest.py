@@ -1,0 +1,19 @@
+"""A small image folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.helpers import encode
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Four cats filled with 0 and four dogs filled with 1 to train, two of each for test, all 6×6 RGB."""
+    folder = tmp_path / "images"
+    for part, count in (("train", 4), ("test", 2)):
+        for value, name in enumerate(("cat", "dog")):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                (folder / part / name / f"{number}.png").write_bytes(encode(6, value=value))
+    return folder

@@ -1,0 +1,54 @@
+"""A damaged run, from Snakemake's side: calling it again repairs it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workflow.conftest import Repository
+from tests.workflow.test_campaign import DOWNSTREAM
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "run.json"])
+def test_a_damaged_run_is_trained_again(
+    name: str, finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    victim = sorted(copy.folder.glob(f"results/tiny/runs/*/{name}"))[3]
+    metrics = victim.with_name("metrics.parquet")
+    before = metrics.read_bytes()
+    victim.write_bytes(victim.read_bytes()[:1000])
+    done = copy.call("--dry-run")
+    assert f"{victim.relative_to(copy.folder)}: damaged (" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert copy.jobs() == {"train": 1, **DOWNSTREAM}
+    summary = "results/tiny/summary.parquet"
+    copy.call(str(metrics.relative_to(copy.folder)), summary)
+    assert metrics.read_bytes() == before
+    assert (copy.folder / summary).read_bytes() == (finished.folder / summary).read_bytes()
+    assert "train" not in copy.jobs()
+
+
+def test_a_run_whose_environment_is_damaged(
+    finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Results need none: the campaign goes on without, or trains the run again, as the line says."""
+    copy = finished.copy(tmp_path / "copy")
+    copy.configure(config)
+    folder = sorted(copy.folder.glob("results/tiny/runs/*"))[5]
+    (folder / "environment.json").write_text('{"seconds": 1')
+    assert copy.jobs() == {}
+    (copy.folder / "results/tiny/summary.parquet").unlink()
+    done = copy.call("results/tiny/summary.parquet", check=False)
+    assert done.returncode != 0
+    output = done.stdout + done.stderr
+    assert f"sign-ablate: error: {folder.relative_to(copy.folder)}/environment.json: damaged (" in output
+    assert "delete it to go on without the run's times and versions" in output
+    assert "Traceback" not in output
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert copy.jobs()["train"] == 1
