@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.parquet as pq
 import pytest
@@ -46,6 +46,15 @@ class Terminal:
             )  # fmt: skip
         os.close(inside)
         self.output = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.snakemake.kill()  # where the test has failed; its jobs end with it
+        self.snakemake.wait()
+        if self._master >= 0:
+            self.close()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Until the condition holds. What is not read from a terminal stops who writes to it."""
@@ -87,28 +96,28 @@ def test_campaign_that_is_stopped_goes_on(how: str, config: dict[str, Any], tmp_
     wanted = f"results/tiny/runs/{long}/metrics.parquet"
     if how == "time limit":
         repository.call(f"results/tiny/runs/{short}/metrics.parquet")
-    terminal = Terminal(repository.folder, wanted)
-    terminal.wait(says(log, "epoch 5/"))
-    if how == "time limit":
-        os.killpg(terminal.snakemake.pid, signal.SIGTERM)
-    elif how == "kill":
-        terminal.snakemake.terminate()
-    elif how == "Ctrl-C":
-        terminal.type("\x03")
-    else:
-        terminal.close()
-    terminal.wait(terminal.ended)
-    assert terminal.snakemake.returncode != 0
-    if how == "kill":
-        assert "told to write their checkpoints and end" in terminal.output
-        assert "a checkpoint is kept" in log.read_text()  # Snakemake has waited for it
-    terminal.wait(lambda: not is_running(runs / long))
+    with Terminal(repository.folder, wanted) as terminal:
+        terminal.wait(says(log, "epoch 5/"))
+        if how == "time limit":
+            os.killpg(terminal.snakemake.pid, signal.SIGTERM)
+        elif how == "kill":
+            terminal.snakemake.terminate()
+        elif how == "Ctrl-C":
+            terminal.type("\x03")
+        else:
+            terminal.close()
+        terminal.wait(terminal.ended)
+        assert terminal.snakemake.returncode != 0
+        if how == "kill":
+            assert "told to write their checkpoints and end" in terminal.output
+            assert "a checkpoint is kept" in log.read_text()  # Snakemake has waited for it
+        terminal.wait(lambda: not is_running(runs / long))
     assert (runs / long / CHECKPOINT).exists()
     if how == "time limit":
         repository.call("results/tiny/partial/summary.parquet")
         partial = pq.read_table(repository.folder / "results/tiny/partial/summary.parquet").to_pylist()
         assert [(row["method"], row["n"]) for row in partial] == [("sgd", 1), ("adam", 0)]
-    again = Terminal(repository.folder, wanted)  # no --unlock: it ended by itself
-    again.wait(says(log, "goes on from step"))
-    again.snakemake.terminate()
-    again.wait(again.ended)
+    with Terminal(repository.folder, wanted) as again:  # no --unlock: it ended by itself
+        again.wait(says(log, "goes on from step"))
+        again.snakemake.terminate()
+        again.wait(again.ended)
