@@ -5,7 +5,7 @@ import pyarrow as pa
 from sign_ablate.train.metrics import METRICS_SCHEMA, field
 
 #: Raised when a column is added, removed or changes its meaning.
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 
 CAMPAIGN = "campaign.json"
 EPOCHS = "epochs.parquet"
