@@ -12,6 +12,7 @@ from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
 Products = dict[Tensor, tuple[Tensor, Tensor]]
+_NUMBERS = ("gamma", "lambda", "switched", "stepped", "ratio")
 
 
 class SWATS(ForLoop):
@@ -48,7 +49,7 @@ class SWATS(ForLoop):
 
     >>> x = torch.nn.Parameter(torch.tensor([2.0]))
     >>> optimizer = SWATS([x], lr=0.1, tol=1.0)  # a tolerance that the second step meets
-    >>> for _ in range(2):
+    >>> for _ in range(3):
     ...     x.grad = x.detach().clone()
     ...     optimizer.step()
     >>> optimizer.diagnostics()["phase"].item()
@@ -79,11 +80,12 @@ class SWATS(ForLoop):
             "weight_decay": weight_decay,
             "maximize": maximize,
             # In the group, where load_state_dict casts nothing: k, and one number per tensor of
-            # γ_k, λ_k, whether it is in the SGD phase, and Λ/lr at its switch.
+            # γ_k, λ_k, the phase of the coming and of the last step, and Λ/lr at its switch.
             "step": 0,
             "gamma": None,
             "lambda": None,
             "switched": None,
+            "stepped": None,
             "ratio": None,
         }
         super().__init__(params, defaults)
@@ -111,13 +113,15 @@ class SWATS(ForLoop):
         if group["switched"] is None:
             dtype = torch.promote_types(real(first).dtype, torch.float32)
             zeros = torch.zeros(len(group["params"]), dtype=dtype, device=first.device)
-            group.update(gamma=zeros, ratio=zeros, switched=zeros.bool())
+            group.update(gamma=zeros, ratio=zeros, switched=zeros.bool(), stepped=zeros.bool())
             group["lambda"] = zeros
             if group["scope"] == "global" and senior is not group:  # a group added later
                 group["step"] = senior["step"]
-                for key in ("gamma", "lambda", "switched", "ratio"):
+                for key in _NUMBERS:
                     group[key] = senior[key][0].to(group[key]).expand_as(group[key]).clone()
-        for key in ("gamma", "lambda", "switched", "ratio"):
+        if group["stepped"] is None:  # of a state dict from before it was kept
+            group["stepped"] = group["switched"]
+        for key in _NUMBERS:
             group[key] = group[key].to(first.device)
 
     def _update(self, p: Tensor, index: int, group: Group) -> tuple[Tensor, Tensor]:
@@ -170,14 +174,14 @@ class SWATS(ForLoop):
             just = torch.zeros_like(just)
         relative = (mean / unit).nan_to_num(posinf=0.0)  # lr = 0: a frozen tensor stays so
         group["ratio"] = torch.where(just, relative, group["ratio"])
-        group["switched"] = group["switched"] | just
+        group["stepped"], group["switched"] = group["switched"], group["switched"] | just
         return just
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """After a step: `phase` of the next one, `lambda_k` γ_k, `lambda_bar` λ_k/(1−β₂ᵏ) or, in SGD, Λ.
+        """After a step: its `phase`, 0 Adam, 1 SGD, `gamma_k` γ_k, `lambda_bar` λ_k/(1−β₂ᵏ) or, in SGD, Λ.
 
-        Phase 0 is Adam and 1 SGD. Means over the tensors, as 0-dim tensors on their device.
+        Means over the tensors, as 0-dim tensors on their device.
         """
         groups = [group for group in self.param_groups if group["switched"] is not None]
         if not groups:
@@ -189,8 +193,8 @@ class SWATS(ForLoop):
             gammas.append(group["gamma"] * share)
             bars.append(torch.where(group["switched"], group["ratio"] * rate(group), mean))
         return {
-            "phase": torch.cat([group["switched"] for group in groups]).float().mean(),
-            "lambda_k": torch.cat(gammas).mean(),
+            "phase": torch.cat([group["stepped"] for group in groups]).float().mean(),
+            "gamma_k": torch.cat(gammas).mean(),
             "lambda_bar": torch.cat(bars).mean(),
         }
 

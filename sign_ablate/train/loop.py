@@ -17,6 +17,8 @@ from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.batches import Loader
 from sign_ablate.data.prepared import PreparedData
 from sign_ablate.optim import registry
+from sign_ablate.train.lock import JobError
+from sign_ablate.train.metrics import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train.schedule import lr_factor
 
 Row = dict[str, Any]
@@ -182,6 +184,11 @@ class Trainer:
     def _summary(self, steps: Tensor, images: int) -> Row:
         diagnose = getattr(self.optimizer, "diagnostics", dict)
         found: Row = {name: float(value) for name, value in diagnose().items()}
+        if others := unknown(found, METRICS_SCHEMA):
+            raise JobError(
+                f"diagnostics of {type(self.optimizer).__name__}: {METRICS} has no column for {others}; "
+                "add it to METRICS_SCHEMA (sign_ablate/train/metrics.py)"
+            )
         if "phase" in found:
             before, after = self.optimizer.phases  # type: ignore[attr-defined]
             found["phase"] = {0.0: before, 1.0: after}.get(found["phase"], "mixed")

@@ -16,7 +16,7 @@ from sign_ablate import record
 from sign_ablate.files import replacing
 
 #: Raised when a column is added, removed or changes its meaning.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METRICS = record.METRICS
 TIMING = "timing.parquet"
@@ -46,16 +46,23 @@ METRICS_SCHEMA = pa.schema(
         field("test_acc", pa.float64(), "fraction of the test images classified correctly"),
         field("lr", pa.float64(), "learning rate (δ) of the epoch's last step"),
         field("sigma", pa.float64(), "dither standard deviation σ_k of the epoch's last step"),
-        field("lambda_k", pa.float64(), "projection λ_k of the epoch's last step, eq. (12)"),
-        field("lambda_bar", pa.float64(), "calibrated SGD learning rate λ̄ after the epoch's last step"),
+        field("lambda_k", pa.float64(), "last λ_k averaged into λ̄, eq. (12); null in the SGD phase"),
+        field("lambda_skipped", pa.int64(), "λ_k kept out of λ̄ so far: not finite, or without information"),
+        field("gamma_k", pa.float64(), "SWATS's γ_k of the last Adam step"),
+        field(
+            "lambda_bar",
+            pa.float64(),
+            "learning rate with which SGD would take over, or did: λ̄; SWATS's λ_k/(1−β₂ᵏ), then Λ",
+        ),
         field(
             "phase",
             pa.string(),
-            "sign or adam, then sgd or compressed; mixed where tensors differ; null without a switch",
+            "of the epoch's last step: sign or adam, then sgd or compressed; mixed where tensors differ; "
+            "null without a switch",
         ),
         field("grad_l1", pa.float64(), "mean over the epoch's steps of ‖g‖₁"),
         field("grad_l2", pa.float64(), "mean over the epoch's steps of ‖g‖₂"),
-        field("momentum_rms", pa.float64(), "root mean square of m at the epoch's last step"),
+        field("momentum_rms", pa.float64(), "root mean square of m (β = 0: of g) at the epoch's last step"),
         field("flip_fraction", pa.float64(), "fraction of signs that the dither flipped at the last step"),
     ]
 )
@@ -70,6 +77,11 @@ TIMING_SCHEMA = pa.schema(
 )
 
 
+def unknown(row: Mapping[str, Any], schema: pa.Schema) -> str:
+    """The names in a row that the schema does not have."""
+    return ", ".join(sorted(set(row) - set(schema.names)))
+
+
 def write_table(
     path: Path,
     rows: Sequence[Mapping[str, Any]],
@@ -78,7 +90,11 @@ def write_table(
 ) -> None:
     """Write `rows` to `path` by way of a temporary name: a file called `path` is always whole.
 
-    `metadata` is stored in the file beside the schema version. Raises OSError where it cannot be written.
+    `metadata` is stored in the file beside the schema version.
+
+    Raises:
+        ValueError: for a value that the schema has no column for.
+        OSError: where the file cannot be written.
     """
     write_bytes(path, table_bytes(rows, schema, metadata))
 
@@ -86,7 +102,10 @@ def write_table(
 def table_bytes(
     rows: Sequence[Mapping[str, Any]], schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """What `write_table` writes."""
+    """The content of a file that `write_table` writes. Raises ValueError as it does."""
+    for row in rows:
+        if others := unknown(row, schema):
+            raise ValueError(f"no column for {others}: add it to the table's schema")
     table = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
     stored = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
     table = table.replace_schema_metadata(stored)

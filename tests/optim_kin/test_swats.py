@@ -21,23 +21,26 @@ def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _phase(optimizer: SWATS) -> float:
-    return float(optimizer.diagnostics()["phase"])
+    """The coming step's: the fraction of tensors in the SGD phase."""
+    return float(torch.cat([group["switched"] for group in optimizer.param_groups]).float().mean())
 
 
 def test_four_steps_by_hand() -> None:
     x = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     optimizer = SWATS([x], lr=0.5, betas=(0.5, 0.0), eps=0.0)
-    path, phases = [], []
+    path, phases, steps = [], [], []
     for g in (2.0, 4.0, 2.0, 2.0):
         x.grad = torch.full_like(x, g)
         optimizer.step()
         path.append(x.item())
         phases.append(_phase(optimizer))
+        steps.append(float(optimizer.diagnostics()["phase"]))
     # β₂ = 0: λ_k is γ_k, so the second step triggers. p = −1/2, −5/12; Λ = γ_2 = 5/48; then v = 2, 3.
     assert path == pytest.approx([-1 / 2, -11 / 12, -49 / 48, -49 / 48 - 15 / 96], abs=1e-15)
     assert phases == [0, 1, 1, 1]
+    assert steps == [0, 0, 1, 1]  # the second step was still Adam's
     assert float(optimizer.diagnostics()["lambda_bar"]) == pytest.approx(5 / 48)
-    assert float(optimizer.diagnostics()["lambda_k"]) == pytest.approx(5 / 48)
+    assert float(optimizer.diagnostics()["gamma_k"]) == pytest.approx(5 / 48)
 
 
 @pytest.mark.parametrize("tol", [0.0, 3e-4, 1e-2, 1.0])
@@ -163,7 +166,7 @@ def test_a_negative_rate_does_not_switch() -> None:
     for g in (10.0, -1.0):  # the momentum still points along the first gradient: p·g > 0, γ < 0
         x.grad = torch.tensor([g])
         optimizer.step()
-    assert float(optimizer.diagnostics()["lambda_k"]) < 0
+    assert float(optimizer.diagnostics()["gamma_k"]) < 0
     assert _phase(optimizer) == 0
 
 

@@ -1,6 +1,7 @@
 """A run: determinism, pairing, divergence, schedules, and one epoch without a host synchronisation."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from sign_ablate.config.train import Train
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.grid import Run, expand
+from sign_ablate.train.lock import JobError
 from sign_ablate.train.loop import Trainer
+from sign_ablate.train.metrics import METRICS_SCHEMA, write_table
 from sign_ablate.train.schedule import lr_factor
 from tests.conftest import EVERY_METHOD, TINY
 
@@ -85,6 +88,53 @@ def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> 
     # λ̄ is frozen after the switch
     assert rows["hybrid"][0]["lambda_bar"] == rows["hybrid"][2]["lambda_bar"] > 0
     assert "lambda_bar" not in rows["naive-switch"][0]
+
+
+#: which methods have a value in which column
+COLUMNS = {
+    "lambda_k": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
+    "lambda_skipped": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
+    "lambda_bar": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "swats"},
+    "gamma_k": {"swats"},
+    "phase": {
+        "hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "naive-switch", "swats", "onebit-adam"
+    },
+    "flip_fraction": {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"},
+    "sigma": {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"},
+}  # fmt: skip
+
+
+def test_a_column_means_one_thing(tiny: dict[str, Any], data: PreparedData) -> None:
+    """Of every registered optimizer; SWATS's γ_k is not the paper's λ_k."""
+    tiny["methods"] = EVERY_METHOD
+    found: dict[str, set[str]] = {name: set() for name in COLUMNS}
+    for run in cells(tiny).values():
+        for row in Trainer(run.config, data, CPU).fit().metrics:
+            for name in COLUMNS:
+                if row.get(name) is not None:
+                    found[name].add(run.cell.method)
+    assert found == COLUMNS
+
+
+def test_a_diagnostic_without_a_column_stops_the_run_at_its_first_epoch(
+    tiny: dict[str, Any], data: PreparedData
+) -> None:
+    trainer = Trainer(cells(tiny)["sgd"].config, data, CPU)
+    trainer.optimizer.diagnostics = lambda: {"sharpness": 1.0}  # type: ignore[attr-defined]
+    with pytest.raises(JobError) as caught:
+        trainer.fit()
+    assert str(caught.value) == (
+        "diagnostics of SGD: metrics.parquet has no column for sharpness; "
+        "add it to METRICS_SCHEMA (sign_ablate/train/metrics.py)"
+    )
+    assert trainer.step == 3
+
+
+def test_a_table_refuses_a_value_without_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.parquet"
+    with pytest.raises(ValueError, match=r"^no column for a, b: add it to the table's schema$"):
+        write_table(path, [{"epoch": 1}, {"epoch": 2, "b": 1, "a": 2}], METRICS_SCHEMA)
+    assert not path.exists()
 
 
 def test_steps_end_a_run_inside_an_epoch(tiny: dict[str, Any], data: PreparedData) -> None:
