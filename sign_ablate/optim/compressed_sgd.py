@@ -7,7 +7,7 @@ from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import checks
 from sign_ablate.optim.compressors import Compressor, from_dict
-from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real
+from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, whole
 
 
 class CompressedSGD(ForLoop):
@@ -21,7 +21,7 @@ class CompressedSGD(ForLoop):
     they are `ScaledSign()` with the residual off and on, 1-bit SGD is `OneBit()` with it, QSGD and
     TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
     one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
-    as one may wish for biases.
+    as one may wish for biases. A sharded parameter (FSDP2) is gathered: C(p) is that of the whole tensor.
 
     Args:
         params: parameters or parameter groups.
@@ -115,7 +115,7 @@ class CompressedSGD(ForLoop):
         if error is not None:
             descend(error, u, -lr)  # the buffer holds p = e + lr·u, until Δ leaves it below
             u, lr = error, 1.0
-        sent = compress(u, step, index)
+        sent = _compressed(compress, u, step, index)
         late = group["momentum_after"]
         descend(x, self._heavy_ball(p, sent, group) if late else sent, lr)
         if error is not None:
@@ -123,3 +123,13 @@ class CompressedSGD(ForLoop):
 
     def _heavy_ball(self, p: Tensor, u: Tensor, group: Group) -> Tensor:
         return self._buffer(p, "momentum_buffer").mul_(group["momentum"]).add_(u)
+
+
+def _compressed(compress: Compressor, u: Any, step: int, index: int) -> Tensor:
+    """C(u); where u is a DTensor, this process's part of the whole tensor's."""
+    if not hasattr(u, "full_tensor"):
+        return compress(u, step, index)
+    from torch.distributed.tensor import distribute_tensor
+
+    sent = compress(whole(u), step, index)  # equal in all processes: nothing is sent to share it
+    return distribute_tensor(sent, u.device_mesh, u.placements, src_data_rank=None)

@@ -115,6 +115,11 @@ def real(x: Tensor) -> Tensor:
     return torch.view_as_real(x) if x.is_complex() else x
 
 
+def whole(x: Any) -> Tensor:
+    """x, gathered from all processes if it is a DTensor (FSDP2)."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
 def sign(x: Tensor) -> Tensor:
     """sign(x), except that NaN stays NaN and ±inf becomes NaN: `torch.sign(nan)` is 0 and would hide it."""
     return torch.sign(x) + (x - x)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import checks
-from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real
+from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real, whole
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
 Products = dict[Tensor, tuple[Tensor, Tensor]]
@@ -137,7 +137,7 @@ class SWATS(ForLoop):
         sgd = m * (group["ratio"][index] * lr)
         x.sub_(torch.where(group["switched"][index], sgd, adam))
         dtype = group["lambda"].dtype
-        return adam.square().sum(dtype=dtype), (adam * g).sum(dtype=dtype)
+        return whole(adam.square().sum(dtype=dtype)), whole((adam * g).sum(dtype=dtype))
 
     def _track(self, groups: list[Group], products: Products) -> None:
         """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on."""

@@ -9,14 +9,51 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from sign_ablate.optim import HybridSignSGD
+from sign_ablate.optim import (
+    QSGD,
+    SWATS,
+    CompressedSGD,
+    HybridSignSGD,
+    Lion,
+    OneBit,
+    OneBitAdam,
+    ScaledSign,
+    SignSGD,
+    TernGrad,
+    TopK,
+)
 
-OPTIONS = {
-    "hybrid": {"lr": 0.01, "switch_step": 3, "dither": "pre", "alpha": 0.01, "weight_decay": 0.1},
-    "tensor": {"lr": 0.01, "switch_step": 3, "lambda_scope": "tensor"},
-    "rms": {"lr": 0.01, "switch_step": 3, "dither": "pre", "alpha": 1.0, "scale": "global_rms"},
-    "stable": {"lr": 0.01, "trigger": "stable", "tolerance": 0.5, "patience": 1, "eta": 0.9},
+PRE = {"dither": "pre", "alpha": 0.01}
+#: name of the OptimizerInfo entry, class, options
+CASES = {
+    "signsgd": ("SignSGD", SignSGD, {"weight_decay": 0.1}),
+    "dither": ("DitheredSignSGD", SignSGD, PRE),
+    "hybrid": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "weight_decay": 0.1}),
+    "tensor": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "lambda_scope": "tensor"}),
+    "rms": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "alpha": 1.0, "scale": "global_rms"}),
+    "stable": (
+        "HybridSignSGD",
+        HybridSignSGD,
+        {"trigger": "stable", "tolerance": 0.5, "patience": 1, "eta": 0.9},
+    ),
+    "lion": ("Lion", Lion, {"weight_decay": 0.1}),
+    "swats": ("SWATS", SWATS, {"tol": 1e9}),  # switches at its second step
+    "swats tensor": ("SWATS", SWATS, {"tol": 1e9, "scope": "tensor"}),
+    "onebit-adam": ("ShortOneBitAdam", OneBitAdam, {"warmup_steps": 3, "eps": 1e-2}),
+    "uncompressed": ("UncompressedSGD", CompressedSGD, {"compressor": None, "momentum": 0.9}),
+    "scaled sign": ("ScaledSignSGD", CompressedSGD, {"compressor": ScaledSign()}),
+    "ef-signsgd": ("ScaledSignSGD", CompressedSGD, {"compressor": ScaledSign(), "error_feedback": True}),
+    "onebit": ("OneBitSGD", CompressedSGD, {"compressor": OneBit(), "error_feedback": True}),
+    "qsgd": ("QSGDSGD", CompressedSGD, {"compressor": QSGD(bucket=8), "error_feedback": True}),
+    "terngrad": ("TernGradSGD", CompressedSGD, {"compressor": TernGrad()}),
+    "topk": ("TopKSGD", CompressedSGD, {"compressor": TopK(0.3), "error_feedback": True}),
 }
+
+
+def make(name, params):
+    """The optimizer of a case."""
+    _, cls, options = CASES[name]
+    return cls(params, lr=0.01, **options)
 
 
 def model():
@@ -44,23 +81,22 @@ def worker(rank, file, queue):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     found = {}
     try:
-        for name, options in OPTIONS.items():
+        for name in CASES:
             net = nn.parallel.DistributedDataParallel(model())
-            train(net, HybridSignSGD(net.parameters(), **options), batches(rank))
+            train(net, make(name, net.parameters()), batches(rank))
             found["ddp", name] = [p.detach().tolist() for p in net.parameters()]
-            found["fsdp", name] = sharded(options, rank)
+            found["fsdp", name] = sharded(name, rank)
         queue.put((rank, found))
     finally:
         dist.destroy_process_group()
 
 
-def sharded(options, rank):
+def sharded(name, rank):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     net = fully_shard(model(), mesh=init_device_mesh("cpu", (2,)))
-    optimizer = HybridSignSGD(net.parameters(), **options)
-    train(net, optimizer, batches(rank))
+    train(net, make(name, net.parameters()), batches(rank))
     assert all(type(p).__name__ == "DTensor" or hasattr(p, "placements") for p in net.parameters())
     return [p.detach().full_tensor().tolist() for p in net.parameters()]
 
@@ -79,20 +115,20 @@ def results():
     return dict(queue.get() for _ in range(2))
 
 
-def single(options):
+def single(name):
     net = model()
-    train(net, HybridSignSGD(net.parameters(), **options), batches())
+    train(net, make(name, net.parameters()), batches())
     return [p.detach() for p in net.parameters()]
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", CASES)
 def test_ddp_replicas_stay_bitwise_equal(results, name):
     assert results[0]["ddp", name] == results[1]["ddp", name]
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_make_the_step_of_one(results, kind, name):
-    """λ's inner products sum over the shards, and a shard's noise is the whole parameter's."""
-    for found, expected in zip(results[0][kind, name], single(OPTIONS[name]), strict=True):
+    """Sums, norms and compressors are those of the whole tensors, and a shard's noise is the whole one's."""
+    for found, expected in zip(results[0][kind, name], single(name), strict=True):
         torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-4, atol=1e-5)
