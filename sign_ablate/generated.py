@@ -35,6 +35,7 @@ def results_text() -> str:
         "schema version and a description of each column in its metadata.",
         "| path | what |\n| --- | --- |\n"
         "| `data/<data set>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
+        "| `data/digests/` | what is known of image folders ([data.md](data.md)); may be deleted |\n"
         "| `<campaign>/runs/<data set>.<method>.s<seed>.<hash>/` | one run |\n"
         "| `<campaign>/{epochs,runs,summary,times}.parquet` | the tables of all runs |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | made of the tables by notebooks |\n"

@@ -79,7 +79,7 @@ def _content(root: Path, classes: int) -> str:
         )
     files = found.files()
     states = _states(root, files)
-    state = hashlib.sha256(repr(states).encode(errors="surrogateescape")).hexdigest()
+    state = hashlib.sha256(repr(states).encode()).hexdigest()
     note = _note(root)
     if note.get("state") == state:
         return note["content"]

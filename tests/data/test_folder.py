@@ -11,6 +11,7 @@ import pytest
 from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import digest, folder
 from sign_ablate.data.common import DataError
+from tests.conftest import ROOT
 from tests.data.helpers import encode, fails, prepared
 
 
@@ -169,3 +170,4 @@ def test_digest_is_what_sha256sum_says(images: Path) -> None:
         pytest.skip("there is no sha256sum -z")
     assert digest.identified(of(images, classes=3)).content == done.stdout.split()[0]
     assert command in (digest.__doc__ or "")
+    assert command in (ROOT / "docs/data.md").read_text()
