@@ -18,9 +18,10 @@ from tests.conftest import ROOT
 NEITHER = ["config", "people", "warm", "train/environment.py", "train/checkpoint.py", "train/lock.py"]
 NEITHER += ["train/job.py", "train/memory.py", "train/progress.py"]
 NEITHER += [
-    f"{name}.py" for name in ("__init__", "__main__", "claim", "cli", "device", "files", "fingerprint")
+    f"{name}.py"
+    for name in ("__init__", "__main__", "checks", "claim", "cli", "device", "files", "fingerprint")
 ]
-NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "repository", "rules", "stop")]
+NEITHER += [f"{name}.py" for name in ("generated", "log", "owner", "record", "repository", "rules", "stop")]
 
 MODULE = '''"""A module."""
 def f(x, y=1.5):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from sign_ablate.optim import HybridSignSGD, SignSGD, fused, layout, native
-from tests.optim_kin.optimizer_infos import ALL as KIN
+from tests.optim_kin.optimizer_infos import KIN
 
 SIGN = [
     ("SignSGD", SignSGD),
@@ -39,7 +40,13 @@ def keeps_a_state(make):
     return any(isinstance(v, torch.Tensor) and v.dim() for s in state.values() for v in s.values())
 
 
-STATEFUL = [(name, make) for name, make in [*SIGN, *KIN] if keeps_a_state(make)]
+OTHERS = [
+    (f"{info.optim_cls.__name__}-{each.desc}", partial(info.optim_cls, **each.kwargs))
+    for info in KIN
+    for each in info.optim_inputs_func(device="cpu")
+    if each.desc in ("default", "momentum", "EF")
+]
+STATEFUL = [(name, make) for name, make in [*SIGN, *OTHERS] if keeps_a_state(make)]
 EVERY = pytest.mark.parametrize("make", [make for _, make in STATEFUL], ids=[name for name, _ in STATEFUL])
 
 
