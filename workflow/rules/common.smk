@@ -114,9 +114,36 @@ def metrics_of(wildcards):
     return METRICS
 
 
+def train_command(wildcards, input, output):
+    """The command of a run. Snakemake does not compare parameters that are made of input or output files:
+    what a run is, is its `spec`; how it is executed, and the text of this command, rerun nothing.
+    """
+    execution, run = CAMPAIGN.execution, RUNS[wildcards.run]
+    options = {
+        "spec": run.spec,
+        "data": input.data,
+        "out": os.path.dirname(output[0]),
+        "device": JOB_DEVICE,
+        "deterministic": int(execution.deterministic),
+        "compile": execution.compile,
+        # Not the rule's threads, which shrink with --cores: their number can change the last bit.
+        "threads": execution.threads,
+        "checkpoint-seconds": execution.checkpoint_seconds,
+    }
+    command = f"OMP_NUM_THREADS={execution.threads} python -m sign_ablate train"
+    for name, value in options.items():
+        command += f" --{name} {shlex.quote(str(value))}"
+    return command
+
+
+def notebook_file(notebook):
+    """The path of a notebook. A parameter that is made of it takes `output` too, so that it is not compared."""
+    return os.path.join(NOTEBOOKS, f"{notebook}.ipynb")
+
+
 def drawn_by(notebook):
     """The code that a notebook's products are made with: an edit makes them again, a comment does not."""
-    path = pathlib.Path(NOTEBOOKS, f"{notebook}.ipynb")
+    path = pathlib.Path(notebook_file(notebook))
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 

@@ -21,13 +21,15 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        kind=lambda wildcards: CAMPAIGN.figures[wildcards.figure].kind,
+        notebook=lambda wildcards, output: notebook_file(
+            CAMPAIGN.figures[wildcards.figure].kind
+        ),
         dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
         t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
         code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
-        "papermill {NOTEBOOKS:q}/{params.kind}.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
+        "papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p epochs {input.epochs} -p dataset {params.dataset:q} {params.t_switch} -p out {params.stem} "
         "> {log.text} 2>&1"
 
@@ -51,9 +53,10 @@ rule table:
     params:
         campaign=lambda wildcards, input: f"{os.path.dirname(input.summary)}/campaign.json",
         stem=lambda wildcards, output: os.path.splitext(output.markdown)[0],
+        notebook=lambda wildcards, output: notebook_file("table1"),
         code=drawn_by("table1"),
     shell:
-        "papermill {NOTEBOOKS:q}/table1.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
+        "papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p summary {input.summary} -p campaign {params.campaign} -p out {params.stem} > {log.text} 2>&1"
 
 
@@ -78,8 +81,9 @@ rule report_html:
     params:
         folder=lambda wildcards, output: os.path.dirname(output.html),
         figures=json.dumps(list(CAMPAIGN.figures)),
+        notebook=lambda wildcards, output: notebook_file("report"),
         code=drawn_by("report"),
     shell:
-        "(papermill {NOTEBOOKS:q}/report.ipynb {log.notebook} -k python3 --no-progress-bar --log-output "
+        "(papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
         "-p results {params.folder} -p figures {params.figures:q} && "
         "python -m sign_ablate export {log.notebook} {output.html}) > {log.text} 2>&1"
