@@ -75,10 +75,10 @@ def test_drawing_again_trains_nothing_and_is_done_once(
 
 def test_text_of_the_command_is_no_part_of_a_run(finished: Repository, config: dict[str, Any]) -> None:
     finished.configure(config)
-    rule = finished.folder / "workflow/rules/train.smk"
-    with edited(rule, "python -m sign_ablate train", "python  -m  sign_ablate train"):
+    rules = finished.folder / "workflow/rules/common.smk"
+    with edited(rules, "python -m sign_ablate train", "python  -m  sign_ablate train"):
         assert finished.jobs() == {}
-    with edited(rule, '"threads": execution.threads', '"threads": execution.threads, "deterministic": 1'):
+    with edited(rules, '"threads": execution.threads', '"threads": execution.threads, "deterministic": 1'):
         assert finished.jobs() == {}
 
 
