@@ -59,7 +59,7 @@ class Process:
         """client, child, server, or None for what is not killed on its own."""
         if self.command[1:4] == ["-m", "sign_ablate", "train"]:
             return "client"
-        if self.command[1:3] == ["-m", "sign_ablate.warm.server"]:
+        if self.command[1:3] == ["-m", "sign_ablate.jobs.warm.server"]:
             try:
                 return "server" if os.getsid(self.pid) == self.pid else "child"
             except ProcessLookupError:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 import torchvision
 
-from sign_ablate import device
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.prepared import PreparedData
-from sign_ablate.grid import expand
+from sign_ablate.jobs import device
 from sign_ablate.train.loop import Trainer
 
 CPU = torch.device("cpu")

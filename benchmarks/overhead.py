@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.measure import machine
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import load_campaign
 from sign_ablate.config.load import read_yaml
-from sign_ablate.grid import expand
-from sign_ablate.train.metrics import ENVIRONMENT, METRICS, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING
 from tests.workflow.conftest import make
 
 ROOT = Path(__file__).parents[1]

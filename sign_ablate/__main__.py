@@ -9,7 +9,7 @@ _WARM = {"train": True, "aggregate": False}
 def main() -> None:
     """Run the command line, or say which extra it needs."""
     if sys.argv[1:] and sys.argv[1] in _WARM:
-        from sign_ablate.warm import client
+        from sign_ablate.jobs.warm import client
 
         status = client.run(sys.argv[1:], start_server=_WARM[sys.argv[1]])
         if status is not None:

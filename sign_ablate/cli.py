@@ -28,7 +28,7 @@ DEFAULT_CONFIG = [default_config()]
 def _fail(error: Exception) -> NoReturn:
     """One line for the user; no traceback for what is not a bug."""
     from sign_ablate.files import advice
-    from sign_ablate.log import complain
+    from sign_ablate.jobs.log import complain
 
     complain(f"sign-ablate: error: {error}{advice(error)}")
     sys.exit(1)
@@ -41,10 +41,10 @@ def prepare(
     location: Annotated[str, typer.Option(help="Where they are: JSON with path or download_dir.")] = "{}",
 ) -> None:
     """Write a data set's uint8 file (a job of Snakemake's)."""
+    from sign_ablate.campaign.grid import parse_dataset
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.data.prepare import prepare as write
-    from sign_ablate.grid import parse_dataset
 
     try:
         write(parse_dataset(spec, location), out)
@@ -64,16 +64,16 @@ def train(
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
-    from sign_ablate.claim import claim
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
-    from sign_ablate.log import say
-    from sign_ablate.train import job
-    from sign_ablate.train.checkpoint import Interrupted
-    from sign_ablate.train.lock import JobError
+    from sign_ablate.jobs import training
+    from sign_ablate.jobs.checkpoint import Interrupted
+    from sign_ablate.jobs.gpu import claim
+    from sign_ablate.jobs.log import say
+    from sign_ablate.jobs.run_lock import JobError
 
     try:
-        result = job.train(
+        result = training.train(
             spec, data, out,
             device=claim(device), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
@@ -127,7 +127,7 @@ def plan(
     minutes: Annotated[float | None, typer.Option(min=0, help="Say what will be done after so long.")] = None,
 ) -> None:
     """Cells, what is left to run, and the time it will take by measured past runs."""
-    from sign_ablate.people.plan import plan as text
+    from sign_ablate.terminal.plan import plan as text
 
     print(text(_campaign(config, overrides), results, minutes))
 
@@ -143,7 +143,7 @@ def status(
     ] = None,
 ) -> None:
     """Runs done of all, time left, the runs in progress and the newest results."""
-    from sign_ablate.people import status as people
+    from sign_ablate.terminal import status as people
 
     if watch is None:
         print(people.status(_campaign(config, overrides), results))
@@ -158,7 +158,7 @@ def outdated(
     results: Path = Path("results"),
 ) -> None:
     """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
-    from sign_ablate.people.outdated import outdated as files
+    from sign_ablate.terminal.outdated import outdated as files
 
     for path in files(_campaign(config, overrides), results):
         print(path)
@@ -167,8 +167,8 @@ def outdated(
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
     """One run: its configuration, state and last epochs. RUN is a part of its id, or campaign/part."""
-    from sign_ablate.people.find import NotFoundError
-    from sign_ablate.people.show import show as text
+    from sign_ablate.terminal.find import NotFoundError
+    from sign_ablate.terminal.show import show as text
 
     try:
         print(text(run, results))
@@ -179,7 +179,7 @@ def show(run: str, results: Path = Path("results")) -> None:
 @app.command()
 def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they differ.")] = False) -> None:
     """Write what is generated from the code: the JSON schema, docs/config.md, docs/results.md."""
-    from sign_ablate import generated
+    from sign_ablate.terminal import generated
 
     stale = generated.write(Path(), check=check)
     if stale and check:
@@ -188,10 +188,10 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
 
 def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
     """The campaign, its warnings on standard error."""
-    from sign_ablate.checks import warnings
+    from sign_ablate.campaign.grid import expand
+    from sign_ablate.campaign.preflight import warnings
     from sign_ablate.config import ConfigError, load_campaign
-    from sign_ablate.grid import expand
-    from sign_ablate.log import complain
+    from sign_ablate.jobs.log import complain
 
     try:
         campaign = load_campaign(config, overrides)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from sign_ablate.grid import Run
+    from sign_ablate.campaign.grid import Run
 
 # One thread each: pytest-xdist runs a test per core, and results must not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -100,23 +100,22 @@ def hang_up(handler: signal.Handlers) -> Iterator[None]:
 
 def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged_at: int | None) -> None:
     """`run.json` and `metrics.parquet` as a training job leaves them, with chosen rows."""
-    from sign_ablate import record
-    from sign_ablate.train import metrics
+    from sign_ablate.store import record, run_files
 
     status = "finished" if diverged_at is None else "diverged"
     step = "" if diverged_at is None else str(diverged_at)
     metadata = {"status": status, "diverged_at_step": step, "spec": run.spec}
-    content = metrics.table_bytes(rows, metrics.METRICS_SCHEMA, metadata)
+    content = run_files.table_bytes(rows, run_files.METRICS_SCHEMA, metadata)
     recorded = {
         "status": status,
         "diverged_at_step": diverged_at,
         "metrics_sha256": record.digest(content),
-        "metrics_version": metrics.SCHEMA_VERSION,
+        "metrics_version": run_files.SCHEMA_VERSION,
         "spec": json.loads(run.spec),
         "resolved": run.config.model_dump(mode="json"),
     }
-    metrics.write_text(folder / metrics.RUN, json.dumps(recorded))
-    metrics.write_bytes(folder / metrics.METRICS, content)
+    run_files.write_text(folder / run_files.RUN, json.dumps(recorded))
+    run_files.write_bytes(folder / run_files.METRICS, content)
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from sign_ablate import NUMERICS_VERSION
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.grid import expand
 from sign_ablate.optim.registry import BUILDERS
 from sign_ablate.train.loop import Trainer
+from tests.campaign.test_grid import GOLDEN
 from tests.conftest import EVERY_METHOD, TINY
-from tests.test_grid import GOLDEN
 
 KEYS = ("train_loss", "test_loss", "grad_l2", "lambda_bar", "sigma", "momentum_rms")
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sign_ablate import device
+from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
-from sign_ablate.grid import Run, expand
-from sign_ablate.train.metrics import METRICS
+from sign_ablate.jobs import device
+from sign_ablate.store.run_files import METRICS
 from tests.conftest import ROOT, TINY
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(device.gpu_count() == 0, reason="needs a CUDA device")]
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(device.gpu_count() == 0, reaso
 #: torch is imported first, as in the warm process; then claim, and see what CUDA shows
 CLAIM = """
 import os, torch
-from sign_ablate.claim import claim
+from sign_ablate.jobs.gpu import claim
 assert not torch.cuda.is_initialized()
 print(claim("cuda"), torch.cuda.device_count(), os.environ["CUDA_VISIBLE_DEVICES"],
       torch.cuda.get_device_properties(0).uuid, flush=True)

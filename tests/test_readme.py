@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import ConfigError, methods, parse_campaign
-from sign_ablate.grid import expand
 from sign_ablate.optim import registry
 from tests.conftest import ROOT
 

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sign_ablate.analysis import runfiles, schemas
+from sign_ablate.analysis import schemas
 from sign_ablate.analysis.stats import t_interval
+from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
-from sign_ablate.grid import Run, expand
-from sign_ablate.record import DELETE_IT, DamagedError
-from sign_ablate.train.metrics import METRICS, METRICS_SCHEMA, write_table, write_text
+from sign_ablate.store import reading
+from sign_ablate.store.record import DELETE_IT, DamagedError
+from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
 Row = dict[str, Any]
 _VERSION = {"schema_version": str(schemas.TABLES_VERSION)}
@@ -85,7 +86,7 @@ def _read(runs: list[Run], folder: Path) -> tuple[list[pa.Table], list[Row]]:
 
 def _metrics(run: Run, folder: Path) -> pa.Table:
     """A run's metrics, checked to be of this run and, where it finished, of all its epochs."""
-    table, train = runfiles.metrics(folder), run.config.train
+    table, train = reading.metrics(folder), run.config.train
     spec, status = (table.schema.metadata.get(key) for key in (b"spec", b"status"))
     problem = "" if spec in {None, run.spec.encode()} else "it belongs to another run"
     done, last = table.num_rows, table["step"].to_pylist()[-1:]
@@ -181,7 +182,7 @@ def _statistics(members: list[Row]) -> Row:
 def _times_row(run: Run, folder: Path) -> Row:
     """What is known of a run's execution: nothing here is needed for a result, so no file has to be there."""
     row: Row = {"run": run.id, **_cell_row(run), "seed": run.config.seed}
-    timing = runfiles.timing(folder)
+    timing = reading.timing(folder)
     if timing is not None:
         columns = timing.to_pydict()
         row["train_seconds"] = sum(columns["train_seconds"])
@@ -189,7 +190,7 @@ def _times_row(run: Run, folder: Path) -> Row:
         row["images_per_second"] = (
             statistics.median(columns["images_per_second"]) if timing.num_rows else None
         )
-    environment = runfiles.environment(folder)
+    environment = reading.environment(folder)
     row["total_seconds"] = environment.seconds
     row["versions"] = environment.versions and json.dumps(environment.versions, sort_keys=True)
     row.update({key: getattr(environment, key) for key in ("device", "host", "code", "git_commit")})

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sign_ablate.train.metrics import write_text
+from sign_ablate.store.run_files import write_text
 
 _PAGE = """<!doctype html>
 <html lang="en">

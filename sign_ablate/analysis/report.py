@@ -15,8 +15,8 @@ import pandas as pd
 from sign_ablate.analysis import schemas, stats, style
 from sign_ablate.analysis.export import export  # noqa: F401  (part of the report, apart for its fast import)
 from sign_ablate.analysis.table import read_campaign, table1, to_markdown
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.grid import expand
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown

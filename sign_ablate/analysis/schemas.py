@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from sign_ablate.train.metrics import METRICS_SCHEMA, field
+from sign_ablate.store.run_files import METRICS_SCHEMA, field
 
 #: Raised when a column is added, removed or changes its meaning.
 TABLES_VERSION = 2

@@ -11,9 +11,9 @@ import pandas as pd
 
 from sign_ablate.analysis import paper
 from sign_ablate.analysis.schemas import CAMPAIGN
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.grid import expand
-from sign_ablate.train.metrics import write_text
+from sign_ablate.store.run_files import write_text
 
 NONE = "–"
 

@@ -56,8 +56,8 @@ def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: with one line for each problem: the key, its value and what is allowed.
     """
-    from sign_ablate.checks import size_problems  # both import this package
-    from sign_ablate.grid import expand
+    from sign_ablate.campaign.grid import expand
+    from sign_ablate.campaign.preflight import size_problems  # both import this package
 
     values: dict[str, Any] = {}
     for path in paths:
@@ -75,8 +75,8 @@ def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) ->
 
 def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     """The campaign that `values` describe, with its grid checked. Raises ConfigError."""
-    from sign_ablate.checks import figure_problems
-    from sign_ablate.grid import expand
+    from sign_ablate.campaign.grid import expand
+    from sign_ablate.campaign.preflight import figure_problems
 
     try:
         campaign = Campaign.model_validate(dict(values))

@@ -18,7 +18,7 @@ from pathlib import Path
 from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import tree
 from sign_ablate.data.errors import DataError
-from sign_ablate.log import complain
+from sign_ablate.jobs.log import complain
 
 #: a file per image folder, with its digest and the state of its files at that time
 NOTES = Path("results/data/digests")

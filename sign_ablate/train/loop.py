@@ -16,9 +16,9 @@ from sign_ablate import models
 from sign_ablate.config.campaign import RunConfig
 from sign_ablate.data.batches import Loader
 from sign_ablate.data.prepared import PreparedData
+from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
-from sign_ablate.train.lock import JobError
-from sign_ablate.train.metrics import METRICS, METRICS_SCHEMA, unknown
+from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train.schedule import lr_factor
 
 Row = dict[str, Any]
@@ -187,7 +187,7 @@ class Trainer:
         if others := unknown(found, METRICS_SCHEMA):
             raise JobError(
                 f"diagnostics of {type(self.optimizer).__name__}: {METRICS} has no column for {others}; "
-                "add it to METRICS_SCHEMA (sign_ablate/train/metrics.py)"
+                "add it to METRICS_SCHEMA (sign_ablate/store/run_files.py)"
             )
         if "phase" in found:
             before, after = self.optimizer.phases  # type: ignore[attr-defined]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign, parse_campaign
-from sign_ablate.grid import Run, expand
-from sign_ablate.train.metrics import (
+from sign_ablate.store.run_files import (
     ENVIRONMENT,
     TIMING,
     TIMING_SCHEMA,

@@ -10,9 +10,9 @@ import pytest
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import AggregateError, aggregate
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
-from sign_ablate.grid import expand
-from sign_ablate.train.metrics import ENVIRONMENT, METRICS, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING
 from tests.analysis.conftest import METHODS, make_campaign, write_run
 
 WriteAll = Callable[[Campaign], None]

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from sign_ablate.analysis import figures, schemas, style
 from sign_ablate.analysis.aggregate import aggregate
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
 from sign_ablate.config.methods import OPTIMIZERS
-from sign_ablate.grid import expand
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 MORE: dict[str, Any] = {

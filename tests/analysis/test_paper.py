@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sign_ablate.analysis.paper import TABLE_I, paper_accuracy
-from sign_ablate.grid import expand
+from sign_ablate.campaign.grid import expand
 from tests.analysis.conftest import make_campaign
 
 DITHER = {"optimizer": "dithered", "site": "pre", "alpha": 0.1, "lr": 0.001}

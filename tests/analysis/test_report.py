@@ -14,8 +14,8 @@ import pytest
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
-from sign_ablate.grid import expand
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.campaign.grid import Run, campaign_spec, expand, identity, parse_dataset, parse_run
 from sign_ablate.config import ConfigError, parse_campaign
 from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import digest
 from sign_ablate.data.common import DataError
 from sign_ablate.data.digest import identified
-from sign_ablate.grid import Run, campaign_spec, expand, identity, parse_dataset, parse_run
 from tests.data.helpers import encode
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sign_ablate import NUMERICS_VERSION
+from tests.campaign.test_grid import GOLDEN, _defaults
 from tests.test_golden import numbers
-from tests.test_grid import GOLDEN, _defaults
 
 
 def _without_rounding(found: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.grid import expand
 from sign_ablate.train.loop import Trainer
 
 METHODS = {

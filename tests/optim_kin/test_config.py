@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from sign_ablate.campaign.grid import expand, parse_run
 from sign_ablate.config.errors import ConfigError
 from sign_ablate.config.load import parse_campaign
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
-from sign_ablate.grid import expand, parse_run
 from sign_ablate.optim.registry import BUILDERS, build
 from tests.optim_kin.cases import assert_bitwise, gradients, parameters
 

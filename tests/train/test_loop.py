@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from sign_ablate import models
+from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.config.train import Train
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
-from sign_ablate.grid import Run, expand
-from sign_ablate.train.lock import JobError
+from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.store.run_files import METRICS_SCHEMA, write_table
 from sign_ablate.train.loop import Trainer
-from sign_ablate.train.metrics import METRICS_SCHEMA, write_table
 from sign_ablate.train.schedule import lr_factor
 from tests.conftest import EVERY_METHOD, TINY
 
@@ -125,7 +125,7 @@ def test_a_diagnostic_without_a_column_stops_the_run_at_its_first_epoch(
         trainer.fit()
     assert str(caught.value) == (
         "diagnostics of SGD: metrics.parquet has no column for sharpness; "
-        "add it to METRICS_SCHEMA (sign_ablate/train/metrics.py)"
+        "add it to METRICS_SCHEMA (sign_ablate/store/run_files.py)"
     )
     assert trainer.step == 3
 

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
-from sign_ablate.grid import expand
 from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make, wait_for_epoch
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
-from sign_ablate.grid import expand
-from sign_ablate.train.metrics import ENVIRONMENT, METRICS
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS
 from tests.workflow.conftest import Repository, make
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]

@@ -14,10 +14,10 @@ from typing import Any, Self
 import pyarrow.parquet as pq
 import pytest
 
+from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
-from sign_ablate.grid import expand
-from sign_ablate.train.lock import is_running
-from sign_ablate.train.metrics import CHECKPOINT
+from sign_ablate.jobs.run_lock import is_running
+from sign_ablate.store.run_files import CHECKPOINT
 from tests.conftest import hang_up
 from tests.workflow.conftest import environment, make
 

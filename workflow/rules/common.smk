@@ -17,15 +17,16 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate import device, fingerprint, owner, stop, warm
-from sign_ablate.checks import warnings
+from sign_ablate.jobs import device, parent, signals, warm
+from sign_ablate.store import fingerprint
+from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
-from sign_ablate.grid import campaign_spec, data_id, expand, identity
-from sign_ablate.record import set_damaged_aside
+from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import default_config
-from sign_ablate.warm import client
+from sign_ablate.jobs.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
@@ -42,7 +43,7 @@ RUNS = {run.id: run for run in expand(CAMPAIGN)}
 DATA = {data_id(label, spec): spec for label, spec in CAMPAIGN.datasets.items()}
 # A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
 # nothing to keep warm.
-environ[owner.VARIABLE] = str(os.getpid())
+environ[parent.VARIABLE] = str(os.getpid())
 environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_process))
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 # What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.

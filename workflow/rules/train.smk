@@ -1,5 +1,5 @@
 onstart:
-    stop.pass_on_to_jobs(logger.warning)
+    signals.pass_on_to_jobs(logger.warning)
     # It imports torch while the data are prepared.
     here = environ[warm.VARIABLE] == "1" and workflow.local_exec
     if here and not all(map(os.path.exists, METRICS)):

@@ -1,0 +1,1 @@
+"""From a campaign to its cells and runs, and the checks before any job."""

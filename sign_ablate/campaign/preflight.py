@@ -1,0 +1,157 @@
+"""Checks of a campaign's values against its data, its figures and this machine, before any job."""
+
+import math
+from collections.abc import Collection, Iterator
+
+from sign_ablate.campaign.grid import Run
+from sign_ablate.config.campaign import LEFT_OUT, Campaign
+from sign_ablate.config.errors import unknown
+from sign_ablate.config.methods import Dithered, Switch
+from sign_ablate.config.methods_kin import OneBitAdam
+from sign_ablate.data.shape import Shape, shape_of
+from sign_ablate.jobs import device
+
+Runs = Collection[Run]
+
+#: kind of figure → the methods that it is about, and their name
+_SUBJECT = {"dithering": (Dithered, "dithered method"), "switching": (Switch, "hybrid")}
+#: model → the smallest image that it takes, and the largest that it reduces to one pixel
+IMAGE_SIZES = {"small": (3, 6), "resnet18": (1, 8), "resnet18-imagenet": (1, 32)}
+
+
+def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
+    """A line for each figure that could not be drawn."""
+    switches = {t for run in runs if (t := getattr(run.config.method, "t_switch", None)) is not None}
+    for label, figure in campaign.figures.items():
+        key = f"figures.{label}"
+        if figure.dataset not in campaign.datasets:
+            yield unknown(f"{key}.dataset = {figure.dataset!r}", figure.dataset, campaign.datasets)
+        if figure.t_switch is not None and figure.kind != "switching":
+            yield f"{key}.t_switch = {figure.t_switch}: applies to kind: switching only"
+        elif figure.t_switch is not None and figure.t_switch not in switches:
+            allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
+            yield f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
+        if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
+            yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
+
+
+def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
+    """A line for each value that does not fit the images, where their number and size are known."""
+    for run, shape in _shaped(campaign, runs):
+        train, data = run.config.train, run.cell.dataset
+        if train.crop_padding >= shape.image_size:
+            yield (
+                f"{_key(campaign, run, 'crop_padding')} = {train.crop_padding}: some crops would show "
+                f"nothing of the {shape.image_size}×{shape.image_size} images of {data}; allowed: 0 to "
+                f"{shape.image_size - 1}"
+            )
+        smallest, one_pixel = IMAGE_SIZES[train.model]
+        if shape.image_size < smallest:
+            yield (
+                f"{_key(campaign, run, 'model')} = {train.model!r}: takes images of at least "
+                f"{smallest}×{smallest}; those of {data} have {shape.image_size}×{shape.image_size}"
+            )
+        elif shape.image_size <= one_pixel and _has_single_image(run, shape):
+            yield (
+                f"{_key(campaign, run, 'batch_size')} = {train.batch_size}: leaves a batch of one of the "
+                f"{shape.train_images} training images of {data}, and batch norm needs two in model: "
+                f"{train.model}; choose another batch size"
+            )
+        yield from _too_late(campaign, run, shape)
+
+
+def _too_late(campaign: Campaign, run: Run, shape: Shape) -> Iterator[str]:
+    """What a run is too short for. Where it counts epochs, `Train` and the grid have seen to most of it."""
+    train, method = run.config.train, run.config.method
+    per_epoch, steps = _steps(run, shape)
+    t_switch = getattr(method, "t_switch", None)
+    epochs = {
+        "warmup_epochs": train.warmup_epochs,
+        "milestones": max(train.milestones, default=0),
+        "t_switch": t_switch or 0,
+    }
+    ends = f"the run on {run.cell.dataset} has {steps} steps"
+    for name, epoch in epochs.items():
+        if epoch and epoch * per_epoch >= steps:
+            yield (
+                f"{_key(campaign, run, name)} = {epoch}: comes after the end; {ends}, "
+                f"{per_epoch} in each epoch"
+            )
+    if isinstance(method, OneBitAdam) and method.warmup_steps >= steps:
+        yield (
+            f"{_key(campaign, run, 'warmup_steps')} = {method.warmup_steps}: the compression never begins; "
+            f"{ends}"
+        )
+
+
+def warnings(campaign: Campaign, runs: Runs, *, local: bool = True) -> list[str]:
+    """A line for each value that is likely a mistake.
+
+    Args:
+        campaign: the campaign.
+        runs: its runs.
+        local: they run on this machine, so that its processors matter.
+    """
+    found = [*_unlikely(campaign, runs)]
+    if local:
+        found += _slow_here(campaign, runs)
+    return list(dict.fromkeys(found))
+
+
+def _unlikely(campaign: Campaign, runs: Runs) -> Iterator[str]:
+    for label, figure in campaign.figures.items():
+        kinds, name = _SUBJECT[figure.kind]
+        if not any(isinstance(run.config.method, kinds) for run in runs):
+            yield f"figures.{label}: kind: {figure.kind}, but the campaign has no {name}"
+    for run, shape in _shaped(campaign, runs):
+        if run.config.train.batch_size > shape.train_images:
+            yield (
+                f"{_key(campaign, run, 'batch_size')} = {run.config.train.batch_size}: every step takes all "
+                f"{shape.train_images} training images of {run.cell.dataset}"
+            )
+
+
+def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
+    threads, cores = campaign.execution.threads, device.cores()
+    if threads > cores:
+        yield (
+            f"execution.threads = {threads}: this machine has {cores} cores; more threads than cores are "
+            "many times slower"
+        )
+    on_cpu = device.resolve(campaign.execution.device) == "cpu"
+    if on_cpu and not device.cpu_has_bfloat16():
+        for run in runs:
+            if run.config.train.precision == "bfloat16":
+                yield (
+                    f"{_key(campaign, run, 'precision')} = 'bfloat16': emulated on this CPU, and much slower "
+                    "than float32"
+                )
+
+
+def _shaped(campaign: Campaign, runs: Runs) -> Iterator[tuple[Run, Shape]]:
+    """The runs of the first seed and their images, where these are known and `val` leaves some of them."""
+    shapes = {label: shape_of(spec) for label, spec in campaign.datasets.items()}
+    for run in runs:
+        shape = shapes[run.cell.dataset]
+        if shape is not None and shape.train_images > 0 and run.config.seed == campaign.seeds[0]:
+            yield run, shape
+
+
+def _steps(run: Run, shape: Shape) -> tuple[int, int]:
+    """Steps in an epoch and in the run."""
+    train = run.config.train
+    per_epoch = math.ceil(shape.train_images / train.batch_size)
+    return per_epoch, train.steps or (train.epochs or 0) * per_epoch
+
+
+def _has_single_image(run: Run, shape: Shape) -> bool:
+    """True where a batch of the run has one image: its last one of an epoch, or every one."""
+    per_epoch, steps = _steps(run, shape)
+    size = run.config.train.batch_size
+    return size == 1 or (shape.train_images % size == 1 and steps >= per_epoch)
+
+
+def _key(campaign: Campaign, run: Run, name: str) -> str:
+    """Where the configuration sets the value: in the method, or for all of them."""
+    own = name in campaign.methods[run.cell.method]
+    return f"methods.{run.cell.method}.{name}" if own else f"train.{name}"

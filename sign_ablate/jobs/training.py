@@ -1,0 +1,176 @@
+"""One training job: from a run's specification and a data file to the files of its folder."""
+
+import copy
+import json
+import math
+import os
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sign_ablate.campaign.grid import parse_run
+from sign_ablate.data.prepared import read
+from sign_ablate.jobs import checkpoint, memory
+from sign_ablate.jobs.log import say
+from sign_ablate.jobs.progress import Progress
+from sign_ablate.jobs.run_lock import JobError, locked
+from sign_ablate.store import environment, record
+from sign_ablate.store.run_files import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    METRICS,
+    METRICS_SCHEMA,
+    RUN,
+    SCHEMA_VERSION,
+    TIMING,
+    TIMING_SCHEMA,
+    table_bytes,
+    write_bytes,
+    write_table,
+    write_text,
+)
+from sign_ablate.train.loop import Result, Trainer
+
+
+def train(
+    spec: str,
+    data: Path,
+    out: Path,
+    *,
+    device: str,
+    deterministic: bool = False,
+    threads: int = 1,
+    compile_mode: str = "none",
+    checkpoint_seconds: float = math.inf,
+) -> Result:
+    """Train the run that `spec` (`Run.spec`) describes and write its files into the folder `out`.
+
+    `metrics.parquet` comes last and by a rename: where it is, the run is done. A run that diverged is
+    a result like any other. An earlier call's checkpoint in `out` is gone on from.
+
+    Args:
+        spec: `Run.spec`.
+        data: file that `prepare` wrote.
+        out: the run's folder.
+        device: cpu or cuda.
+        deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
+        threads: CPU threads.
+        compile_mode: none, or torch.compile's mode for the network.
+        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM, SIGINT and SIGHUP.
+
+    Raises:
+        JobError: where the device or a compiler is missing, memory runs out, or another process trains
+            into `out`.
+        ConfigError, DataError: for a specification or a data file that cannot be used.
+        OSError: where a file cannot be written. The last good checkpoint stays.
+        Interrupted: on SIGTERM, SIGINT and SIGHUP, once the checkpoint is written.
+    """
+    start = time.monotonic()
+    run = parse_run(spec)
+    chosen = _device(device, deterministic)
+    _check_compiler(compile_mode, device)
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    stop = checkpoint.StopSignal()
+    # Signals are noted to the end: a run that is trained is written down.
+    with locked(out), stop.listening(), memory.explained():
+        described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
+        trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
+        result = _fit(trainer, stop, spec, out, checkpoint_seconds)
+        described |= {
+            "deterministic": deterministic or device == "cpu",
+            "compile": compile_mode,
+            "seconds": time.monotonic() - start,
+            "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
+        }
+        write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+        _write(result, run.model_dump(mode="json"), spec, out)
+        for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
+            (out / name).unlink(missing_ok=True)
+    return result
+
+
+def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
+    """The trainer, where the checkpoint in `out` left off if there is a good one."""
+    state = checkpoint.load(out / CHECKPOINT, spec, trainer.device)
+    if state is None:
+        return trainer
+    fresh = copy.deepcopy(trainer.state_dict())
+    try:
+        trainer.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if memory.is_out_of_memory(error):
+            raise
+        checkpoint.set_aside(out / CHECKPOINT, error)
+        trainer.load_state_dict(fresh)
+    else:
+        say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
+    return trainer
+
+
+def _fit(
+    trainer: Trainer, stop: checkpoint.StopSignal, spec: str, out: Path, checkpoint_seconds: float
+) -> Result:
+    saved = time.monotonic()
+
+    def before_step() -> None:
+        nonlocal saved
+        if stop() or time.monotonic() - saved > checkpoint_seconds:
+            checkpoint.save(out / CHECKPOINT, spec, trainer.state_dict())
+            saved = time.monotonic()
+        if stop.received is not None:
+            raise checkpoint.Interrupted(stop.received)
+
+    with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:
+        return trainer.fit(progress.epoch, before_step)
+
+
+def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> None:
+    step = result.diverged_at_step
+    metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
+    content = table_bytes(result.metrics, METRICS_SCHEMA, metadata)
+    recorded = record.Record(
+        status=result.status,
+        diverged_at_step=step,
+        metrics_sha256=record.digest(content),
+        metrics_version=SCHEMA_VERSION,
+        spec=json.loads(spec),
+        resolved=record.Resolved(**resolved),
+    )
+    write_table(out / TIMING, result.timing, TIMING_SCHEMA)
+    write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
+    write_bytes(out / METRICS, content)
+
+
+def _device(name: str, deterministic: bool) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise JobError(
+            "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu, or run the job "
+            "where there is one"
+        )
+    if name == "cuda":
+        set_up_cuda(deterministic)
+    return torch.device(name)
+
+
+def _check_compiler(compile_mode: str, device: str) -> None:
+    if compile_mode != "none" and device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise JobError(
+            f"execution.compile = {compile_mode!r}: on a CPU, torch.compile needs a C++ compiler; "
+            "install g++, or set none"
+        )
+
+
+def set_up_cuda(deterministic: bool) -> None:
+    """The settings of this process for speed, or for bitwise equal runs."""
+    if deterministic:
+        # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    # cuDNN tries its algorithms on the first batch; which one is fastest changes from run to run
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)  # an operation that has none is an error

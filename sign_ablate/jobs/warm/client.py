@@ -1,0 +1,97 @@
+"""The job's side: hand a command over to the server. Imported in every job, so it imports little."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+from sign_ablate.jobs.log import complain, say
+from sign_ablate.jobs.parent import is_alive, owner_pid
+from sign_ablate.jobs.signals import stop_signals
+from sign_ablate.jobs.warm import STREAMS, VARIABLE, WAIT_SECONDS, address
+
+
+def run(arguments: list[str], *, start_server: bool) -> int | None:
+    """Have the server run `sign-ablate ARGUMENTS`. The exit status, or None where it has to be run here.
+
+    Args:
+        arguments: of the command line.
+        start_server: start the server where there is none.
+    """
+    owner = owner_pid()
+    if os.environ.get(VARIABLE) != "1" or owner is None or not hasattr(os, "pidfd_open"):  # not Linux
+        return None
+    connection = _connect(owner, start_server)
+    if connection is None:
+        return None
+    received, numbers = list[int](), stop_signals()
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(number)
+        with contextlib.suppress(OSError):  # the server is gone, and has taken the child along
+            connection.send(bytes([number]))
+
+    asked = {"folder": os.getcwd(), "arguments": arguments, "environment": dict(os.environ)}
+    request = json.dumps(asked).encode()
+    try:
+        socket.send_fds(connection, [struct.pack("!I", len(request))], list(STREAMS))
+        connection.sendall(request)
+        for number in numbers:  # not before the request, which it would garble
+            signal.signal(number, pass_on)
+        answer = connection.recv(4)
+    except OSError:
+        answer = b""
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    if len(answer) < 4:
+        if received or not is_alive(owner):
+            return 128 + (received or [signal.SIGTERM])[0]  # the child was told to write its checkpoint
+        say("the warm process is gone; this job goes on by itself")
+        return None
+    return _exit_status(*struct.unpack("!i", answer))
+
+
+def start(owner: int) -> None:
+    """Start the server of the Snakemake `owner`, and do not wait for it. One that is there already stays."""
+    import subprocess
+
+    # Of several that start at once, the first to bind stays. A session of its own: Ctrl-C is for
+    # the clients, which pass it on. No stream of the first job's: whoever reads that to its end
+    # would wait for the server.
+    none = subprocess.DEVNULL
+    command = [sys.executable, "-m", "sign_ablate.jobs.warm.server", str(owner)]
+    subprocess.Popen(command, start_new_session=True, stdin=none, stdout=none, stderr=none)
+
+
+def _connect(owner: int, start_server: bool) -> socket.socket | None:
+    """A connection to the server, which need not be ready yet; None where there is none in time."""
+    name, started = address(owner), False
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(name)
+            return connection
+        except ConnectionRefusedError:
+            connection.close()
+        if not start_server:
+            return None
+        if not started:
+            start(owner)
+            started = True
+        time.sleep(0.02)
+    return None
+
+
+def _exit_status(status: int) -> int:
+    """What a shell would say of the child's status, with a line where a signal has ended it."""
+    if status >= 0:
+        return status
+    complain(f"the training process was ended by {signal.Signals(-status).name}")
+    if status == -signal.SIGKILL:
+        complain("out of memory? Run fewer jobs at a time (--cores)")
+    return 128 - status

@@ -1,0 +1,65 @@
+"""What a run ran on: for the record, never part of its identity."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sign_ablate.store import fingerprint
+
+_PACKAGES = ("sign-ablate", "torch", "torchvision", "numpy", "pyarrow", "snakemake")
+
+
+def describe(device: torch.device, threads: int) -> dict[str, Any]:
+    """Code, git commit, package versions, device, host: as they are when a run begins."""
+    return {
+        "code": fingerprint.of_training(),
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type,
+        "cpu": _cpu_name(),
+        "threads": threads,
+        "host": platform.node(),
+        "platform": platform.platform(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _git_commit() -> str | None:
+    """The commit of this source tree, with + where the tree has changes; None outside a checkout.
+
+    A file that git does not track counts as a change in this package only: elsewhere it may be anything.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(fingerprint.PACKAGE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        commit = git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+")
+        untracked = git("ls-files", "--others", "--exclude-standard")
+        return commit if commit.endswith("+") or not untracked else f"{commit}+"
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

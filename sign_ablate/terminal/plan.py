@@ -1,0 +1,69 @@
+"""`sign-ablate plan`: what is left to do, and how long it takes."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.jobs import device
+from sign_ablate.terminal import estimate
+from sign_ablate.terminal.states import by_cell, columns, counted, state
+
+
+def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str:
+    """A line per cell: its runs, those left to do, and their time by past runs' measured seconds.
+
+    With `minutes`, also what of it is done in so long.
+    """
+    runs = expand(campaign)
+    kind = device.resolve(campaign.execution.device)
+    measured = estimate.measured(results)
+    rows: list[tuple[str, ...]] = [("", "runs", "to do", "seconds each", "minutes left")]
+    seconds_of: dict[str, float | None] = {}  # run left to do → seconds, if that is known
+    for name, members in by_cell(runs).items():
+        folder = results / campaign.campaign / "runs"
+        left = [run for run in members if state(folder / run.id) not in {"done", "diverged"}]
+        seconds = estimate.seconds(members[0].config.model_dump(mode="json"), kind, measured)
+        each, rest = ("?", "?") if seconds is None else (f"{seconds:.3g}", f"{seconds * len(left) / 60:.1f}")
+        rows.append((name, str(len(members)), str(len(left)), each, rest if left else "0.0"))
+        seconds_of |= {run.id: seconds for run in left}
+    known = {run: seconds for run, seconds in seconds_of.items() if seconds is not None}
+    done, todo = len(runs) - len(seconds_of), len(seconds_of)
+    lines = [*columns(rows), "", f"{counted(len(runs), 'run')}: {done} done, {todo} to do."]
+    if known:
+        jobs = "one at a time on the GPU" if kind == "cuda" else "divided by the number of cores"
+        of = "" if len(known) == todo else f" for {len(known)} of them"
+        lines.append(f"{sum(known.values()) / 60:.1f} minutes of work{of}, {jobs}.")
+    unknown = todo - len(known)
+    if unknown:
+        lines.append(
+            f"{counted(unknown, 'run')} without an estimate: none with the same data, model, batch size and "
+            f"precision has been measured on {kind} below {results}/."
+        )
+    if minutes is not None and todo:
+        lines.append(_fits(runs, seconds_of, estimate.at_a_time(campaign, kind), minutes))
+    return "\n".join(lines)
+
+
+def _fits(runs: list[Run], seconds_of: dict[str, float | None], at_once: int, minutes: float) -> str:
+    """What `minutes` are enough for, in Snakemake's order: one seed of every method before the second."""
+    after = f"{minutes:g} minute{'' if minutes == 1 else 's'}"
+    todo = [run.id for run in runs if run.id in seconds_of]
+    known = [(run, seconds) for run in todo if (seconds := seconds_of[run]) is not None]
+    if not known:
+        return f"How much is done after {after} is not known."
+    ends = estimate.ends((seconds for _, seconds in known), at_once)
+    done_by_then = {run for (run, _), end in zip(known, ends, strict=True) if end <= minutes * 60}
+    by_seed = defaultdict(list)
+    for run in runs:
+        by_seed[run.config.seed].append(run.id not in seconds_of or run.id in done_by_then)
+    whole = [str(seed) for seed, done in by_seed.items() if all(done)]
+    parts = [f"every method with seed{'s' * (len(whole) > 1)} {', '.join(whole)}"] if whole else []
+    parts += [
+        f"{sum(done)} of {len(done)} runs with seed {seed}"
+        for seed, done in by_seed.items()
+        if any(done) and not all(done)
+    ]
+    unknown = len(todo) - len(known)
+    last = f", if the {counted(unknown, 'run')} without an estimate came last" if unknown else ""
+    return f"After {after}, {at_once} at a time{last}: {'; '.join(parts) or 'no run'} done."

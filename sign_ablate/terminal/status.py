@@ -1,0 +1,155 @@
+"""`sign-ablate status`: what is done, what is in progress and how far, and when the rest will be done."""
+
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.store import reading
+from sign_ablate.store.record import DamagedError
+from sign_ablate.terminal.running import Running
+from sign_ablate.terminal.snapshot import Snapshot, take
+from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
+
+#: rows of what would else fill the screen
+RUNNING_SHOWN = 8
+NEWEST_SHOWN = 5
+DAMAGED_SHOWN = 5
+
+
+def status(campaign: Campaign, results: Path) -> str:
+    """The campaign's cells, runs in progress and newest results; its last line sums them up."""
+    runs = expand(campaign)
+    return "\n".join(_lines(campaign, runs, results, take(campaign, runs, results)))
+
+
+def watch(campaign: Campaign, results: Path, seconds: float) -> None:
+    """Print the status every so many seconds until all runs are done or Ctrl-C; on a terminal, in place."""
+    with contextlib.suppress(KeyboardInterrupt):
+        if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            for lines in _looks(campaign, results, seconds):
+                print("\n".join(lines), end="\n\n", flush=True)
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        console = Console(force_terminal=True)
+        with Live(console=console, auto_refresh=False) as live:
+            for lines in _looks(campaign, results, seconds):
+                text = "\n".join(_fitted(lines, console.height - 1))
+                live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+
+
+def _looks(campaign: Campaign, results: Path, seconds: float) -> Iterator[list[str]]:
+    runs = expand(campaign)
+    while True:
+        snapshot = take(campaign, runs, results)
+        yield _lines(campaign, runs, results, snapshot)
+        if snapshot.over:
+            return
+        time.sleep(seconds)
+
+
+def _fitted(lines: list[str], height: int) -> list[str]:
+    """What there is room for: the heads of the columns, and the last lines."""
+    if len(lines) <= height:
+        return lines
+    return [lines[0], "⋮", *lines[-max(1, height - 2) :]]
+
+
+def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapshot) -> list[str]:
+    """The most important comes last, where it stays on the screen."""
+    title = f"{campaign.campaign}  {time.strftime('%H:%M:%S', time.localtime(snapshot.now))}"
+    blocks = [
+        _cells(title, runs, snapshot.states),
+        _running(snapshot.running),
+        _newest(snapshot.ended, results / campaign.campaign / "runs", snapshot.now),
+        _damaged(snapshot.damaged),
+        _total(snapshot),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
+
+
+def _cells(title: str, runs: list[Run], states: dict[str, str]) -> list[str]:
+    damaged = ("damaged",) if "damaged" in states.values() else ()
+    rows: list[tuple[str, ...]] = [(title, "done", "diverged", *damaged, "running", "missing")]
+    for name, members in by_cell(runs).items():
+        count = Counter(states[run.id] for run in members)
+        rows.append((name, *(str(count[key] or "·") for key in rows[0][1:])))
+    total = Counter(states.values())
+    rows.append((f"{len(runs)} runs", *(str(total[key]) for key in rows[0][1:])))
+    return columns(rows)
+
+
+def _running(running: list[Running]) -> list[str]:
+    rows: list[tuple[str, ...]] = [("in progress", "epoch", "test", "left", "show")]
+    for r in running[:RUNNING_SHOWN]:
+        epoch = "·" if r.epoch is None else f"{r.epoch}/{r.epochs}"
+        left = "?" if r.left is None else duration(r.left)
+        rows.append((_name(r.run), epoch, r.test_acc or "·", left, _hash(r.run)))
+    more = [f"and {len(running) - RUNNING_SHOWN} more"] if len(running) > RUNNING_SHOWN else []
+    return [*columns(rows), *more] if running else []
+
+
+def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[str]:
+    rows: list[tuple[str, ...]] = [("newest results", "test", "ago", "show")]
+    for run, found in ended[:NEWEST_SHOWN]:
+        result = f"diverged at step {found.diverged_at_step}"
+        if found.state == "done":
+            result = _last_test_acc(folder / run.id)
+        rows.append((_name(run), result, duration(max(0.0, now - found.ended)), _hash(run)))
+    return columns(rows) if ended else []
+
+
+def _damaged(problems: list[str]) -> list[str]:
+    more = [f"and {len(problems) - DAMAGED_SHOWN} more"] if len(problems) > DAMAGED_SHOWN else []
+    return [*problems[:DAMAGED_SHOWN], *more]
+
+
+def _total(snapshot: Snapshot) -> list[str]:
+    runs, done = len(snapshot.states), len(snapshot.ended)
+    diverged = sum(found.state == "diverged" for _, found in snapshot.ended)
+    text = f"{done} of {runs} runs done ({100 * done // runs}%)"
+    lines = [f"{text}, {diverged} of them diverged." if diverged else f"{text}."]
+    unknown = snapshot.without_estimate
+    if snapshot.left or not (unknown or snapshot.over):
+        until = time.strftime("%a %H:%M", time.localtime(snapshot.now + snapshot.left))
+        about = "At least" if unknown else "About"
+        lines.append(f"{about} {duration(snapshot.left)} left, {snapshot.at_once} at a time: until {until}.")
+    if unknown:
+        lines.append(f"Runs without an estimate: {unknown}. None like them has been measured.")
+    if not snapshot.over and not snapshot.running:
+        lines.append("None is in progress.")
+    return lines
+
+
+def _name(run: Run) -> str:
+    return f"{cell_name(run)}  seed {run.config.seed}"
+
+
+def _hash(run: Run) -> str:
+    """What `sign-ablate show` finds the run by."""
+    return run.id.rsplit(".", 1)[1]
+
+
+def _last_test_acc(folder: Path) -> str:
+    try:
+        return f"{reading.metrics(folder)['test_acc'][-1].as_py():.2%}"
+    except (OSError, DamagedError):
+        return "·"  # deleted a moment ago
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, by the two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        parts.append((count, unit))
+    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or first == 3)

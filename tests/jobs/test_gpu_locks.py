@@ -1,0 +1,147 @@
+"""GPU claims, with device lists that need no GPU: one process per device, and none for ever."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sign_ablate.jobs import gpu
+from sign_ablate.jobs.run_lock import JobError
+from tests.conftest import ROOT
+
+#: claims, says what CUDA will be shown, and stays until its input ends
+JOB = """
+import os, sys
+from sign_ablate.jobs.gpu import claim
+print(claim(sys.argv[1]), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+class Job:
+    def __init__(self, device: str, environment: dict[str, str]) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", JOB, device], env=environment, stdin=pipe, stdout=pipe, text=True
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.communicate()
+
+
+Start = Callable[..., Job]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> "object":
+    jobs: list[Job] = []
+
+    def start(device: str = "cuda", **variables: str) -> Job:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "CUDA", "SIGN_ABLATE"))}
+        jobs.append(Job(device, {**kept, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **variables}))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.end()
+
+
+def test_jobs_have_devices_of_their_own_and_one_too_many_waits(start: Start) -> None:
+    visible = "3,GPU-8f6a,MIG-1/2/0"
+    jobs = [start(CUDA_VISIBLE_DEVICES=visible) for _ in range(3)]
+    lines = {job.line(): job for job in jobs}
+    assert set(lines) == {"cuda 3", "cuda GPU-8f6a", "cuda MIG-1/2/0"}
+    late = start(CUDA_VISIBLE_DEVICES=visible)
+    assert late.line() == "waiting for a GPU: 3, GPU-8f6a, MIG-1/2/0 taken by other jobs of this user's"
+    lines["cuda GPU-8f6a"].end(signal.SIGKILL)
+    assert late.line() == "cuda GPU-8f6a"
+
+
+def test_overlapping_lists_share_no_device(start: Start) -> None:
+    assert start(CUDA_VISIBLE_DEVICES="1").line() == "cuda 1"
+    assert start(CUDA_VISIBLE_DEVICES="1,2").line() == "cuda 2"
+
+
+def test_fallback_takes_the_cpu_at_once(start: Start) -> None:
+    assert start("auto", CUDA_VISIBLE_DEVICES="0").line() == "cuda 0"
+    second = start("auto", CUDA_VISIBLE_DEVICES="0")
+    assert second.line() == "no GPU of 0 is free: this run takes the CPU (cpu_fallback)"
+    assert second.line() == "cpu 0"
+    assert start("auto", CUDA_VISIBLE_DEVICES="").line() == "cpu"
+    assert start("cpu", CUDA_VISIBLE_DEVICES="0").line() == "cpu 0"
+
+
+def test_slurm_jobs_number_their_devices_from_0(start: Start) -> None:
+    """Device 0 of two Slurm jobs is not one device; several jobs within one of them share its devices."""
+    first = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert [start(**first).line(), start(**first).line()] == ["cuda 0", "cuda 1"]
+    assert start(SLURM_JOB_ID="8", CUDA_VISIBLE_DEVICES="0,1").line() == "cuda 0"
+    only = {"SLURM_JOB_ID": "9", "CUDA_VISIBLE_DEVICES": "0"}
+    assert [start(**only).line(), start(**only).line()] == ["cuda 0", "cuda 0"]  # Slurm's own affair
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """This process, with a lock folder and claims of its own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(gpu, "_held", [])
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv(gpu.VISIBLE, "0")
+    return monkeypatch
+
+
+def test_waiting_ends_with_an_error(start: Start, here: pytest.MonkeyPatch) -> None:
+    assert start(CUDA_VISIBLE_DEVICES="0").line() == "cuda 0"
+    here.setattr(gpu, "WAIT_SECONDS", 0.5)
+    with pytest.raises(JobError, match=r"no GPU was free for 0 s \(CUDA devices 0\); run fewer jobs"):
+        gpu.claim("cuda")
+
+
+def test_waiting_ends_with_its_snakemake(start: Start, here: pytest.MonkeyPatch) -> None:
+    assert start(CUDA_VISIBLE_DEVICES="0").line() == "cuda 0"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    here.setenv("SIGN_ABLATE_OWNER", str(gone.pid))
+    with pytest.raises(JobError, match="its Snakemake is gone"):
+        gpu.claim("cuda")
+
+
+def test_second_claim_of_a_process_is_its_first(here: pytest.MonkeyPatch) -> None:
+    here.setenv(gpu.VISIBLE, "4,5")
+    assert [gpu.claim("cuda"), gpu.claim("cuda")] == ["cuda", "cuda"]
+    assert os.environ[gpu.VISIBLE] == "4"
+    assert len(gpu._held) == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"), [("2, 0", ["2", "0"]), ("1,1", ["1"]), ("0,-1,2", ["0"]), ("", [])]
+)
+def test_candidates_are_what_cuda_would_take(
+    preset: str, expected: list[str], here: pytest.MonkeyPatch
+) -> None:
+    here.setenv(gpu.VISIBLE, preset)
+    assert gpu.candidates() == expected
+
+
+def test_without_the_variable_devices_are_counted_elsewhere(here: pytest.MonkeyPatch) -> None:
+    here.delenv(gpu.VISIBLE)
+    here.setattr("subprocess.check_output", lambda command, text: "3\n")
+    assert gpu.candidates() == ["0", "1", "2"]
+    here.undo()
+    assert int(subprocess.check_output([sys.executable, "-m", "sign_ablate.jobs.device"], text=True)) >= 0
+
+
+def test_lock_folder_of_somebody_else_is_refused(tmp_path: Path, here: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"sign-ablate-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JobError, match="belongs to somebody else"):
+        gpu.claim("cuda")

@@ -1,0 +1,139 @@
+"""A job's files: what is a pure function of the run, what is not, and what an interruption leaves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config import parse_campaign
+from sign_ablate.data.prepare import prepare
+from sign_ablate.jobs import training
+from sign_ablate.jobs.run_lock import JobError, is_running, locked
+from sign_ablate.store import fingerprint
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
+
+
+@pytest.fixture
+def run(tiny: dict[str, Any]) -> Run:
+    return expand(parse_campaign(tiny))[0]
+
+
+@pytest.fixture
+def data(run: Run, tmp_path: Path) -> Path:
+    prepare(run.config.data, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_metrics_are_byte_for_byte_the_same_in_any_process(run: Run, data: Path, tmp_path: Path) -> None:
+    training.train(run.spec, data, tmp_path / "here", device="cpu")
+    command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec, "--data", str(data)]
+    subprocess.run([*command, "--out", str(tmp_path / "there")], check=True)
+    for name in (METRICS, RUN):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    training.train(run.spec, data, out, device="cpu", threads=1)
+    table = pq.read_table(out / METRICS)
+    assert table.schema.names == METRICS_SCHEMA.names
+    assert table.schema.field("sigma").metadata == METRICS_SCHEMA.field("sigma").metadata
+    assert table.schema.metadata[b"status"] == b"finished"
+    assert table.schema.metadata[b"spec"].decode() == run.spec
+    described = json.loads((out / RUN).read_text())
+    assert described["status"] == "finished"
+    assert described["resolved"]["method"]["momentum"] == 0.9  # a default, written out
+    assert pq.read_table(out / TIMING)["epoch"].to_pylist() == [1, 2, 3]
+    environment = json.loads((out / ENVIRONMENT).read_text())
+    assert environment["device"] == "cpu"
+    assert environment["code"] == fingerprint.of_training()
+    assert environment["versions"]["torch"]
+    assert environment["seconds"] > 0
+    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former
+
+
+def test_compile_without_a_compiler_is_one_line(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = expand(parse_campaign(tiny))[0]
+    prepare(run.config.data, tmp_path / "data")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JobError, match=r"execution.compile = 'default': .* compiler; install g\+\+"):
+        training.train(run.spec, tmp_path / "data", tmp_path / "out", device="cpu", compile_mode="default")
+
+
+def test_diverged_run_is_recorded_and_exits_0(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 1.0e30}}
+    tiny["figures"] = {}
+    run = expand(parse_campaign(tiny))[0]
+    prepare(run.config.data, tmp_path / "data")
+    command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec]
+    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "diverged: loss or gradient not finite at step" in done.stdout
+    metadata = pq.read_metadata(tmp_path / "out" / METRICS).metadata
+    assert metadata[b"status"] == b"diverged"
+    assert int(metadata[b"diverged_at_step"]) > 0
+
+
+def test_log_has_plain_lines_with_time_left(run: Run, data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec]
+    command += ["--data", str(data), "--out", str(tmp_path / "out")]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(lines) == 3
+    assert "epoch 3/3" in lines[2]
+    assert "images/s  0 s left" in lines[2]
+
+
+def test_interrupted_job_leaves_no_metrics(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sign_ablate.jobs.training.Progress.epoch", die)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(run.spec, data, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out" / METRICS).exists()
+    assert not is_running(tmp_path / "out")
+
+
+def test_second_trainer_of_a_run_is_refused(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out):
+        assert is_running(out)
+        monkeypatch.setattr("sign_ablate.jobs.run_lock.WAIT_SECONDS", 0.2)
+        with pytest.raises(JobError, match="another process is training this run"):
+            training.train(run.spec, data, out, device="cpu")
+    assert not is_running(out)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--device", "cuda", "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu"),
+        ("--data", "missing", "missing"),
+        ("--spec", '{"numerics": 0}', "the spec is of version 0"),
+    ],
+)
+def test_job_that_cannot_start_says_why_in_one_line(
+    option: str, value: str, expected: str, run: Run, data: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    if value == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    options = {"--spec": run.spec, "--data": str(data), "--out": str(tmp_path / "out"), option: value}
+    command = [sys.executable, "-m", "sign_ablate", "train", *(x for pair in options.items() for x in pair)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -1,0 +1,260 @@
+"""What status says of hand-made results whose numbers are known."""
+
+import contextlib
+import itertools
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate.store import run_files
+from sign_ablate.terminal import states as people_runs
+from sign_ablate.terminal.status import _fitted, duration
+from tests.terminal.conftest import Campaigner, epoch_lines
+
+
+def test_one_screen(made: Campaigner) -> None:
+    """65 s of 70 are left of the run in progress, then three of 104 s: 377 s, one after the other."""
+    made.finish("sgd.s0", ago=600, test_acc=0.9875)
+    made.diverge("wild.s0", ago=7260, step=7)
+    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    with made.running("sgd.s1", since=35):
+        lines = made.status()
+    assert lines == [
+        "tiny  22:13:20   done  diverged  running  missing",
+        "synthetic  sgd      1         ·        1        ·",
+        "synthetic  wild     ·         1        ·        1",
+        "synthetic  adam     ·         ·        ·        2",
+        "6 runs              1         1        1        3",
+        "",
+        "in progress             epoch   test       left        show",
+        f"synthetic  sgd  seed 1   3/10  3.00%  1 min 5 s  {made.hash('sgd.s1')}",
+        "",
+        "newest results                         test        ago        show",
+        f"synthetic  sgd  seed 0               98.75%     10 min  {made.hash('sgd.s0')}",
+        f"synthetic  wild  seed 0  diverged at step 7  2 h 1 min  {made.hash('wild.s0')}",
+        "",
+        "2 of 6 runs done (33%), 1 of them diverged.",
+        "About 6 min 17 s left, 1 at a time: until Tue 22:19.",
+    ]
+
+
+def test_runs_seen_side_by_side_go_on_so(made: Campaigner) -> None:
+    """sgd.s0 ended when sgd.s1 was at work: adam.s0 0 to 104, wild.s1 65 to 169, adam.s1 104 to 208."""
+    made.finish("sgd.s0", ago=20)
+    made.diverge("wild.s0", ago=300, step=7)
+    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    with made.running("sgd.s1", since=35):
+        assert made.status()[-1] == "About 3 min 28 s left, 2 at a time: until Tue 22:16."
+
+
+@pytest.mark.parametrize(("since", "left"), [(35, "8 min 21 s"), (39, "8 min 5 s")])
+def test_time_between_runs_counts(since: float, left: str, made: Campaigner) -> None:
+    """5 s or 1 s passed between sgd.s0 and sgd.s1: as many before each of the four that follow its 65 s."""
+    made.finish("sgd.s0", ago=40)
+    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    with made.running("sgd.s1", since=since):
+        assert made.status()[-1].startswith(f"About {left} left, 1 at a time")
+
+
+def test_where_none_is_at_work_the_cores_decide(config: dict[str, Any], tmp_path: Path) -> None:
+    """Five of 104 s: 3 rounds of 2, and 2 rounds of 4."""
+    for threads, expected in ((2, "About 5 min 12 s left, 2"), (1, "About 3 min 28 s left, 4")):
+        config["execution"]["threads"] = threads
+        made = Campaigner(config, tmp_path)
+        made.finish("sgd.s0", ago=600)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.cpu_count", lambda: 4)
+            *_, total, left, idle = made.status()
+        assert total == "1 of 6 runs done (16%)."
+        assert left.startswith(f"{expected} at a time: until")
+        assert idle == "None is in progress."
+
+
+def test_a_gpu_takes_one_at_a_time(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five of 104 s; what the CPU took says nothing of them."""
+    config["execution"]["device"] = "cuda"
+    made = Campaigner(config, tmp_path)
+    made.finish("sgd.s0", ago=600)
+    assert "Runs without an estimate: 5. None like them has been measured." in made.status()
+    made.finish("sgd.s0", ago=599, kind="cuda:0")
+    assert "About 8 min 40 s left, 1 at a time: until Tue 22:22." in made.status()
+
+
+@pytest.mark.parametrize(
+    ("log", "ago", "epoch", "left"),
+    [
+        (None, 0, "·", "1 min 4 s"),  # 104 s, 40 of them over
+        ("a warning of torch's\n", 0, "·", "1 min 4 s"),
+        ("synthetic.sgd.s1.0123456789  goes on from step 15 of 30\n", 0, "·", "12 s"),  # 52 s less 40
+        (epoch_lines(10, 20), 15, "2/10", "1 min 10 s"),  # 80 s were left: the third takes longer than 10
+        (epoch_lines(10, 20, done=5), 4, "7/10", "26 s"),  # goes on after the fifth: 10 s each, not 20 / 7
+        (epoch_lines(10, 20)[:-4], 4, "1/10", "1 min 26 s"),  # the second line is being written
+        (epoch_lines(*range(10, 110, 10)), 4, "10/10", "0 s"),
+        ("\udcff is no character\n" + epoch_lines(10), 0, "1/10", "1 min 30 s"),
+    ],
+)
+def test_progress_of_a_run(log: str | None, ago: float, epoch: str, left: str, made: Campaigner) -> None:
+    made.finish("sgd.s0", ago=600)
+    if log is not None:
+        made.log("sgd.s1", log, ago)
+    with made.running("sgd.s1", since=40):
+        line = next(line for line in made.status() if line.endswith(made.hash("sgd.s1")))
+    accuracy = "·" if epoch == "·" else f"{epoch.removesuffix('/10')}.00%"
+    assert re.split("  +", line)[3:] == [epoch, accuracy, left, made.hash("sgd.s1")]
+
+
+def test_the_first_runs_estimate_the_others(made: Campaigner) -> None:
+    """No run was ever done: one at epoch 3 of 10, 70 s left, says 100 s for each of the five others."""
+    with made.running("sgd.s0", since=30):
+        assert made.status()[-1] == "Runs without an estimate: 6. None like them has been measured."
+        made.log("sgd.s0", epoch_lines(10, 20, 30), ago=0)
+        assert made.status()[-1].startswith("About 9 min 30 s left, 1 at a time")
+
+
+def test_the_last_epoch_of_the_last_run(made: Campaigner) -> None:
+    for name in list(made.runs)[:-1]:
+        made.finish(name, ago=600)
+    made.log("adam.s1", epoch_lines(*range(10, 110, 10)), ago=1)
+    with made.running("adam.s1", since=101):
+        assert made.status()[-1] == "About 0 s left, 1 at a time: until Tue 22:13."
+
+
+def test_what_no_run_tells_of_is_said(config: dict[str, Any], tmp_path: Path) -> None:
+    config["methods"]["adam"]["model"] = "resnet18"
+    made = Campaigner(config, tmp_path)
+    made.finish("sgd.s0", ago=600)
+    assert made.status()[-3:] == [
+        "At least 3 min 28 s left, 2 at a time: until Tue 22:16.",  # sgd.s1, wild.s0, wild.s1
+        "Runs without an estimate: 2. None like them has been measured.",
+        "None is in progress.",
+    ]
+
+
+def test_a_campaign_that_is_done(made: Campaigner) -> None:
+    """The five newest of six, the newest first."""
+    for n, name in enumerate(made.runs):
+        made.finish(name, ago=100 * n + 100)
+    lines = made.status()
+    start = lines.index("") + 2
+    assert [line.split()[-1] for line in lines[start:-2]] == [made.hash(name) for name in list(made.runs)[:5]]
+    assert lines[-2:] == ["", "6 of 6 runs done (100%)."]
+
+
+def test_many_runs_in_progress_leave_room(config: dict[str, Any], tmp_path: Path) -> None:
+    config["seeds"] = [0, 1, 2]
+    made = Campaigner(config, tmp_path)
+    with contextlib.ExitStack() as stack:
+        for name in made.runs:
+            stack.enter_context(made.running(name, since=10))
+        lines = made.status()
+    assert sum(line.split()[-1:] == [made.hash(name)] for line in lines for name in made.runs) == 8
+    assert "and 1 more" in lines
+
+
+def test_a_run_that_ends_between_two_looks(made: Campaigner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its metrics were not there, and when the lock was asked for, it was free."""
+
+    def ends(folder: Path) -> bool:
+        if folder == made.folder("sgd.s0"):
+            made.finish("sgd.s0", ago=0)
+        return False
+
+    monkeypatch.setattr(people_runs, "is_running", ends)
+    assert "1 of 6 runs done (16%)." in made.status()
+
+
+def test_files_that_come_and_go(made: Campaigner) -> None:
+    """A run's files are made and deleted all the time, half of them written."""
+    names, over = ["sgd.s0", "wild.s0", "adam.s0"], threading.Event()
+
+    def change() -> None:
+        for n in itertools.count():
+            name = names[n % 3]
+            made.finish(name, ago=n % 100)
+            made.log(name, epoch_lines_of_one[: n % 100], ago=1)
+            shutil.rmtree(made.results / "tiny" / ("logs" if n % 2 else f"runs/{made.runs[name].id}"))
+            if n % 7 == 0:
+                (made.folder(name) / run_files.METRICS).write_bytes(b"PAR1 cut off")
+            if over.is_set():
+                return
+
+    epoch_lines_of_one = epoch_lines(10)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        seen = {line for _ in range(100) for line in made.status() if "runs done" in line}
+    finally:
+        over.set()
+        thread.join()
+    assert len(seen) > 1  # or nothing changed under it
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3599, "59 min 59 s"), (3600, "1 h"),
+        (3659, "1 h"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h"), (8_640_000, "100 d"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
+    lines = [str(n) for n in range(10)]
+    assert _fitted(lines, 10) == lines
+    assert _fitted(lines, 5) == ["0", "⋮", "7", "8", "9"]
+    assert _fitted(lines, 1)[-1] == "9"
+
+
+def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
+    for name in ("sgd.s0", "sgd.s1", "adam.s0"):
+        made.finish(name, ago=600)
+    for name, file in (("sgd.s1", run_files.METRICS), ("adam.s0", run_files.ENVIRONMENT)):
+        path = made.folder(name) / file
+        path.write_bytes(path.read_bytes()[:-5])
+    lines = made.status()
+    assert [line.split() for line in lines[:5]] == [
+        ["tiny", "22:13:20", "done", "diverged", "damaged", "running", "missing"],
+        ["synthetic", "sgd", "1", "·", "1", "·", "·"],
+        ["synthetic", "wild", "·", "·", "·", "·", "2"],
+        ["synthetic", "adam", "·", "·", "1", "·", "1"],
+        ["6", "runs", "1", "0", "2", "0", "3"],
+    ]
+    assert lines[9] == (
+        f"{made.folder('adam.s0')}/environment.json: damaged (Invalid JSON: EOF while parsing a string at "
+        "line 1 column 54); delete it to go on without the run's times and versions, or delete the run's "
+        "folder: snakemake then trains the run again"
+    )
+    assert lines[10] == (
+        f"{made.folder('sgd.s1')}/metrics.parquet: damaged (its SHA-256 is not the one in run.json); "
+        "run snakemake again, which trains this run again"
+    )
+    assert lines[12] == "1 of 6 runs done (16%)."
+    assert lines[13].startswith("About 5 min 12 s left, 2 at a time")  # five of 104 s
+
+
+def test_a_damaged_run_that_is_trained_again_is_running(made: Campaigner) -> None:
+    made.finish("sgd.s0", ago=600)
+    (made.folder("sgd.s0") / run_files.METRICS).write_bytes(b"")
+    with made.running("sgd.s0", since=10):
+        lines = made.status()
+    assert "damaged" not in "\n".join(lines)
+    assert lines[4].split() == ["6", "runs", "0", "0", "1", "5"]
+
+
+def test_many_damaged_runs_leave_room(config: dict[str, Any], tmp_path: Path) -> None:
+    config["seeds"] = [0, 1, 2]
+    made = Campaigner(config, tmp_path)
+    for name in made.runs:
+        made.finish(name, ago=600)
+        (made.folder(name) / run_files.METRICS).write_bytes(b"")
+    lines = made.status()
+    assert sum("damaged (" in line for line in lines) == 5
+    assert "and 4 more" in lines

@@ -1,0 +1,203 @@
+"""plan and show. status: tests/status."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.data.prepare import prepare
+from sign_ablate.jobs import training
+from sign_ablate.store import fingerprint
+from sign_ablate.store.run_files import METRICS
+from sign_ablate.terminal import estimate
+from sign_ablate.terminal.find import NotFoundError
+from sign_ablate.terminal.plan import plan
+from sign_ablate.terminal.show import show
+from tests.conftest import write_outcome
+
+
+@pytest.fixture
+def campaign(tiny: dict[str, Any]) -> Campaign:
+    tiny["methods"] = {
+        "sgd": {"optimizer": "sgd", "lr": 0.05},
+        "wild": {"optimizer": "sgd", "lr": 1.0e30},
+        "adam": {"optimizer": "adam", "lr": 0.001, "model": "resnet18"},
+    }
+    tiny["figures"] = {}
+    return parse_campaign(tiny)
+
+
+@pytest.fixture
+def results(campaign: Campaign, tmp_path: Path) -> Path:
+    """One run of sgd and one of wild done, one of sgd begun."""
+    runs = {(run.cell.method, run.config.seed): run for run in expand(campaign)}
+    folder = tmp_path / "tiny" / "runs"
+    prepare(runs["sgd", 0].config.data, tmp_path / "data")
+    for key in (("sgd", 0), ("wild", 0)):
+        training.train(runs[key].spec, tmp_path / "data", folder / runs[key].id, device="cpu")
+    (folder / runs["sgd", 1].id).mkdir()
+    return tmp_path
+
+
+def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaign, results: Path) -> None:
+    lines = plan(campaign, results).splitlines()
+    cells = {line.split()[1]: line.split()[2:] for line in lines[1:4]}
+    assert cells["sgd"][:2] == ["2", "1"]
+    assert float(cells["sgd"][2]) > 0
+    assert cells["adam"] == ["2", "2", "?", "?"]  # no ResNet-18 was measured
+    assert lines[5] == "6 runs: 2 done, 4 to do."
+    assert re.fullmatch(r"\d\.\d minutes of work for 2 of them, divided by the number of cores\.", lines[6])
+    assert lines[7] == (
+        "2 runs without an estimate: none with the same data, model, batch size and precision has been "
+        f"measured on cpu below {results}/."
+    )
+
+
+def test_plan_without_any_estimate_names_no_time(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {"seeds": list(range(500)), "figures": {}}
+    text = plan(parse_campaign(tiny), tmp_path, minutes=30)
+    assert "5000 runs: 0 done, 5000 to do." in text
+    assert "5000 runs without an estimate: none with the same data" in text
+    assert text.endswith("\nHow much is done after 30 minutes is not known.")
+    assert "minutes of work" not in text
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_plan_of_one_run(done: int, tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {"seeds": [0], "figures": {}, "methods": {"sgd": tiny["methods"]["sgd"]}}
+    campaign = parse_campaign(tiny)
+    (run,) = expand(campaign)
+    if done:
+        (tmp_path / "tiny" / "runs" / run.id).mkdir(parents=True)
+        write_outcome(tmp_path / "tiny" / "runs" / run.id, run, [{"epoch": 1, "test_acc": 0.5}], None)
+    lines = plan(campaign, tmp_path, minutes=1).splitlines()
+    assert lines[3] == f"1 run: {done} done, {1 - done} to do."
+    assert len(lines) == (4 if done else 6)
+    if not done:
+        assert lines[4].startswith("1 run without an estimate")
+        assert lines[5] == "How much is done after 1 minute is not known."
+
+
+def test_plan_for_a_time_counts_whole_seeds_first(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three methods of a minute each, two at a time: seed 0 takes one and a half of two rounds."""
+    tiny |= {"figures": {}, "methods": {name: tiny["methods"][name] for name in ("sgd", "adam", "hybrid")}}
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def last(minutes: float) -> str:
+        return plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
+
+    assert last(0.5) == "After 0.5 minutes, 2 at a time: no run done."
+    assert last(1) == "After 1 minute, 2 at a time: 2 of 3 runs with seed 0 done."
+    assert last(2) == (
+        "After 2 minutes, 2 at a time: every method with seed 0; 1 of 3 runs with seed 1 done."
+    )
+    assert last(3) == "After 3 minutes, 2 at a time: every method with seeds 0, 1 done."
+    # hybrid without an estimate: of each seed, two are known
+    monkeypatch.setattr(
+        estimate, "seconds", lambda run, *_: None if run["method"]["optimizer"] == "hybrid" else 60.0
+    )
+    assert last(2) == (
+        "After 2 minutes, 2 at a time, if the 2 runs without an estimate came last: "
+        "2 of 3 runs with seed 0; 2 of 3 runs with seed 1 done."
+    )
+
+
+def test_runs_of_so_many_steps_are_estimated_from_their_like(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {"figures": {}, "methods": {"sgd": tiny["methods"]["sgd"]}, "seeds": [0, 1]}
+    tiny["train"] = {"model": "small", "steps": 7, "batch_size": 32}
+    first, _ = expand(parse_campaign(tiny))
+    prepare(first.config.data, tmp_path / "data")
+    training.train(first.spec, tmp_path / "data", tmp_path / "tiny" / "runs" / first.id, device="cpu")
+    assert "without an estimate" not in plan(parse_campaign(tiny), tmp_path)
+    tiny["train"]["steps"] = 8
+    assert "2 runs without an estimate" in plan(parse_campaign(tiny), tmp_path)
+
+
+def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
+    text = show("sgd.s0", results)
+    assert "state: done" in text
+    assert '"momentum": 0.9' in text
+    assert "test_acc" in text
+    assert "sigma" not in text  # a column that this method has not
+    assert f"code {fingerprint.of_training()}" in text
+
+
+def test_show_tells_a_run_that_diverged_at_once(campaign: Campaign, results: Path) -> None:
+    lines = show("wild.s0", results).splitlines()
+    assert lines[1] == "state: diverged"
+    assert re.fullmatch(r"loss or gradient not finite at step \d+", lines[-1])
+
+
+def test_show_tells_a_run_that_is_missing(campaign: Campaign, results: Path) -> None:
+    """Its folder is there: it was begun."""
+    assert show("sgd.s1", results).splitlines()[1:] == ["state: missing"]
+
+
+@pytest.fixture
+def two(tiny: dict[str, Any], tmp_path: Path) -> dict[str, list[Run]]:
+    """Campaigns `one` and `other`: the same SGD, and Adam with another rate, of seeds 0, 1 and 10."""
+    found = {}
+    for name, lr in (("one", 0.003), ("other", 0.001)):
+        methods = {"sgd": tiny["methods"]["sgd"], "adam": {"optimizer": "adam", "lr": lr}}
+        values = {**tiny, "campaign": name, "seeds": [0, 1, 10], "methods": methods, "figures": {}}
+        found[name] = expand(parse_campaign(values))
+        for run in found[name]:
+            folder = tmp_path / name / "runs" / run.id
+            folder.mkdir(parents=True)
+            write_outcome(folder, run, [{"epoch": 1, "step": 3, "test_acc": 0.5}], None)
+    return found
+
+
+def test_show_takes_the_same_run_of_two_campaigns(two: dict[str, list[Run]], tmp_path: Path) -> None:
+    """Identity and bytes are the same: either will do."""
+    (run, *_) = two["one"]
+    lines = show("synthetic.sgd.s0", tmp_path).splitlines()
+    assert lines[:2] == [
+        str(tmp_path / "one" / "runs" / run.id),
+        f"the same bytes: {tmp_path / 'other' / 'runs' / run.id}",
+    ]
+    assert show(run.id, tmp_path).splitlines() == lines
+    (tmp_path / "other" / "runs" / run.id / METRICS).unlink()
+    with pytest.raises(NotFoundError) as caught:
+        show(run.id, tmp_path)
+    assert [line.split() for line in str(caught.value).splitlines()[1:]] == [
+        [f"one/{run.id}", "done"],
+        [f"other/{run.id}", "missing"],
+    ]
+
+
+def test_show_lists_what_to_type(two: dict[str, list[Run]], tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        show("synthetic.adam.s0", tmp_path)
+    line, *matches = str(caught.value).splitlines()
+    assert line == "synthetic.adam.s0: 2 runs of that name; type more of it, such as one/synthetic.adam.s0"
+    assert matches == [
+        "  one/synthetic.adam.s0    done  method.lr=0.003",
+        "  other/synthetic.adam.s0  done  method.lr=0.001",
+    ]
+    for match in matches:
+        name = match.split()[0]
+        assert show(name, tmp_path).startswith(
+            str(tmp_path / name.split("/")[0] / "runs" / "synthetic.adam.s0")
+        )
+
+
+def test_show_takes_a_path_and_a_beginning(two: dict[str, list[Run]], tmp_path: Path) -> None:
+    run = next(run for run in two["one"] if run.config.seed == 1 and run.cell.method == "adam")
+    folder = tmp_path / "one" / "runs" / run.id
+    for name in ("one/adam.s1.", "one/synthetic.adam.s1", run.id, f"{folder}/", str(folder)):
+        assert show(name, tmp_path).splitlines()[0] == str(folder)
+    with pytest.raises(NotFoundError, match="4 runs of that name"):
+        show("adam.s1", tmp_path)  # a part: of seed 10 as well, in both campaigns
+
+
+@pytest.mark.parametrize("name", ["nothing", "tiny/sgd.s7", "other/sgd.s0"])
+def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
+    with pytest.raises(NotFoundError, match=f"^{name}: no run of that name below .*; give a part of an id"):
+        show(name, results)
