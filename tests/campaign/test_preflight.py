@@ -205,7 +205,8 @@ def test_as_many_threads_as_cores_are_no_mistake(tiny: dict[str, Any]) -> None:
 
 def test_cores_are_those_that_the_process_may_use() -> None:
     code = (
-        "import os; from sign_ablate.jobs import device; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "import os; from sign_ablate.jobs import device; "
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
         "print(device.cores())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
