@@ -41,7 +41,8 @@ def test_make_gives_snakemake_a_cache_where_the_home_folder_cannot_be_written(tm
 def test_planning_imports_no_torch() -> None:
     """The Snakefile does this on every start, and in every cluster job."""
     code = (
-        "import sys; from sign_ablate.jobs import device; from sign_ablate.terminal import plan, show, status; "
+        "import sys; from sign_ablate.jobs import device; "
+        "from sign_ablate.terminal import plan, show, status; "
         "from sign_ablate.config import load_campaign; from sign_ablate.campaign.grid import expand; "
         "expand(load_campaign(['config.yaml'])); device.gpu_count(); "
         "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
