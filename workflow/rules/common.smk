@@ -26,8 +26,11 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import default_config
+from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 
+if workflow.is_main_process:
+    workflow_log.install(logger, workflow.output_settings)
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
 # The text of --config is read by our own YAML, of which Snakemake's is an older version.
