@@ -62,23 +62,25 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or torch.compile's mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    attempt: Annotated[int, typer.Option(min=1, help="2 or more: not where the one before was final.")] = 1,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
-    from sign_ablate.config import ConfigError
-    from sign_ablate.data.common import DataError
     from sign_ablate.jobs import training
+    from sign_ablate.jobs.attempt import EXPECTED, repeated
     from sign_ablate.jobs.checkpoint import Interrupted
     from sign_ablate.jobs.gpu import claim
-    from sign_ablate.jobs.log import say
-    from sign_ablate.jobs.run_lock import JobError
+    from sign_ablate.jobs.log import complain, say
 
+    if attempt > 1 and (before := repeated(out)) is not None:
+        complain(before.details or f"sign-ablate: error: {before.cause}")
+        sys.exit(1)
     try:
         result = training.train(
             spec, data, out,
             device=claim(device), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
-    except (ConfigError, DataError, JobError, OSError) as error:
+    except EXPECTED as error:
         _fail(error)
     except Interrupted as stopped:
         number = stopped.args[0]

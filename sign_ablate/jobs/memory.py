@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from sign_ablate.jobs.run_lock import ADVICE, JobError
+from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -19,7 +19,7 @@ def explained() -> Iterator[None]:
     """Say in one line what ran out.
 
     Raises:
-        JobError: in place of the errors for which `is_out_of_memory` holds.
+        OutOfMemoryError: in place of the errors for which `is_out_of_memory` holds.
     """
     try:
         yield
@@ -27,4 +27,6 @@ def explained() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["no details"])[0]
-        raise JobError(f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size") from error
+        raise OutOfMemoryError(
+            f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size"
+        ) from error

@@ -1,5 +1,6 @@
 """One training job: from a run's specification and a data file to the files of its folder."""
 
+import contextlib
 import copy
 import json
 import math
@@ -15,6 +16,7 @@ import torch
 from sign_ablate.campaign.grid import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
+from sign_ablate.jobs.attempt import Attempt
 from sign_ablate.jobs.log import say
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.jobs.run_lock import JobError, locked
@@ -33,7 +35,7 @@ from sign_ablate.store.run_files import (
     write_table,
     write_text,
 )
-from sign_ablate.train.loop import Result, Trainer
+from sign_ablate.train.loop import Result, Row, Trainer
 
 
 def train(
@@ -71,16 +73,20 @@ def train(
     """
     start = time.monotonic()
     run = parse_run(spec)
-    chosen = _device(device, deterministic)
-    _check_compiler(compile_mode, device)
-    torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
-    # Signals are noted to the end: a run that is trained is written down.
-    with locked(out), stop.listening(), memory.explained():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(out))
+        attempt = Attempt(out)
+        # Signals are noted to the end: a run that is trained is written down.
+        for context in (attempt.recorded(), stop.listening(), memory.explained()):
+            stack.enter_context(context)
+        chosen = _device(device, deterministic)
+        _check_compiler(compile_mode, device)
+        torch.set_num_threads(threads)
         described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
-        result = _fit(trainer, stop, spec, out, checkpoint_seconds)
+        result = _fit(trainer, attempt, stop, spec, out, checkpoint_seconds)
         described |= {
             "deterministic": deterministic or device == "cpu",
             "compile": compile_mode,
@@ -113,7 +119,12 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
 
 
 def _fit(
-    trainer: Trainer, stop: checkpoint.StopSignal, spec: str, out: Path, checkpoint_seconds: float
+    trainer: Trainer,
+    attempt: Attempt,
+    stop: checkpoint.StopSignal,
+    spec: str,
+    out: Path,
+    checkpoint_seconds: float,
 ) -> Result:
     saved = time.monotonic()
 
@@ -125,8 +136,14 @@ def _fit(
         if stop.received is not None:
             raise checkpoint.Interrupted(stop.received)
 
+    attempt.begins(trainer.epochs, trainer.step, trainer.total_steps, trainer.result.metrics)
     with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:
-        return trainer.fit(progress.epoch, before_step)
+
+        def after_epoch(row: Row, timing: Row) -> None:
+            attempt.epoch(row)
+            progress.epoch(row, timing)
+
+        return trainer.fit(after_epoch, before_step)
 
 
 def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> None:

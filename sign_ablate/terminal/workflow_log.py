@@ -124,7 +124,9 @@ class Digest:
 
     def _failure(self, jobid: int, fields: Mapping[str, Any]) -> str:
         logs = [*fields["log"]]
-        found = failures.of_job(fields["rule_name"], fields["output"], logs)
+        # Snakemake announces a job again when it is tried once more.
+        since = self._jobs[jobid]["created"] if jobid in self._jobs else 0.0
+        found = failures.of_job(fields["rule_name"], fields["output"], logs, since)
         if self._failures.get(jobid) == found:
             return ""  # tried once more, with the same end
         self._failures[jobid] = found

@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import OutputSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from sign_ablate.store import progress
+from sign_ablate.store.progress import Failure, Progress
 from sign_ablate.terminal import workflow_log
 from sign_ablate.terminal.workflow_log import Lines
 
@@ -126,7 +129,25 @@ def test_a_full_disk_is_told(screen: Screen, log: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("os.statvfs", lambda path: Full)
     snakemake = Snakemake(screen)
     snakemake.fails(3, "aggregate", log, ["summary.parquet"])
-    assert "no room is left there; make room, then run the same command again" in snakemake.shown()[1]
+    assert (
+        "no room is left on the disk of results/; make room, then run the same command again"
+        in snakemake.shown()[1]
+    )
+
+
+def test_a_run_tells_its_failure_in_its_folder(screen: Screen, log: Path, tmp_path: Path) -> None:
+    """One that is final is not tried once more; one of an earlier attempt is not told."""
+    output = [str(tmp_path / "metrics.parquet")]
+    snakemake = Snakemake(screen)
+    for cause, age in (("no images", 0), ("yesterday's", 86400)):
+        failure = Failure(kind="failed", cause=cause, final=True)
+        progress.write(tmp_path, Progress(started=0, updated=time.time() - age, failure=failure))
+        snakemake.starts(2, "train", log, output, run=RUN)
+        snakemake.fails(2, "train", log, output)
+        if not age:
+            snakemake.logger.info("Trying to restart job 2.")
+    ends = [f"failed  {RUN}", "  no images", f"  log: {log}", f"failed  {RUN}", "  no data", f"  log: {log}"]
+    assert snakemake.shown() == ends
 
 
 @pytest.mark.parametrize(

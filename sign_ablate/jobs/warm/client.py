@@ -91,7 +91,6 @@ def _exit_status(status: int) -> int:
     """What a shell would say of the child's status, with a line where a signal has ended it."""
     if status >= 0:
         return status
-    complain(f"the training process was ended by {signal.Signals(-status).name}")
-    if status == -signal.SIGKILL:
-        complain("out of memory? Run fewer jobs at a time (--cores)")
+    hint = "; out of memory? Run fewer jobs at a time (--cores)" if status == -signal.SIGKILL else ""
+    complain(f"the training process was ended by {signal.Signals(-status).name}{hint}")
     return 128 - status
