@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sign_ablate.repository import default_config
+from sign_ablate.terminal.sorting import Sort
 
 if TYPE_CHECKING:
     from sign_ablate.config import Campaign
@@ -175,6 +176,22 @@ def show(run: str, results: Path = Path("results")) -> None:
     try:
         print(text(run, results))
     except NotFoundError as error:
+        _fail(error)
+
+
+@app.command()
+def compare(
+    campaigns: Annotated[list[str] | None, typer.Argument(help="Names of campaigns; all by default.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Order of the rows; then by test accuracy.")] = Sort.DATASET,
+    results: Path = Path("results"),
+) -> None:
+    """The cells of several campaigns in one table, with their test accuracy."""
+    from sign_ablate.terminal.compare import NothingToCompareError
+    from sign_ablate.terminal.compare import compare as text
+
+    try:
+        print(text(results, campaigns or (), sort))
+    except NothingToCompareError as error:
         _fail(error)
 
 

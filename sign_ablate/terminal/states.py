@@ -88,10 +88,8 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """A line per row: the first column to the left, the others to the right."""
+def columns(rows: list[tuple[str, ...]], left: int = 1) -> list[str]:
+    """A line per row: the first `left` columns to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+    sides = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return ["  ".join(side(c, w) for side, c, w in zip(sides, row, widths, strict=True)) for row in rows]
