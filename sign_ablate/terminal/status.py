@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.store import reading
+from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
@@ -71,6 +71,7 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
         _running(snapshot.running),
         _newest(snapshot.ended, results / campaign.campaign / "runs", snapshot.now),
         _damaged(snapshot.damaged),
+        _other_code(snapshot.ended),
         _total(snapshot),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
@@ -110,6 +111,17 @@ def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[
 def _damaged(problems: list[str]) -> list[str]:
     more = [f"and {len(problems) - DAMAGED_SHOWN} more"] if len(problems) > DAMAGED_SHOWN else []
     return [*problems[:DAMAGED_SHOWN], *more]
+
+
+def _other_code(ended: list[tuple[Run, Outcome]]) -> list[str]:
+    other = sum(found.code != fingerprint.of_training() for _, found in ended)
+    if not other:
+        return []
+    were = "run was" if other == 1 else "runs were"
+    return [
+        f"{other} {were} made by other code than today's. To train again: "
+        "snakemake --forcerun $(sign-ablate outdated)"
+    ]
 
 
 def _total(snapshot: Snapshot) -> list[str]:

@@ -35,6 +35,7 @@ def test_summary_by_hand(results: Path, tmp_path: Path) -> None:
     assert row["ci_high"] - row["mean"] == pytest.approx(4.302653 * 0.02 / 3**0.5, abs=1e-7)
     assert row["mean"] - row["ci_low"] == pytest.approx(row["ci_high"] - row["mean"])
     assert row["best_mean"] == pytest.approx(0.93)
+    assert (row["lowest"], row["highest"], row["n_damaged"]) == (0.90, 0.94, 0)
 
 
 def test_rows_are_in_campaign_order_with_their_keys(

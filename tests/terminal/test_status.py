@@ -213,6 +213,18 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
     assert _fitted(lines, 1)[-1] == "9"
 
 
+def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
+    made.finish("adam.s0", ago=9)
+    assert not any("other code" in line for line in made.status())
+    made.finish("sgd.s0", ago=9, code="0123456789ab")
+    (line,) = [line for line in made.status() if "other code" in line]
+    assert line.startswith("1 run was made by other code than today's.")
+    assert line.endswith("snakemake --forcerun $(sign-ablate outdated)")
+    made.finish("sgd.s1", ago=9)
+    (made.folder("sgd.s1") / run_files.ENVIRONMENT).unlink()
+    assert any(line.startswith("2 runs were made by other code") for line in made.status())
+
+
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
     for name in ("sgd.s0", "sgd.s1", "adam.s0"):
         made.finish(name, ago=600)
