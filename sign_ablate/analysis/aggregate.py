@@ -14,7 +14,7 @@ from sign_ablate.analysis.stats import t_interval
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
-from sign_ablate.store import reading
+from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
@@ -34,7 +34,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
 
     Args:
         campaign: the campaign.
-        results: its folder, results/<campaign>.
+        results: the results folder, with the runs of all campaigns.
         out: folder of the tables.
         partial: take the runs that exist; a cell without any has n = 0 in the summary.
 
@@ -43,7 +43,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
         OSError: where a table cannot be written.
     """
     runs = expand(campaign)
-    folder = results / "runs"
+    folder = layout.runs_folder(results)
     present = _present(runs, folder, partial)
     tables, times = _read(present, folder)
     rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
