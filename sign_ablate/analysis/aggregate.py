@@ -16,7 +16,7 @@ from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
 from sign_ablate.jobs.log import complain
-from sign_ablate.store import reading
+from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
@@ -36,7 +36,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
 
     Args:
         campaign: the campaign.
-        results: its folder, results/<campaign>.
+        results: the results folder, with the runs of all campaigns.
         out: folder of the tables.
         partial: take the runs that exist and are intact, and name the damaged ones on standard error; a cell
             without any has n = 0 in the summary.
@@ -46,7 +46,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
         OSError: where a table cannot be written.
     """
     runs = expand(campaign)
-    folder = results / "runs"
+    folder = layout.runs_folder(results)
     present = _present(runs, folder, partial)
     present, tables, times, damaged = _read(present, folder, partial)
     rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
