@@ -12,7 +12,7 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.optim.registry import BUILDERS
+from sign_ablate.optim.registry import METHODS
 from sign_ablate.train.loop import Trainer
 from tests.campaign.test_grid import GOLDEN
 from tests.conftest import EVERY_METHOD, TINY
@@ -37,7 +37,7 @@ def numbers(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def test_every_registered_optimizer_has_a_golden_run() -> None:
-    missing = set(BUILDERS) - {method["optimizer"] for method in EVERY_METHOD.values()}
+    missing = set(METHODS) - {method["optimizer"] for method in EVERY_METHOD.values()}
     assert not missing, (
         f"add {missing} to tests.conftest.EVERY_METHOD, then run python -m tests.golden.update"
     )
