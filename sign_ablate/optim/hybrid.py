@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks, projection, shards, trigger
+from sign_ablate.optim import checks, projection, trigger
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
+from sign_ablate.optim.sign_step import shards
+from sign_ablate.optim.sign_step.inputs import Projection, Rule
 from sign_ablate.optim.signsgd import SignSGD, Work
-from sign_ablate.optim.work import Projection, Rule
 
 
 class HybridSignSGD(SignSGD):

@@ -12,10 +12,11 @@ from torch.optim.optimizer import (
     _use_grad_for_differentiable,
 )
 
-from sign_ablate.optim import checks, diagnostics, fused, layout, native, plain, shards
+from sign_ablate.optim import checks, diagnostics, layout
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.options.signsgd import SignSGDOptions
-from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
+from sign_ablate.optim.sign_step import fused, native, plain, shards
+from sign_ablate.optim.sign_step.inputs import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
 _HEALTH_CHECK: Callable[[Optimizer], None] = getattr(

@@ -102,7 +102,7 @@ def test_every_module_is_known_to_make_numbers_tables_or_neither() -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("optim/step.c", "training"),
+        ("optim/sign_step/step.c", "training"),
         ("optim/signsgd.py", "training"),
         ("models/small.py", "training"),
         ("data/batches.py", "training"),
