@@ -227,8 +227,8 @@ def build(
     if method.compressor is not None:
         path, own = method.compressor
         inner = {name: values.pop(name) for name in declared(own) if name in values}
-        values["compressor"] = _load(path)(**inner, **_seeded(own, seed))
-    built: Optimizer = _load(method.optimizer)(chosen, **values, **_seeded(method.options, seed))
+        values["compressor"] = load(path)(**inner, **_seeded(own, seed))
+    built: Optimizer = load(method.optimizer)(chosen, **values, **_seeded(method.options, seed))
     return built
 
 
@@ -254,7 +254,8 @@ def _seeded(options: type, seed: int) -> dict[str, int]:
     return {"seed": seed} if "seed" in declared(options) else {}
 
 
-def _load(path: str) -> Any:
+def load(path: str) -> Any:
+    """What "module:name" stands for."""
     module, name = path.split(":")
     return getattr(import_module(module), name)
 
