@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -42,10 +42,10 @@ class Attempt:
         self._write(epoch=row["epoch"], step=row["step"], test_acc=row["test_acc"], seconds_per_epoch=mean)
 
     @contextlib.contextmanager
-    def recorded(self) -> Iterator[None]:
+    def recorded(self) -> Iterator[Self]:
         """Record how the attempt ends: the file is deleted where the run is done."""
         try:
-            yield
+            yield self
         except BaseException as error:
             self._write(failure=failure(error))
             raise

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-PROGRESS = "progress.json"
+from sign_ablate.store.layout import PROGRESS
 
 
 class Failure(BaseModel):

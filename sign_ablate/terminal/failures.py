@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sign_ablate.jobs.run_lock import ADVICE
 from sign_ablate.store import progress
+from sign_ablate.store.layout import CHECKPOINT
 from sign_ablate.store.record import DamagedError
 
 #: the end of a log that is searched for its last line
@@ -59,8 +60,6 @@ def of_run(folder: Path, found: progress.Progress, log: str) -> Failure:
         found: its progress, which nobody goes on with now.
         log: of the run.
     """
-    from sign_ablate.store.run_files import CHECKPOINT  # imports pyarrow
-
     end = found.failure
     if end is None and _is_full(folder):
         return Failure(NO_ROOM, log)

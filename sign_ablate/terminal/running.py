@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sign_ablate.campaign.grid import Run
 from sign_ablate.store import progress
-from sign_ablate.store.run_files import LOCK
+from sign_ablate.store.layout import LOCK
 
 
 @dataclasses.dataclass(frozen=True)

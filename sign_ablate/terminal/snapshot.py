@@ -11,6 +11,7 @@ from sign_ablate.campaign.grid import Run
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
 from sign_ablate.store import progress
+from sign_ablate.store.layout import run_folder, train_log
 from sign_ablate.terminal import estimate, failures
 from sign_ablate.terminal.estimate import Measured
 from sign_ablate.terminal.failures import Failure
@@ -48,23 +49,25 @@ class Snapshot:
 
 def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     """Look at the files of the campaign's `runs` below `results`."""
-    now, folder, kind = time.time(), results / campaign.campaign, device.resolve(campaign.execution.device)
-    states = {run.id: state(folder / "runs" / run.id) for run in runs}
+    now, kind = time.time(), device.resolve(campaign.execution.device)
+    folders = {run.id: run_folder(results, run.id) for run in runs}
+    states = {run.id: state(folders[run.id]) for run in runs}
     over = [run for run in runs if states[run.id] in {"done", "diverged", "damaged"}]
-    found = [(run, end) for run in over if (end := outcome(folder / "runs" / run.id)) is not None]
+    found = [(run, end) for run in over if (end := outcome(folders[run.id])) is not None]
     damaged = [end.problem for _, end in found if end.problem]
     ended = [(run, end) for run, end in found if not end.problem]
     ended.sort(key=lambda pair: pair[1].ended, reverse=True)
     todo = [run for run in runs if states[run.id] not in {"done", "diverged"}]
     at_work = [run for run in todo if states[run.id] == "running"]
     each = _estimates(todo, kind, estimate.measured(results) if todo else [])
-    running = [look(run, folder / "runs" / run.id, each[run.id], now) for run in at_work]
+    running = [look(run, folders[run.id], each[run.id], now) for run in at_work]
     if None in each.values():  # no run like it was ever done: the epochs of those in progress tell
         guessed = _estimates(todo, kind, _begun(running, kind))
-        each = {name: guessed[name] if known is None else known for name, known in each.items()}
-        running = [look(run, folder / "runs" / run.id, each[run.id], now) for run in at_work]
+        each = {run: guessed[run] if known is None else known for run, known in each.items()}
+        running = [look(run, folders[run.id], each[run.id], now) for run in at_work]
     missing = [each[run.id] for run in todo if states[run.id] != "running"]
-    stopped = _stopped([run for run in todo if states[run.id] in {"failed", "interrupted"}], folder)
+    idle = [run for run in todo if states[run.id] in {"failed", "interrupted"}]
+    stopped = _stopped(idle, results, campaign.campaign)
     at_once, gap = _pace(running, ended, now)
     at_once = at_once or estimate.at_a_time(campaign, kind)
     # Those in progress come first: they wait for nobody.
@@ -74,15 +77,15 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     return Snapshot(now, states, running, ended, damaged, stopped, left, unknown, at_once)
 
 
-def _stopped(runs: list[Run], campaign: Path) -> list[tuple[Run, Failure]]:
+def _stopped(runs: list[Run], results: Path, campaign: str) -> list[tuple[Run, Failure]]:
     """The failures of runs that are not done, the latest first."""
     found = []
     for run in runs:
-        folder = campaign / "runs" / run.id
+        folder = run_folder(results, run.id)
         end = progress.read(folder)
         if end is not None:  # not started again a moment ago
-            log = str(campaign / "logs" / "train" / f"{run.id}.log")
-            found.append((end.updated, run, failures.of_run(folder, end, log)))
+            log = train_log(results, campaign, run.id)
+            found.append((end.updated, run, failures.of_run(folder, end, str(log))))
     found.sort(key=lambda triple: triple[0], reverse=True)
     return [(run, failure) for _, run, failure in found]
 

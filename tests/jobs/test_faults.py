@@ -26,7 +26,7 @@ from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, training
 from sign_ablate.store import progress
-from sign_ablate.store.progress import PROGRESS
+from sign_ablate.store.layout import PROGRESS
 from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY

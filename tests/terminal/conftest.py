@@ -15,6 +15,7 @@ import pytest
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.store import fingerprint, progress, run_files
+from sign_ablate.store.layout import run_folder
 from sign_ablate.terminal.status import status
 from tests.conftest import ROOT, write_outcome
 
@@ -60,7 +61,7 @@ class Campaigner:
         self.runs = {f"{run.cell.method}.s{run.config.seed}": run for run in expand(self.campaign)}
 
     def folder(self, name: str) -> Path:
-        folder = self.results / "tiny" / "runs" / self.runs[name].id
+        folder = run_folder(self.results, self.runs[name].id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sign_ablate.store import progress, run_files
+from sign_ablate.store.layout import PROGRESS
 from sign_ablate.store.progress import Failure
 from sign_ablate.terminal import states as people_runs
 from sign_ablate.terminal.status import _fitted, duration
@@ -113,7 +114,7 @@ def test_progress_of_a_run(
 
 @pytest.mark.parametrize("content", ["", "{", '{"epoch": 3}'])
 def test_progress_that_cannot_be_read(content: str, made: Campaigner) -> None:
-    (made.folder("sgd.s1") / progress.PROGRESS).write_text(content)
+    (made.folder("sgd.s1") / PROGRESS).write_text(content)
     with made.running("sgd.s1", since=40):
         assert any(line.split()[4:6] == ["·", "·"] for line in made.status() if made.hash("sgd.s1") in line)
 
@@ -252,6 +253,18 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
     assert _fitted(lines, 10) == lines
     assert _fitted(lines, 5) == ["0", "⋮", "7", "8", "9"]
     assert _fitted(lines, 1)[-1] == "9"
+
+
+def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
+    made.finish("adam.s0", ago=9)
+    assert not any("other code" in line for line in made.status())
+    made.finish("sgd.s0", ago=9, code="0123456789ab")
+    (line,) = [line for line in made.status() if "other code" in line]
+    assert line.startswith("1 run was made by other code than today's.")
+    assert line.endswith("snakemake --forcerun $(sign-ablate outdated)")
+    made.finish("sgd.s1", ago=9)
+    (made.folder("sgd.s1") / run_files.ENVIRONMENT).unlink()
+    assert any(line.startswith("2 runs were made by other code") for line in made.status())
 
 
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
