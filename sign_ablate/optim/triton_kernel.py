@@ -11,6 +11,7 @@ no thread needs another's.
 
 import triton
 import triton.language as tl
+from triton.language import core
 from triton.language.extra import libdevice
 
 GROUPS = 32
@@ -42,7 +43,7 @@ PROJECT = {name: i for i, name in enumerate((None, "clean", "applied", "previous
 @triton.jit
 def _number(x):
     """A number of the step: a kernel argument, or where a pointer to it is one."""
-    y = tl.core.to_tensor(x)
+    y = core.to_tensor(x)
     if y.dtype.is_ptr():
         return tl.load(y)
     else:
