@@ -19,9 +19,10 @@ from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import tree
 from sign_ablate.data.errors import DataError
 from sign_ablate.jobs.log import complain
+from sign_ablate.store import layout
 
 #: cache of digests: one file per image folder, with its digest and the state of its files at that time
-NOTES = Path("results/data/digests")
+NOTES = layout.data_folder(layout.RESULTS) / "digests"
 #: A digest is cached only if no file changed within this time. File systems have coarse clocks, so a file
 #: could change again without a new modification time.
 SETTLED_NS = 2 * 10**9
