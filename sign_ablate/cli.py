@@ -138,7 +138,10 @@ def plan(
 
 @app.command()
 def status(
-    config: Config = DEFAULT_CONFIG,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", help="Configuration; by default that of the campaign that runs now."),
+    ] = None,
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
@@ -147,12 +150,18 @@ def status(
     ] = None,
 ) -> None:
     """Runs done of all, time left, the runs in progress and the newest results."""
+    from sign_ablate.jobs.log import complain
     from sign_ablate.terminal import status as people
+    from sign_ablate.terminal.current import running
 
+    current = [] if config or overrides else running(results)
+    for other in current[1:]:
+        complain(f"sign-ablate: {other.campaign} runs as well; sign-ablate status --config FILE shows it")
+    campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides)
     if watch is None:
-        print(people.status(_campaign(config, overrides), results))
+        print(people.status(campaign, results))
     else:
-        people.watch(_campaign(config, overrides), results, watch)
+        people.watch(campaign, results, watch)
 
 
 @app.command()

@@ -26,6 +26,9 @@ PROGRESS = "progress.json"
 #: means nothing
 LOCK = ".lock"
 
+#: configuration of a campaign as Snakemake works on it
+RUNNING = "running.json"
+
 #: folder of a campaign for what is made of the runs that exist (`snakemake partial`)
 PARTIAL = "partial"
 

@@ -209,6 +209,9 @@ def lock_campaign():
     folder = pathlib.Path(RESULTS, layout.PARTIAL if targets and partial else "")
     try:
         campaign_lock.hold(folder)
+        (folder / layout.RUNNING).write_text(
+            CAMPAIGN.model_dump_json(exclude_unset=True)
+        )
     except (JobError, OSError) as error:
         logger.error(str(error))
         sys.exit(1)
