@@ -111,7 +111,7 @@ def page_text() -> str:
 
 
 def _method_table(name: str) -> str:
-    """Table of a method's keys, with symbols and with the conditions for an option to have an effect."""
+    """Table of a method's keys, with symbols and the conditions under which an option has no effect."""
     method, model = METHODS[name], OPTIMIZERS[name]
     needs = {own.name: "; ".join(method.open_needs(own)) for own in keys(method)}
     symbols = {own.name: own.option.symbol for own in keys(method)} | {"lr": "δ"}
