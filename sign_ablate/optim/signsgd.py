@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
 from sign_ablate.optim import checks, diagnostics, layout
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.options.signsgd import SignSGDOptions
-from sign_ablate.optim.sign_step import fused, native, plain, shards
+from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
 from sign_ablate.optim.sign_step.inputs import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
@@ -62,7 +62,8 @@ class SignSGD(Optimizer):
             that steps below half a unit in the last place are not lost.
         maximize: ascend.
         foreach: torch's foreach functions; by default where torch's own optimizers use them (CUDA).
-        fused: the compiled CPU step; by default where it applies (dense float32 on the CPU).
+        fused: the step in one pass, compiled C on a CPU and a Triton kernel on a CUDA device; by default
+            where it applies (dense float32 on the CPU; dense float32 or bfloat16 on CUDA).
         differentiable: let autograd record the step.
         capturable: keep the step on the device, for CUDA graphs and torch.compile.
 
@@ -240,25 +241,27 @@ class SignSGD(Optimizer):
         return sums
 
     def _run_fused(self, work: list[Work], rule: Rule, group: dict[str, Any], sums: list[Any]) -> list[int]:
-        """Step what the compiled step takes. Returns the numbers of the others."""
-        usable = not (group["differentiable"] or torch.compiler.is_compiling()) and fused.takes_rule(rule)
-        mine = [
-            i for i, (param, p, g, m, _, _) in enumerate(work)
-            if usable and p is param and fused.takes_tensors(p, g, m)
-        ]  # fmt: skip
-        if mine and native.library() is None:
-            mine = []
-        if group["fused"] and len(mine) < len(work) and rule.phase is False:
+        """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
+        rest, chosen = list(range(len(work))), []
+        for compiled in (fused, triton_step):
+            if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_rule(rule):
+                continue
+            mine = [
+                i for i in rest if work[i][0] is work[i][1] and compiled.takes_tensors(*work[i][1:4])
+            ]  # fmt: skip
+            rest = [i for i in rest if i not in set(mine)]
+            chosen.append((compiled, mine))
+        if group["fused"] and rest and rule.phase is False:
             raise RuntimeError(
-                "`fused=True` requires all the params to be floating point Tensors, dense float32 on the "
-                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler"
+                "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
+                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler; or dense float32 or "
+                "bfloat16 on a CUDA device, and Triton"
             )
-        if mine:
-            found = fused.step([work[i][1:5] for i in mine], rule)
+        for compiled, mine in chosen:
+            found = compiled.step([work[i][1:] for i in mine], rule) if mine else []
             for i, value in zip(mine, found, strict=True):
                 sums[i] = value
-        taken = set(mine)
-        return [i for i in range(len(work)) if i not in taken]
+        return rest
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
