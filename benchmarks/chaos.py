@@ -40,7 +40,6 @@ class Tally:
 
     kills: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
     calls: int = 0
-    locks: int = 0
     removed: int = 0
     undone: int = 0
     orphans: set[str] = dataclasses.field(default_factory=set)
@@ -95,7 +94,7 @@ class Chaos:
     def run(self) -> None:
         """Kill and call again, until the campaign is done and enough was killed."""
         while True:
-            status, output = self._call()
+            status = self._call()
             if status == 0 and not all(path.exists() for path in self.products):
                 self.tally.undone += 1
             elif status == 0 and self.tally.kills.total() >= self.target:
@@ -104,9 +103,6 @@ class Chaos:
                 runs = [path for path in sorted(self.products) if path.name == "metrics.parquet"]
                 self.random.choice(runs).unlink()
                 self.tally.removed += 1
-            elif "--unlock" in output:
-                self.tally.locks += 1
-                self._snakemake("--unlock").wait()
         end = time.monotonic() + GRACE_SECONDS
         while processes() and time.monotonic() < end:
             time.sleep(0.5)
@@ -117,9 +113,8 @@ class Chaos:
         with self.log.open("ab") as log:
             return snakemake(self.folder, log, *arguments, mark=f"{os.getpid()}-{self.tally.calls}")
 
-    def _call(self) -> tuple[int, str]:
-        """Snakemake's exit status and output, having killed during the call."""
-        start = self.log.stat().st_size if self.log.exists() else 0
+    def _call(self) -> int:
+        """Snakemake's exit status, having killed during the call."""
         process = self._snakemake()
         while process.poll() is None:
             try:
@@ -130,9 +125,7 @@ class Chaos:
                 if self.tally.kills.total() < 2 * self.target:
                     self._kill(process)
         self.ended[self.tally.calls] = time.monotonic()
-        with self.log.open("rb") as log:
-            log.seek(start)
-            return process.returncode, log.read().decode(errors="replace")
+        return process.returncode
 
     def _kill(self, snakemake: "subprocess.Popen[bytes]") -> None:
         """One process (or group) of a random kind, by a random signal; nothing where there is none."""
@@ -186,8 +179,7 @@ def report(tally: Tally, expected: dict[Path, bytes], found: dict[Path, bytes], 
     for kind in WEIGHTS:
         counts = [f"{tally.kills[kind, name]} {name}" for name in ("SIGKILL", "SIGTERM")]
         print(f"  {kind:18} {', '.join(counts)}")
-    print(f"{tally.calls} calls of Snakemake, --unlock included")
-    print(f"{tally.locks} locks left, each with Snakemake's message that names --unlock")
+    print(f"{tally.calls} calls of Snakemake")
     print(f"{tally.removed} runs deleted when all were done, to have something left to kill")
     print(f"{len(names)} Parquet files compared, {len(different)} differ {different[:5] or ''}")
     print(f"{len(tally.orphans)} orphan processes {sorted(tally.orphans)[:5] or ''}")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.optim import machine
-from sign_ablate.optim import native
+from sign_ablate.optim.sign_step import native
 
 #: name → (generator, published record)
 GENERATORS = {
@@ -20,7 +20,10 @@ GENERATORS = {
         "one round of a 32-bit finaliser, what this library had",
         "none; fails tests/optim/test_noise.py",
     ),
-    "philox10": ("**Philox4x32-10**, of sign_ablate/optim/step.c", "BigCrush; in Triton, CUDA and cuRAND"),
+    "philox10": (
+        "**Philox4x32-10**, of sign_step/step.c",
+        "BigCrush; in Triton, CUDA and cuRAND",
+    ),
     "philox10_loop": ("Philox4x32-10, vectorized by the compiler", "the same words"),
     "philox7_loop": ("Philox4x32-7, vectorized by the compiler", "BigCrush, without a margin"),
     "threefry20": ("Threefry4x32-20", "BigCrush; JAX has its two-word form"),

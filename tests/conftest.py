@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sign_ablate.optim.registry import METHODS
+
 if TYPE_CHECKING:
     from sign_ablate.campaign.grid import Run
 
@@ -73,6 +75,9 @@ EVERY_METHOD: dict[str, Any] = {
     "swats": {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3},
     "onebit-adam": {"optimizer": "onebit-adam", "lr": 0.003, "warmup_steps": 4, "eps": 1.0e-4},
 }  # fmt: skip
+# One that is registered and has no line above runs with its defaults.
+for _name in METHODS.keys() - {method["optimizer"] for method in EVERY_METHOD.values()}:
+    EVERY_METHOD[_name] = {"optimizer": _name, "lr": 0.01}
 
 
 def pids(pattern: str) -> list[int]:

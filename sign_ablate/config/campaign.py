@@ -8,9 +8,7 @@ from sign_ablate.config.base import Model, Name
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import Method
 from sign_ablate.config.train import Train
-
-#: what lies in results/ beside the campaigns
-RESERVED = {"data", "reference", "runs"}
+from sign_ablate.store.layout import RESERVED
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 

@@ -19,9 +19,10 @@ from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import tree
 from sign_ablate.data.errors import DataError
 from sign_ablate.jobs.log import complain
+from sign_ablate.store import layout
 
 #: a file per image folder, with its digest and the state of its files at that time
-NOTES = Path("results/data/digests")
+NOTES = layout.data_folder(layout.RESULTS) / "digests"
 #: A file that was changed a moment ago may change again without a new time: file systems have coarse clocks.
 SETTLED_NS = 2 * 10**9
 #: from this size on, a digest takes so long that it is announced

@@ -29,7 +29,7 @@ VERSION = 2
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run was asked to stop, and its checkpoint is written. The argument is the signal."""
+    """The run was asked to stop; if it had begun, its checkpoint is written. The argument is the signal."""
 
 
 def save(path: Path, spec: str, state: dict[str, Any]) -> None:
@@ -101,6 +101,12 @@ class StopSignal:
             if not is_alive(self._owner):
                 self.received = signal.SIGTERM
         return self.received is not None
+
+    def check(self) -> None:
+        """Raise Interrupted where a signal was received."""
+        if self() and self.received is not None:
+            say(f"stopped by {self.received.name} before it began")
+            raise Interrupted(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

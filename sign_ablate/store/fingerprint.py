@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-#: What makes the numbers of a run. The options are not here: a run's `spec` has those that were set, and a
+#: What makes the numbers of a run, and what does not. A run's `spec` has the options that were set, and a
 #: changed default needs a new NUMERICS_VERSION (tests/test_golden.py).
 TRAINING = ("optim", "models", "data", "train")
+NOT_TRAINING = "optim/options"
 #: What makes tables, figures and reports of the runs. The labels of cells are in campaign/grid.py.
 ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
 _HEX_DIGITS = 12
@@ -50,7 +51,7 @@ def _files(names: Iterable[str]) -> list[Path]:
     for name in names:
         path = PACKAGE / name
         found += sorted(p for p in path.rglob("*") if p.suffix in {".py", ".c"}) if path.is_dir() else [path]
-    return found
+    return [path for path in found if PACKAGE / NOT_TRAINING not in path.parents]
 
 
 def _python(text: str) -> Any:

@@ -74,7 +74,7 @@ def test_changed_value_changes_only_its_own_runs(tiny: dict[str, Any]) -> None:
     before = ids(tiny)
     tiny["methods"]["pre-dither"]["alpha"] = [0.02, 0.1]
     after = ids(tiny)
-    assert {i.split(".")[1] for i in before ^ after} == {"pre-dither"}
+    assert {i.split(".")[1] for i in before ^ after} == {"dithered"}
     assert len(before - after) == len(after - before) == 2  # one α, two seeds
     tiny["methods"]["pre-dither"]["alpha"] = [0.01, 0.1]
     assert ids(tiny) == before

@@ -285,7 +285,7 @@ def test_edit_of_the_step_in_c_is_another_state_of_the_source(
     monkeypatch.setattr(warm, "__file__", str(tmp_path / "sign_ablate/jobs/warm/__init__.py"))
     before = warm.address(1)
     assert warm.address(1) == before
-    (tmp_path / "sign_ablate/optim/step.c").touch()
+    (tmp_path / "sign_ablate/optim/sign_step/step.c").touch()
     assert warm.address(1) != before
 
 

@@ -11,7 +11,8 @@ import sys
 import pytest
 import torch
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, triton_step
+from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim.sign_step import fused, triton_step
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, set_grads
 
 CUDA = torch.cuda.is_available()

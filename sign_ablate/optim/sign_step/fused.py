@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from sign_ablate.optim import layout, native
-from sign_ablate.optim.work import Rule, Tensors
+from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step import native
+from sign_ablate.optim.sign_step.inputs import Rule, Tensors
 
 #: elements of a task, a multiple of noise.GROUP: pieces of a large parameter go to several threads
 _PIECE = 1 << 19

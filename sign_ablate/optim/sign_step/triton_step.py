@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
-from sign_ablate.optim.work import Rule, Tensors
+from sign_ablate.optim.sign_step.inputs import Rule, Tensors
 
 _TYPES = (nn.Parameter, Tensor)
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -40,7 +40,7 @@ def _installed() -> bool:
 
 @functools.cache
 def _kernel() -> Any:
-    return importlib.import_module("sign_ablate.optim.triton_kernel")
+    return importlib.import_module("sign_ablate.optim.sign_step.triton_kernel")
 
 
 def _runs_on(device: torch.device) -> bool:
