@@ -192,9 +192,7 @@ class HybridSignSGD(SignSGD):
                 else:
                     slots = [owners[i][1][5] for i in mine]
             size = len(group["params"]) if group["lambda_scope"] == "tensor" else 1
-            ratios, useful = projection.ratio(own, group)
-            projection.observe(group, ratios, useful, slots, size, phase)
-            out.append(useful)
+            out.append(projection.observe(group, own, slots, size, phase))
         return out
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sign_ablate.optim.sign_step import triton_step
 from sign_ablate.optim.sign_step.inputs import delta
 
 Group = dict[str, Any]
@@ -47,15 +48,14 @@ def ratio(sums: Tensor, group: Group) -> tuple[Tensor, Tensor]:
     return value, (low > 0) & (high < torch.inf)
 
 
-def observe(
-    group: Group, values: Tensor, useful: Tensor, slots: list[int], size: int, phase: bool | Tensor
-) -> None:
+def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool | Tensor) -> Tensor:
     """Average r_k, in place (CUDA graphs); where the phase says SGD, leave the average alone.
+
+    Returns which of the r_k are of use. The others are counted.
 
     Args:
         group: the parameter group, which keeps the averages: torch would cast them elsewhere.
-        values: r_k, one per slot.
-        useful: which of them to average; the others are counted.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖², a row per slot.
         slots: which of the `size` averages they belong to.
         size: 1, or the number of parameters.
         phase: see HybridSignSGD.phase.
@@ -63,15 +63,18 @@ def observe(
     for key in STATE:
         if group[key] is None:
             dtype = torch.int32 if key == "lambda_skipped" else torch.float32
-            group[key] = torch.zeros(size, dtype=dtype, device=values.device)
-        group[key] = group[key].to(values.device)  # after a load from another device
+            group[key] = torch.zeros(size, dtype=dtype, device=sums.device)
+        group[key] = group[key].to(sums.device)  # after a load from another device
+    whole = len(slots) == size
+    if whole and triton_step.observes(group, sums):
+        return triton_step.observe(group, [group[key] for key in STATE], sums, delta(group), phase)
+    values, found = ratio(sums, group)
     if group["lambda_schedule"] == "frozen":
         values = values * delta(group)
     one = 1 - group["eta"]
-    useless = ~useful
+    useful, useless = found, ~found
     if isinstance(phase, Tensor):
         useful, useless = useful & ~phase, useless & ~phase
-    whole = len(slots) == size
     for i, slot in enumerate([0] if whole else slots):
         of, where = (slice(None), slice(None)) if whole else (slice(i, i + 1), slice(slot, slot + 1))
         ema, weight, last, skipped = (group[key][where] for key in STATE)
@@ -81,6 +84,7 @@ def observe(
         for old, new in ((ema, average), (weight, seen), (last, value)):
             old.copy_(torch.where(use, new, old))
         skipped.add_(useless[of])
+    return found
 
 
 def join(group: Group, others: list[Group]) -> None:

@@ -130,7 +130,11 @@ class SignSGDOptions:
     ] = None
     fused: Annotated[
         bool | None,
-        Option("The compiled CPU step; None: where it applies, dense float32 on the CPU.", configured=False),
+        Option(
+            "The step in one pass, in C or Triton; None: where it applies, dense float32 on a CPU, and "
+            "float32 or bfloat16 on CUDA.",
+            configured=False,
+        ),
     ] = None
     differentiable: Annotated[bool, Option("Let autograd record the step.", configured=False)] = False
     capturable: Annotated[
