@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import aggregate
-from sign_ablate.analysis.collect import KEPT
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.store.layout import run_folder
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING, TIMING_SCHEMA, write_table, write_text
 from tests.conftest import write_outcome
 
@@ -45,7 +46,7 @@ def main() -> None:
         }
     )
     with tempfile.TemporaryDirectory() as name:
-        results = Path(name) / "bench"
+        results = Path(name)
         folders = [_write(results, run) for run in expand(campaign)]
         print(f"{len(folders)} runs of {EPOCHS} epochs; fastest of {ROUNDS} rounds")
         time.sleep(3)  # files that have just been written are not kept
@@ -66,7 +67,7 @@ def _loop(folders: list[Path]) -> None:
 
 
 def _first(campaign: Campaign, results: Path) -> None:
-    (results / KEPT).unlink(missing_ok=True)
+    (results / schemas.KEPT).unlink(missing_ok=True)
     aggregate(campaign, results, results)
 
 
@@ -78,7 +79,7 @@ def _seconds(work: Callable[[], None]) -> tuple[float, float]:
 
 def _write(results: Path, run: Run) -> Path:
     """The files of a finished run, with made-up numbers."""
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     folder.mkdir(parents=True)
     epochs = range(1, EPOCHS + 1)
     accuracy = 0.9 + 0.0001 * run.config.seed

@@ -44,7 +44,7 @@ def test_planning_imports_no_torch() -> None:
         "import sys; from sign_ablate.jobs import device; "
         "from sign_ablate.terminal import plan, show, status; "
         "from sign_ablate.config import load_campaign; from sign_ablate.campaign.grid import expand; "
-        "expand(load_campaign(['config.yaml'])); device.gpu_count(); "
+        "expand(load_campaign(['workflow/presets/all-methods.yaml'])); device.gpu_count(); "
         "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -53,7 +53,8 @@ def test_planning_imports_no_torch() -> None:
 
 def test_library_imports_only_torch() -> None:
     code = (
-        "import sys, sign_ablate.optim; print(sorted({m.split('.')[0] for m in sys.modules} & "
+        "import sys; from sign_ablate.optim import *; from sign_ablate.optim import registry; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & "
         "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'ruamel'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

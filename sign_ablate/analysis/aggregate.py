@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sign_ablate.analysis import schemas
-from sign_ablate.analysis.collect import KEPT, Content, Row, collect
+from sign_ablate.analysis.collect import Content, Row, collect
 from sign_ablate.analysis.stats import t_interval
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
 from sign_ablate.jobs.log import complain
-from sign_ablate.store import reading
+from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
@@ -35,7 +35,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
 
     Args:
         campaign: the campaign.
-        results: its folder, results/<campaign>.
+        results: the results folder, with the runs of all campaigns.
         out: folder of the tables.
         partial: take the runs that exist and are intact, and name the damaged ones on standard error; a cell
             without any has n = 0 in the summary.
@@ -45,9 +45,11 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
         OSError: where a table cannot be written.
     """
     runs = expand(campaign)
-    folder = results / "runs"
+    folder = layout.runs_folder(results)
     present = _present(runs, folder, partial)
-    contents, damaged = _read(present, [folder / run.id for run in present], out / KEPT, partial)
+    contents, damaged = _read(
+        present, [layout.run_folder(results, run.id) for run in present], out / schemas.KEPT, partial
+    )
     intact = [run for run in present if run.id in contents]
     keys = [{"run": run.id, **_cell_row(run), "seed": run.config.seed} for run in intact]
     rows = [{**key, **_result(contents[run.id])} for run, key in zip(intact, keys, strict=True)]

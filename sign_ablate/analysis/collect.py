@@ -23,8 +23,6 @@ from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
 
-#: name of the file of what was read; it may be deleted
-KEPT = ".runs.arrow"
 #: A file that was changed so shortly before it was read can change again without a change of its time.
 _UNSETTLED_SECONDS = 2.0
 _FILES = (METRICS, RUN, TIMING, ENVIRONMENT)

@@ -1,13 +1,15 @@
 """SGD behind a lossy channel, with and without error feedback, in single-worker form."""
 
+import dataclasses
 from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks
 from sign_ablate.optim.compressors import Compressor, from_dict
+from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, whole
+from sign_ablate.optim.options.compressed_sgd import CompressedSGDOptions
 
 
 class CompressedSGD(ForLoop):
@@ -51,37 +53,13 @@ class CompressedSGD(ForLoop):
     ([2.75, 0.25], [0.75, 0.75])
     """
 
-    needs = (
-        ("error_feedback", "compressor"),
-        ("momentum_after", "compressor"),
-        ("momentum_after", "momentum"),
-        ("decoupled", "weight_decay"),
-    )
+    options = CompressedSGDOptions
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        *,
-        compressor: Compressor | dict[str, Any] | None,
-        error_feedback: bool = False,
-        momentum: float = 0.0,
-        momentum_after: bool = False,
-        weight_decay: float = 0.0,
-        decoupled: bool = False,
-        maximize: bool = False,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "compressor": compressor.as_dict() if isinstance(compressor, Compressor) else compressor,
-            "error_feedback": error_feedback,
-            "momentum": momentum,
-            "momentum_after": momentum_after,
-            "weight_decay": weight_decay,
-            "decoupled": decoupled,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+    @takes(CompressedSGDOptions)
+    def __init__(self, params: ParamsT, options: CompressedSGDOptions) -> None:
+        if isinstance(options.compressor, Compressor):
+            options = dataclasses.replace(options, compressor=options.compressor.as_dict())
+        self._start(params, options)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group; its compressor may be a `Compressor` or its dict.
@@ -96,7 +74,6 @@ class CompressedSGD(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        checks.number("momentum", group["momentum"], checks.FRACTION)
         if group["compressor"] is not None:
             from_dict(group["compressor"])
 

@@ -11,7 +11,6 @@ from sign_ablate.optim import checks
 from sign_ablate.optim.layout import check_shape
 
 Group = dict[str, Any]
-_FLAGS = {"maximize", "decoupled", "error_feedback", "momentum_after", "bias_correction"}
 #: (index over all groups, parameter, its group)
 Item = tuple[int, Tensor, Group]
 
@@ -24,16 +23,15 @@ class ForLoop(Optimizer):
     the parameter groups. Complex parameters are treated as pairs of real ones.
     """
 
-    #: (option, what it has no effect without)
-    needs: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: the declaration of its options
+    options: ClassVar[type]
 
-    def __init__(self, params: ParamsT, defaults: Group) -> None:
+    def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
+        """Take the options, and what a group keeps beside them, as defaults of every group."""
+        defaults = {**vars(options), **state}
         self._check(defaults)
         super().__init__(params, defaults)
-        for option, needed in self.needs:
-            users = [group for group in self.param_groups if group[option]]
-            if users and not any(group[needed] for group in users):
-                raise ValueError(f"{option} has no effect without {needed}")
+        checks.effects(self.options, self.param_groups)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -77,10 +75,7 @@ class ForLoop(Optimizer):
         return loss
 
     def _check(self, group: Group) -> None:
-        checks.learning_rate(group["lr"])
-        checks.number("weight_decay", group["weight_decay"], checks.AT_LEAST_0)
-        for name in _FLAGS & group.keys():
-            checks.flag(name, group[name])
+        checks.group(self.options, group)
 
     def _update_all(self, items: list[Item]) -> None:
         for index, p, group in items:

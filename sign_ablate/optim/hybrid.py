@@ -1,14 +1,17 @@
 """SignSGD-M that hands over to SGD: Algorithm 2 and equations (11), (12) of arXiv 2604.25550."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import projection, shards, trigger
-from sign_ablate.optim.signsgd import SignSGD, Site, Work
-from sign_ablate.optim.work import Projection, Rule
+from sign_ablate.optim import checks, projection, trigger
+from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
+from sign_ablate.optim.sign_step import shards
+from sign_ablate.optim.sign_step.inputs import Projection, Rule
+from sign_ablate.optim.signsgd import SignSGD, Work
 
 
 class HybridSignSGD(SignSGD):
@@ -63,53 +66,21 @@ class HybridSignSGD(SignSGD):
     #: before and after the switch
     phases = ("sign", "sgd")
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        beta: float = 0.9,
-        *,
-        switch_step: int | None = None,
-        trigger: Literal["fixed", "stable", "swats", "plateau"] = "fixed",
-        tolerance: float | None = None,
-        patience: int | None = None,
-        eta: float = 0.999,
-        bias_correction: bool = True,
-        eps: float = 1e-12,
-        lambda_rule: Literal["paper", "swats"] = "paper",
-        lambda_scope: Literal["global", "group", "tensor"] = "global",
-        lambda_step: Literal["clean", "applied"] = "clean",
-        lambda_momentum: Literal["updated", "previous"] = "updated",
-        lambda_schedule: Literal["relative", "frozen"] = "relative",
-        calibrate: bool = True,
-        sgd_lr: float | None = None,
-        sgd_momentum: Literal["none", "swats"] = "none",
-        weight_decay: float = 0.0,
-        decoupled: bool = True,
-        momentum_form: Literal["ema", "heavy_ball"] = "ema",
-        loss_scale: float = 1.0,
-        momentum_dtype: Literal["bfloat16"] | None = None,
-        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
-        dither: Site | None = None,
-        alpha: float = 0.0,
-        gamma: float = 0.55,
-        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
-        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
-        k_unit: Literal["step", "epoch"] = "step",
-        steps_per_epoch: int | None = None,
-        seed: int = 0,
-        stochastic_rounding: bool = False,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        fused: bool | None = None,
-        differentiable: bool = False,
-        capturable: bool = False,
-    ) -> None:
-        options = dict(locals())
-        del options["self"], options["params"]
+    options = HybridSignSGDOptions
+
+    @takes(HybridSignSGDOptions)
+    def __init__(self, params: ParamsT, options: HybridSignSGDOptions) -> None:
         self._loss: Tensor | float | None = None
-        state = dict.fromkeys((*projection.STATE, "sgd_step", "trigger_state"))  # kept as the step is
-        self._start(params, {**options, **state})
+        # kept in the groups, as the step is
+        self._start(params, options, **dict.fromkeys((*projection.STATE, "sgd_step", "trigger_state")))
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["sgd_lr"] is not None and checks.learning_rate(group["lr"]) == 0:
+            raise ValueError(
+                f"sgd_lr = {group['sgd_lr']} follows the schedule of lr, which must be above 0, got lr = 0 "
+                "(sgd_lr None reuses lr)"
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -1,5 +1,7 @@
 """Memory layout of tensors: the order of their coordinates, their shapes, and the bounds of their storage."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +27,24 @@ def memory_order(x: Tensor) -> tuple[int, ...] | None:
             return None
         expected *= sizes[d]
     return tuple(order)
+
+
+def dense_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors, a parameter's first, are dense, in one memory order, and apart in memory.
+
+    Raises:
+        RuntimeError: where a shape differs, or a storage ends too early.
+    """
+    p = tensors[0]
+    if not all(t.is_contiguous() for t in tensors):
+        strides = p.stride()
+        if memory_order(p) is None or any(t.stride() != strides for t in tensors):
+            return False
+    for t in tensors:
+        check_shape("gradient or momentum", t, p)
+        check_storage(t)
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+    return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def check_shape(name: str, x: Any, p: Any) -> None:

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks
+from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, sign
+from sign_ablate.optim.options.lion import LionOptions
 
 
 class Lion(ForLoop):
@@ -34,21 +35,11 @@ class Lion(ForLoop):
     [0.625, -1.5]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        *,
-        weight_decay: float = 0.0,
-        maximize: bool = False,
-    ) -> None:
-        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, defaults)
+    options = LionOptions
 
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        checks.betas(group["betas"])
+    @takes(LionOptions)
+    def __init__(self, params: ParamsT, options: LionOptions) -> None:
+        self._start(params, options)
 
     def _update(self, p: Tensor, index: int, group: Group) -> None:
         x, g, m = real(p), self._gradient(p, group), self._buffer(p, "exp_avg")

@@ -1,14 +1,14 @@
 """1-bit Adam: Algorithm 1 of Tang et al. 2021, arXiv 2102.02888, in single-worker form."""
 
 import math
-from typing import Literal
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks
 from sign_ablate.optim.compressors import ScaledSign
+from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.forloop import ForLoop, Group, decay, rate, real
+from sign_ablate.optim.options.onebit_adam import OneBitAdamOptions
 
 
 class OneBitAdam(ForLoop):
@@ -50,41 +50,12 @@ class OneBitAdam(ForLoop):
 
     #: before and after the warm-up
     phases = ("adam", "compressed")
-    needs = (("decoupled", "weight_decay"),)
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        *,
-        warmup_steps: int,
-        eps: float = 1e-8,
-        norm: Literal["l1", "l2"] = "l2",
-        bias_correction: bool = False,
-        weight_decay: float = 0.0,
-        decoupled: bool = False,
-        maximize: bool = False,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "warmup_steps": warmup_steps,
-            "eps": eps,
-            "norm": norm,
-            "bias_correction": bias_correction,
-            "weight_decay": weight_decay,
-            "decoupled": decoupled,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+    options = OneBitAdamOptions
 
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        checks.betas(group["betas"])
-        checks.integer("warmup_steps", group["warmup_steps"], checks.AT_LEAST_1)
-        checks.number("eps", group["eps"], checks.AT_LEAST_0)
-        ScaledSign(group["norm"])
+    @takes(OneBitAdamOptions)
+    def __init__(self, params: ParamsT, options: OneBitAdamOptions) -> None:
+        self._start(params, options)
 
     def _update(self, p: Tensor, index: int, group: Group) -> None:
         x, k = real(p), self._count(p)

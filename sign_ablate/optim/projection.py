@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.work import delta
+from sign_ablate.optim.sign_step.inputs import delta
 
 Group = dict[str, Any]
 #: what a group keeps of each λ: the average of r_k, its weight, the last r_k, and how many were left out

@@ -1,7 +1,7 @@
 """SignSGD with momentum and dither: Algorithm 1 and equations (9), (10) of arXiv 2604.25550."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,16 @@ from torch.optim.optimizer import (
     _use_grad_for_differentiable,
 )
 
-from sign_ablate.optim import checks, diagnostics, fused, layout, native, plain, shards
-from sign_ablate.optim.work import Item, Rule, delta, sigma_k, work_dtype
+from sign_ablate.optim import checks, diagnostics, layout
+from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.options.signsgd import SignSGDOptions
+from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
+from sign_ablate.optim.sign_step.inputs import Item, Rule, delta, sigma_k, work_dtype
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
 _HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
     Optimizer, "_accelerator_graph_capture_health_check", None
 ) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
-Site = Literal["pre", "post"]
 #: (parameter, local parameter, its gradient, its momentum, number, number in the group)
 Work = tuple[Tensor, Tensor, Tensor, Tensor | None, int, int]
 
@@ -60,7 +62,8 @@ class SignSGD(Optimizer):
             that steps below half a unit in the last place are not lost.
         maximize: ascend.
         foreach: torch's foreach functions; by default where torch's own optimizers use them (CUDA).
-        fused: the compiled CPU step; by default where it applies (dense float32 on the CPU).
+        fused: the step in one pass, compiled C on a CPU and a Triton kernel on a CUDA device; by default
+            where it applies (dense float32 on the CPU; dense float32 or bfloat16 on CUDA).
         differentiable: let autograd record the step.
         capturable: keep the step on the device, for CUDA graphs and torch.compile.
 
@@ -77,42 +80,35 @@ class SignSGD(Optimizer):
     [0.5, -1.5]
     """
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        beta: float = 0.9,
-        *,
-        weight_decay: float = 0.0,
-        decoupled: bool = True,
-        momentum_form: Literal["ema", "heavy_ball"] = "ema",
-        loss_scale: float = 1.0,
-        momentum_dtype: Literal["bfloat16"] | None = None,
-        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
-        dither: Site | None = None,
-        alpha: float = 0.0,
-        gamma: float = 0.55,
-        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
-        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
-        k_unit: Literal["step", "epoch"] = "step",
-        steps_per_epoch: int | None = None,
-        seed: int = 0,
-        stochastic_rounding: bool = False,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        fused: bool | None = None,
-        differentiable: bool = False,
-        capturable: bool = False,
-    ) -> None:
-        options = dict(locals())
-        del options["self"], options["params"]
+    options: ClassVar[type] = SignSGDOptions
+
+    @takes(SignSGDOptions)
+    def __init__(self, params: ParamsT, options: SignSGDOptions) -> None:
         self._start(params, options)
 
-    def _start(self, params: ParamsT, options: dict[str, Any]) -> None:
+    def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
         """Check and take the options of this class or a subclass: the defaults of every group."""
-        checks.group({**options, "params": []})
-        super().__init__(params, {**options, "step": 0})  # in the group: load_state_dict keeps it as it is
-        checks.effects(self.param_groups)
+        defaults = {**vars(options), **state}
+        self._check({**defaults, "params": []})
+        super().__init__(params, {**defaults, "step": 0})  # in the group: load_state_dict keeps it as it is
+        checks.effects(self.options, self.param_groups)
+        for group in self.param_groups:
+            if group["stochastic_rounding"] and all(p.dtype != torch.bfloat16 for p in group["params"]):
+                raise ValueError("stochastic_rounding has no effect without bfloat16 parameters")
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for an option of a group that is out of range or that others exclude."""
+        checks.group(self.options, group)
+        if group["fused"]:
+            for other in ("foreach", "differentiable", "capturable"):
+                if group[other]:
+                    raise ValueError(f"fused and {other} cannot both be True")
+        if group["foreach"] and group["differentiable"]:
+            raise ValueError("foreach and differentiable cannot both be True")
+        if group["momentum_dtype"] and any(
+            p.dtype in (torch.float16, torch.bfloat16) for p in group["params"]
+        ):
+            raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -125,7 +121,7 @@ class SignSGD(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            checks.group(group)
+            self._check(group)
         except ValueError:
             del self.param_groups[-1]
             raise
@@ -245,25 +241,27 @@ class SignSGD(Optimizer):
         return sums
 
     def _run_fused(self, work: list[Work], rule: Rule, group: dict[str, Any], sums: list[Any]) -> list[int]:
-        """Step what the compiled step takes. Returns the numbers of the others."""
-        usable = not (group["differentiable"] or torch.compiler.is_compiling()) and fused.takes_rule(rule)
-        mine = [
-            i for i, (param, p, g, m, _, _) in enumerate(work)
-            if usable and p is param and fused.takes_tensors(p, g, m)
-        ]  # fmt: skip
-        if mine and native.library() is None:
-            mine = []
-        if group["fused"] and len(mine) < len(work) and rule.phase is False:
+        """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
+        rest, chosen = list(range(len(work))), []
+        for compiled in (fused, triton_step):
+            if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_rule(rule):
+                continue
+            mine = [
+                i for i in rest if work[i][0] is work[i][1] and compiled.takes_tensors(*work[i][1:4])
+            ]  # fmt: skip
+            rest = [i for i in rest if i not in set(mine)]
+            chosen.append((compiled, mine))
+        if group["fused"] and rest and rule.phase is False:
             raise RuntimeError(
-                "`fused=True` requires all the params to be floating point Tensors, dense float32 on the "
-                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler"
+                "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
+                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler; or dense float32 or "
+                "bfloat16 on a CUDA device, and Triton"
             )
-        if mine:
-            found = fused.step([work[i][1:5] for i in mine], rule)
+        for compiled, mine in chosen:
+            found = compiled.step([work[i][1:] for i in mine], rule) if mine else []
             for i, value in zip(mine, found, strict=True):
                 sums[i] = value
-        taken = set(mine)
-        return [i for i in range(len(work)) if i not in taken]
+        return rest
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:

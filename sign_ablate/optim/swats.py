@@ -1,14 +1,14 @@
 """SWATS, from Adam to SGD: Algorithm 1 of Keskar and Socher 2017, arXiv 1712.07628."""
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks
+from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real, whole
+from sign_ablate.optim.options.swats import SWATSOptions
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
 Products = dict[Tensor, tuple[Tensor, Tensor]]
@@ -59,43 +59,13 @@ class SWATS(ForLoop):
     #: before and after the switch
     phases = ("adam", "sgd")
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        *,
-        eps: float = 1e-9,
-        tol: float = 1e-9,
-        scope: Literal["global", "tensor"] = "global",
-        weight_decay: float = 0.0,
-        maximize: bool = False,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "tol": tol,
-            "scope": scope,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            # In the group, where load_state_dict casts nothing: k, and one number per tensor of
-            # γ_k, λ_k, the phase of the coming and of the last step, and Λ/lr at its switch.
-            "step": 0,
-            "gamma": None,
-            "lambda": None,
-            "switched": None,
-            "stepped": None,
-            "ratio": None,
-        }
-        super().__init__(params, defaults)
+    options = SWATSOptions
 
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        checks.betas(group["betas"])
-        checks.number("eps", group["eps"], checks.AT_LEAST_0)
-        checks.number("tol", group["tol"], checks.AT_LEAST_0)
-        checks.choice("scope", group["scope"], ("global", "tensor"))
+    @takes(SWATSOptions)
+    def __init__(self, params: ParamsT, options: SWATSOptions) -> None:
+        # In the group, where load_state_dict casts nothing: k, and one number per tensor of γ_k, λ_k, the
+        # phase of the coming and of the last step, and Λ/lr at its switch.
+        self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
     def _update_all(self, items: list[Item]) -> None:
         if not items:

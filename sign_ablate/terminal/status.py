@@ -11,6 +11,7 @@ from pathlib import Path
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store import fingerprint, reading
+from sign_ablate.store.layout import runs_folder
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
@@ -69,7 +70,7 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
     blocks = [
         _cells(title, runs, snapshot.states),
         _running(snapshot.running),
-        _newest(snapshot.ended, results / campaign.campaign / "runs", snapshot.now),
+        _newest(snapshot.ended, runs_folder(results), snapshot.now),
         _damaged(snapshot.damaged),
         _other_code(snapshot.ended),
         _total(snapshot),

@@ -11,10 +11,10 @@ import pytest
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import AggregateError, aggregate
-from sign_ablate.analysis.collect import KEPT
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
 from sign_ablate.store import fingerprint, reading
+from sign_ablate.store.layout import run_folder
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
@@ -104,7 +104,7 @@ def test_missing_runs_are_one_error(results: Path, tmp_path: Path, write_all: Wr
     write_all(campaign)
     gone = expand(campaign)[2:7]
     for run in gone:
-        (results / "runs" / run.id / METRICS).unlink()
+        (run_folder(results, run.id) / METRICS).unlink()
     with pytest.raises(AggregateError) as error:
         aggregate(campaign, results, tmp_path / "out")
     assert "5 of 15 runs missing" in str(error.value)
@@ -142,8 +142,8 @@ def test_the_same_bytes_twice_whatever_the_times(results: Path, tmp_path: Path, 
     write_all(campaign)
     aggregate(campaign, results, tmp_path / "a")
     for run in expand(campaign):
-        (results / "runs" / run.id / TIMING).unlink()
-        (results / "runs" / run.id / ENVIRONMENT).unlink()
+        (run_folder(results, run.id) / TIMING).unlink()
+        (run_folder(results, run.id) / ENVIRONMENT).unlink()
     aggregate(campaign, results, tmp_path / "b")
     for name in (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.CAMPAIGN):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -187,7 +187,7 @@ def test_damage_is_noticed_after_a_run_was_read(
     campaign = make_campaign()
     write_all(campaign)
     aggregate(campaign, results, tmp_path)
-    path = results / "runs" / expand(campaign)[0].id / name
+    path = run_folder(results, expand(campaign)[0].id) / name
     times, size = path.stat(), path.stat().st_size
     path.write_bytes(b"x" * size)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times
@@ -207,7 +207,7 @@ def test_what_was_kept_is_not_needed(
     if content is None:  # kept by other code
         monkeypatch.setattr(fingerprint, "of_analysis", lambda: "0123456789ab")
     else:
-        (tmp_path / KEPT).write_bytes(content)
+        (tmp_path / schemas.KEPT).write_bytes(content)
     read, actual = [], reading.metrics
     monkeypatch.setattr(reading, "metrics", lambda folder: read.append(folder.name) or actual(folder))
     aggregate(campaign, results, tmp_path)
@@ -222,7 +222,7 @@ def test_files_written_a_moment_ago_are_read_again(
     campaign = make_campaign()
     write_all(campaign)
     aggregate(campaign, results, tmp_path)
-    assert not (tmp_path / KEPT).exists()
+    assert not (tmp_path / schemas.KEPT).exists()
 
 
 def test_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:

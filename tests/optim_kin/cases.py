@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from sign_ablate.optim import QSGD, SWATS, CompressedSGD, Lion, OneBit, OneBitAdam, ScaledSign, TernGrad, TopK
 from sign_ablate.optim.forloop import ForLoop
+from sign_ablate.optim.registry import METHODS, load
 
 Make = Callable[..., ForLoop]
+_KINDS = {Lion, SWATS, OneBitAdam, CompressedSGD}
 
 COMPRESSORS = {
     "scaled-sign": ScaledSign(),
@@ -43,6 +45,12 @@ CASES["topk+ef+momentum"] = _with(CompressedSGD, compressor=TopK(0.3), error_fee
 CASES["topk+ef+momentum-after"] = _with(
     CompressedSGD, compressor=TopK(0.3), error_feedback=True, momentum=0.9, momentum_after=True
 )
+
+# One that is registered and has no recipe above gets one, with its defaults.
+for _name, _method in METHODS.items():
+    _kind = load(_method.optimizer)
+    if isinstance(_kind, type) and issubclass(_kind, ForLoop) and _kind not in _KINDS:
+        CASES[_name] = _with(_kind)
 
 #: a 0-dim, an empty, a single element, and ordinary ones
 SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (5,), (3, 4), (2, 3, 2, 2)]

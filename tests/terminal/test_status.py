@@ -178,7 +178,7 @@ def test_files_that_come_and_go(made: Campaigner) -> None:
             name = names[n % 3]
             made.finish(name, ago=n % 100)
             made.log(name, epoch_lines_of_one[: n % 100], ago=1)
-            shutil.rmtree(made.results / "tiny" / ("logs" if n % 2 else f"runs/{made.runs[name].id}"))
+            shutil.rmtree(made.results / "tiny" / "logs" if n % 2 else made.folder(name))
             if n % 7 == 0:
                 (made.folder(name) / run_files.METRICS).write_bytes(b"PAR1 cut off")
             if over.is_set():

@@ -1,7 +1,6 @@
 """The fused CPU step: what it takes, and the call of step.c."""
 
 import ctypes
-import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from sign_ablate.optim import layout, native
-from sign_ablate.optim.work import Rule
+from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step import native
+from sign_ablate.optim.sign_step.inputs import Rule, Tensors
 
 #: elements of a task, a multiple of noise.GROUP: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
@@ -79,25 +79,15 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
         if type(m) is not Tensor or m.dtype not in _MOMENTA or not m.is_cpu:
             return False
         tensors.append(m)
-    if not all(t.is_contiguous() for t in tensors):
-        strides = p.stride()
-        if layout.memory_order(p) is None or any(t.stride() != strides for t in tensors):
-            return False
-    for t in tensors:
-        layout.check_shape("gradient or momentum", t, p)
-        layout.check_storage(t)
-    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
-    return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    return layout.dense_alike(tensors) and native.library() is not None
 
 
 def _plain_float32(x: Tensor) -> bool:
     return x.dtype is torch.float32 and x.is_cpu and not x.is_neg() and not x._is_zerotensor()
 
 
-def step(
-    work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]], rule: Rule
-) -> list[tuple[float, float, float]]:
-    """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
+def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]]:
+    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
 
     `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
     """
@@ -106,7 +96,7 @@ def step(
     width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
     pieces: list[tuple[Any, ...]] = []
     owners = []
-    for i, (p, g, m, index) in enumerate(work):
+    for i, (p, g, m, index, _) in enumerate(work):
         n, x, y, z = p.numel(), p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
         for a in range(0, n, _PIECE):
             pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, index))
@@ -114,7 +104,7 @@ def step(
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
     _call(library, tasks, _constants(rule, work))
     # Autograd sees torch's own in-place operations; this one it has to be told of.
-    increment_version([t for p, _, m, _ in work for t in (p, m) if t is not None])
+    increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
     if rule.project is not None:
         for task, i in zip(tasks, owners, strict=True):
@@ -123,7 +113,7 @@ def step(
     return sums
 
 
-def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]]) -> _Rule:
+def _constants(rule: Rule, work: Sequence[Tensors]) -> _Rule:
     m = work[0][2]
     momentum = 0 if m is None else 2 if m.dtype is torch.bfloat16 else 1
     law, amplitude, lr = 0, 0.0, rule.lr

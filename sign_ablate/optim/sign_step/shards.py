@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import layout, plain
-from sign_ablate.optim.work import Item, Rule
+from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step import plain
+from sign_ablate.optim.sign_step.inputs import Item, Rule
 
 #: a group, its parameters at work, its rule
 Todo = tuple[dict[str, Any], list[Any], Rule]
