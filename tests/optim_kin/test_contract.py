@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sign_ablate.optim.forloop import ForLoop
+from sign_ablate.optim.base import DeclaredOptimizer
 from tests.optim_kin.cases import CASES, SHAPES, Make, assert_bitwise, gradients, parameters, train
 
 each = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
 compressed = [name for name in CASES if "sign" in name or "bit" in name or "topk" in name]
 
 
-def _state(optimizer: ForLoop) -> dict[str, Any]:
+def _state(optimizer: DeclaredOptimizer) -> dict[str, Any]:
     """A snapshot of the state, independent of the optimizer."""
     return copy.deepcopy(optimizer.state_dict())
 
