@@ -1,7 +1,7 @@
-"""What a campaign costs beyond training: `python -m benchmarks.overhead` writes docs/bench-overhead.md.
+"""Overhead of a campaign beyond training: `python -m benchmarks.overhead` writes docs/bench-overhead.md.
 
-It runs a campaign (config.yaml, or the file named) from an empty results folder, with a Python for each job
-and with the warm process, to the summary table and to the report.
+It runs a campaign (config.yaml, or the file given) from an empty results folder, with one Python process per
+job (cold) and with the warm process, up to the summary table and up to the report.
 Overhead = wall seconds × workers − Σ seconds of training and evaluation.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.measure import machine
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import load_campaign
 from sign_ablate.config.load import read_yaml
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING
+from sign_ablate.store.layout import ENVIRONMENT, METRICS, RESULTS, TIMING, runs_folder, train_benchmark
 from tests.workflow.conftest import make
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ LABELS = (
 
 
 def measure(config: dict[str, Any], product: str, warm: bool, workers: int) -> list[float]:
-    """What LABELS says, of the campaign made up to a product of it."""
+    """Run the campaign up to `product`, and return the values for LABELS."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, config)
@@ -56,7 +56,8 @@ def measure(config: dict[str, Any], product: str, warm: bool, workers: int) -> l
         begin = time.time()
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         end = time.time()
-        runs = [_times(path) for path in folder.glob("results/*/runs/*")]
+        results = folder / RESULTS
+        runs = [_times(path, results, config["campaign"]) for path in runs_folder(results).glob("*")]
     training, inside, whole = (sum(run[i] for run in runs) for i in range(3))
     first, last = min(run[3] - run[2] for run in runs), max(run[3] for run in runs)
     total = workers * (end - begin)
@@ -73,17 +74,17 @@ def measure(config: dict[str, Any], product: str, warm: bool, workers: int) -> l
     ]
 
 
-def _times(run: Path) -> tuple[float, float, float, float]:
-    """Seconds of training and evaluation, of `job.train`, of the whole job; and when it ended."""
+def _times(run: Path, results: Path, campaign: str) -> tuple[float, float, float, float]:
+    """Seconds of training and evaluation, of `training.train`, and of the whole job; and its end time."""
     timing = pq.read_table(run / TIMING, columns=["train_seconds", "eval_seconds"]).to_pydict()
     inside = json.loads((run / ENVIRONMENT).read_text())["seconds"]
-    benchmark = run.parents[1] / "benchmarks" / f"{run.name}.tsv"
+    benchmark = train_benchmark(results, campaign, run.name)
     whole = float(benchmark.read_text().splitlines()[1].split("\t")[0])
     return sum(map(sum, timing.values())), inside, whole, (run / METRICS).stat().st_mtime
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the page."""
     config = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "config.yaml"
     short = read_yaml(config)
     long = {**short, "seeds": list(range(3 * len(short["seeds"])))}

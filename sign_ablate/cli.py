@@ -39,15 +39,16 @@ def prepare(
     spec: Annotated[str, typer.Option(help="What the data are: canonical JSON.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     location: Annotated[str, typer.Option(help="Where they are: JSON with path or download_dir.")] = "{}",
+    replaces: Annotated[int, typer.Option(help="Make again the file of this time (ns).")] = 0,
 ) -> None:
     """Write a data set's uint8 file (a job of Snakemake's)."""
     from sign_ablate.campaign.grid import parse_dataset
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
-    from sign_ablate.data.prepare import prepare as write
+    from sign_ablate.jobs.preparation import prepare as write
 
     try:
-        write(parse_dataset(spec, location), out)
+        write(parse_dataset(spec, location), out, replaces=replaces)
     except (ConfigError, DataError, OSError) as error:
         _fail(error)
 
@@ -62,8 +63,9 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or torch.compile's mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    replaces: Annotated[int, typer.Option(help="Train again the result of this time (ns).")] = 0,
 ) -> None:
-    """Train one run (a job of Snakemake's). A diverged run is a result: exit 0."""
+    """Train one run (a job of Snakemake's). A diverged run is a result: exit 0. One that is done stays."""
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.jobs import training
@@ -77,21 +79,20 @@ def train(
             spec, data, out,
             device=claim(device), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
+            replaces=replaces,
         )  # fmt: skip
     except (ConfigError, DataError, JobError, OSError) as error:
         _fail(error)
     except Interrupted as stopped:
-        number = stopped.args[0]
-        say(f"stopped by {number.name}; a checkpoint is kept, and the next call goes on from it")
-        sys.exit(128 + number)
-    if result.diverged_at_step is not None:
+        sys.exit(128 + stopped.args[0])
+    if result is not None and result.diverged_at_step is not None:
         say(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
 
 
 @app.command()
 def aggregate(
     campaign: Annotated[str, typer.Option(help="The campaign as JSON.")],
-    results: Annotated[Path, typer.Option(help="results/<campaign>.")],
+    results: Annotated[Path, typer.Option(help="The results folder.")],
     out: Annotated[Path, typer.Option(help="Folder of the tables.")],
     partial: Annotated[bool, typer.Option("--partial", help="Take the runs that exist.")] = False,
 ) -> None:
@@ -176,6 +177,33 @@ def show(run: str, results: Path = Path("results")) -> None:
         _fail(error)
 
 
+Configs = Annotated[list[Path] | None, typer.Argument(help="Configurations, each of a campaign of its own.")]
+
+
+@app.command()
+def runs(configs: Configs = None, results: Path = Path("results")) -> None:
+    """The runs in the store: what they are, when they ended, and which of the campaigns given use them."""
+    from sign_ablate.terminal.store import runs_text
+
+    print(runs_text(_campaigns(configs or DEFAULT_CONFIG), results))
+
+
+@app.command()
+def prune(
+    configs: Annotated[list[Path], typer.Argument(help="Configurations of all campaigns whose runs stay.")],
+    results: Path = Path("results"),
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
+) -> None:
+    """The runs and data files that none of the campaigns given refers to; with --delete, delete them."""
+    from sign_ablate.jobs.run_lock import JobError
+    from sign_ablate.terminal.store import prune as text
+
+    try:
+        print(text(_campaigns(configs), results, delete=delete))
+    except (JobError, OSError) as error:
+        _fail(error)
+
+
 @app.command()
 def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they differ.")] = False) -> None:
     """Write what is generated from the code: the JSON schema, docs/config.md, docs/results.md."""
@@ -200,3 +228,13 @@ def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
     for line in warnings(campaign, expand(campaign)):
         complain(f"sign-ablate: warning: {line}")
     return campaign
+
+
+def _campaigns(configs: Sequence[Path]) -> "list[Campaign]":
+    """A campaign of each configuration."""
+    from sign_ablate.config import ConfigError, load_campaign
+
+    try:
+        return [load_campaign([path]) for path in configs]
+    except ConfigError as error:
+        _fail(error)

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from sign_ablate.analysis.stats import t_interval
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
-from sign_ablate.store import reading
+from sign_ablate.jobs.log import complain
+from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
@@ -34,24 +36,25 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
 
     Args:
         campaign: the campaign.
-        results: its folder, results/<campaign>.
+        results: the results folder, with the runs of all campaigns.
         out: folder of the tables.
-        partial: take the runs that exist; a cell without any has n = 0 in the summary.
+        partial: take the runs that exist and are intact, and name the damaged ones on standard error; a cell
+            without any has n = 0 in the summary.
 
     Raises:
-        AggregateError: where a run is missing (partial: where all are), or a file is unusable.
+        AggregateError: a run is missing or damaged (partial: no run is intact).
         OSError: where a table cannot be written.
     """
     runs = expand(campaign)
-    folder = results / "runs"
+    folder = layout.runs_folder(results)
     present = _present(runs, folder, partial)
-    tables, times = _read(present, folder)
+    present, tables, times, damaged = _read(present, folder, partial)
     rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / schemas.CAMPAIGN, campaign.model_dump_json(exclude_unset=True) + "\n")
     _write_epochs(out / schemas.EPOCHS, rows, tables)
     write_table(out / schemas.RUNS, rows, schemas.RUNS_SCHEMA, _VERSION)
-    write_table(out / schemas.SUMMARY, _summary(runs, rows), schemas.SUMMARY_SCHEMA, _VERSION)
+    write_table(out / schemas.SUMMARY, _summary(runs, rows, damaged), schemas.SUMMARY_SCHEMA, _VERSION)
     write_table(out / schemas.TIMES, times, schemas.TIMES_SCHEMA, _VERSION)
 
 
@@ -69,19 +72,26 @@ def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
     return present
 
 
-def _read(runs: list[Run], folder: Path) -> tuple[list[pa.Table], list[Row]]:
-    """Of each run, its metrics and its row of times.parquet."""
-    tables, times, damaged = [], [], []
+def _read(
+    runs: list[Run], folder: Path, partial: bool
+) -> tuple[list[Run], list[pa.Table], list[Row], list[Run]]:
+    """The intact runs, of each its metrics and its row of times.parquet, and the damaged runs."""
+    intact, tables, times, damaged = [], [], [], []
     for run in runs:
         try:
-            tables.append(_metrics(run, folder / run.id))
-            times.append(_times_row(run, folder / run.id))
+            table, row = _metrics(run, folder / run.id), _times_row(run, folder / run.id)
         except DamagedError as error:
-            damaged.append(str(error))
-    if damaged:
+            damaged.append((run, str(error)))
+            continue
+        intact.append(run)
+        tables.append(table)
+        times.append(row)
+    if damaged and not (partial and intact):
         more = f" (damaged runs: {len(damaged)}; `sign-ablate status` names them)" if damaged[1:] else ""
-        raise AggregateError(damaged[0] + more)
-    return tables, times
+        raise AggregateError(damaged[0][1] + more)
+    for _, problem in damaged:
+        complain(f"sign-ablate: left out: {problem}")
+    return intact, tables, times, [run for run, _ in damaged]
 
 
 def _metrics(run: Run, folder: Path) -> pa.Table:
@@ -146,7 +156,8 @@ def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def _summary(runs: Iterable[Run], rows: list[Row]) -> list[Row]:
+def _summary(runs: Iterable[Run], rows: list[Row], damaged: list[Run]) -> list[Row]:
+    left_out = Counter((run.cell.dataset, run.cell.label) for run in damaged)
     cells: dict[tuple[str, str], tuple[Row, list[Row]]] = {}
     seen = set()
     for run in runs:
@@ -160,12 +171,15 @@ def _summary(runs: Iterable[Run], rows: list[Row]) -> list[Row]:
         seen.add((*key, run.config.seed))
     for row in rows:
         cells[row["dataset"], row["label"]][1].append(row)
-    return [{**cell, **_statistics(members)} for cell, members in cells.values()]
+    return [
+        {**cell, **_statistics(members), "n_damaged": left_out[key]} for key, (cell, members) in cells.items()
+    ]
 
 
 def _statistics(members: list[Row]) -> Row:
     finished = [row for row in members if row["status"] == "finished"]
-    final = t_interval([row["final_test_acc"] for row in finished])
+    accuracies = [row["final_test_acc"] for row in finished]
+    final = t_interval(accuracies)
     validation = [row["final_val_acc"] for row in finished if row["final_val_acc"] is not None]
     return {
         "n": len(members),
@@ -174,6 +188,8 @@ def _statistics(members: list[Row]) -> Row:
         "sd": final.sd,
         "ci_low": final.low,
         "ci_high": final.high,
+        "lowest": min(accuracies, default=None),
+        "highest": max(accuracies, default=None),
         "best_mean": t_interval([row["best_test_acc"] for row in finished]).mean,
         "val_mean": t_interval(validation).mean,
     }

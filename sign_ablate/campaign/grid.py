@@ -79,18 +79,23 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """`dataset.method.s<seed>.<hash>`: the name of the run's folder."""
-        return f"{self.cell.dataset}.{self.cell.method}.s{self.config.seed}.{short_hash(self.spec)}"
+        """`source.optimizer.s<seed>.<hash>`: the name of the run's folder.
+
+        It has no part of a campaign's: a label that is renamed, or a cell that two campaigns share, trains
+        nothing again.
+        """
+        config = self.config
+        return f"{config.data.source}.{config.method.optimizer}.s{config.seed}.{short_hash(self.spec)}"
 
     @cached_property
     def data_id(self) -> str:
-        """`dataset.<hash>`: the name of the data file that the run reads."""
-        return data_id(self.cell.dataset, self.config.data)
+        """`source.<hash>`: the name of the data file that the run reads."""
+        return data_id(self.config.data)
 
 
-def data_id(label: str, spec: DatasetSpec) -> str:
-    """The name of a data set's file: its label and a hash of what it holds."""
-    return f"{label}.{short_hash(identity(spec.without_location()))}"
+def data_id(spec: DatasetSpec) -> str:
+    """The name of a data set's file: its source and a hash of what it holds."""
+    return f"{spec.source}.{short_hash(identity(spec.without_location()))}"
 
 
 def campaign_spec(campaign: Campaign) -> str:

@@ -1,4 +1,4 @@
-"""What is generated from the typed configuration: its JSON schema and its reference page."""
+"""Generator of the configuration's JSON schema and reference page."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def schema_text() -> str:
     for name, model in OPTIMIZERS.items():
         own = _with_axes(model.model_json_schema())
         properties = _references(name, own, shared) | {"optimizer": {"const": name}}
-        # An optimizer's name and its required options stand in the method; training keys may.
+        # A method must have `optimizer` and its required options, and may have training keys.
         variants.append(
             {
                 "description": model.__doc__,
@@ -69,7 +69,7 @@ def _references(owner: str, schema: dict[str, Any], shared: dict[str, Any]) -> d
 
 
 def _with_axes(schema: dict[str, Any]) -> dict[str, Any]:
-    """Every property may also be a list of its values."""
+    """Copy of a schema in which every property may also be a list of its values."""
     schema = json.loads(json.dumps(schema))
     for name, prop in schema["properties"].items():
         outer = {key: prop.pop(key) for key in ("description", "default") if key in prop}
@@ -80,11 +80,11 @@ def _with_axes(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def page_text() -> str:
-    """docs/config.md."""
+    """Text of docs/config.md."""
     parts = [
         "# Configuration reference",
-        "Generated from `sign_ablate/config` by `sign-ablate schema`; `make check` fails where it is out of "
-        "date. Unknown keys are errors. Under `train` and in a method, **a list where a value is expected is "
+        "Generated from `sign_ablate/config` by `sign-ablate schema`; `make check` fails if it is out of "
+        "date. Unknown keys are errors. Under `train` and in a method, **a list in place of a value is "
         "an axis of the grid**. The file is YAML 1.2: `1e-3` is a number, and `yes` is text. A number other "
         f"than 0 lies between {SMALLEST:g} and {LARGEST:g} in magnitude.",
         "## Top level",
@@ -145,7 +145,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _kinds(prop: dict[str, Any]) -> Iterator[str]:
-    """The type and bounds of a property, in words."""
+    """Yield the types of a property with their bounds, in words."""
     for option in prop.get("anyOf", [prop]):
         if option.get("type") == "null":
             continue

@@ -1,4 +1,4 @@
-"""Too little memory, where the system says so. Where it kills instead, `lock` tells the next process."""
+"""Out-of-memory errors. If the system kills the process instead, `run_lock` tells the next process."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,18 +9,14 @@ from sign_ablate.jobs.run_lock import ADVICE, JobError
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on either kind of device, had no memory for something."""
+    """Return True if Python, or torch on a CPU or GPU, ran out of memory."""
     # On a CPU, torch raises a bare RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say in one line what ran out.
-
-    Raises:
-        JobError: in place of the errors for which `is_out_of_memory` holds.
-    """
+    """Context manager that replaces out-of-memory errors by a one-line JobError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,17 +1,14 @@
-"""Who is training which run: a lock on the run's folder, freed by the kernel when its holder dies."""
+"""One trainer per run: a lock on the run's folder."""
 
 import contextlib
-import fcntl
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sign_ablate.jobs import file_lock
 from sign_ablate.jobs.log import say
-from sign_ablate.store.run_files import LOCK
+from sign_ablate.store.layout import LOCK
 
-#: how long a trainer waits for another one to leave
-WAIT_SECONDS = 10.0
 ADVICE = "Run fewer jobs at a time (--cores)"
 
 
@@ -20,24 +17,20 @@ class JobError(RuntimeError):
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """One trainer per folder.
+def locked(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Waits until no other process trains into `out`, of another campaign for example, and keeps them out.
 
-    The file is marked while it is locked: whoever gets the lock and finds a mark comes after a kill, of
-    which nobody else may be left to tell.
+    A lock file that is not empty means that its last holder was killed.
+
+    Args:
+        out: the run's folder; it is made where there is none.
+        check: called while it waits; what it raises ends the wait.
 
     Raises:
-        JobError: where another process holds the lock.
+        OSError: the folder cannot be written.
     """
-    with (out / LOCK).open("ab", buffering=0) as file:
-        # A job that was killed a moment ago may still be writing its checkpoint.
-        for _ in range(int(WAIT_SECONDS / 0.1)):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.1)
-        else:
-            raise JobError(f"{out}: another process is training this run; wait for it or stop it") from None
+    waiting = f"{out.name}  another process is training this run; this job waits for it"
+    with file_lock.lock(out / LOCK, waiting, check) as file:
         if file.seek(0, os.SEEK_END):
             say(f"{out.name}  the process that trained this run before was killed; out of memory? {ADVICE}")
         file.truncate(1)  # a mark without content takes no room on a full disk
@@ -49,12 +42,5 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def is_running(out: Path) -> bool:
-    """Whether a process is training into the folder `out` now."""
-    try:
-        with (out / LOCK).open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    """True while a process trains into the folder `out`."""
+    return file_lock.is_locked(out / LOCK)

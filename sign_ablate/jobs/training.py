@@ -46,11 +46,14 @@ def train(
     threads: int = 1,
     compile_mode: str = "none",
     checkpoint_seconds: float = math.inf,
-) -> Result:
+    replaces: int = 0,
+) -> Result | None:
     """Train the run that `spec` (`Run.spec`) describes and write its files into the folder `out`.
 
     `metrics.parquet` comes last and by a rename: where it is, the run is done. A run that diverged is
     a result like any other. An earlier call's checkpoint in `out` is gone on from.
+
+    While another process trains the run, this one waits. Returns None where the run is done already.
 
     Args:
         spec: `Run.spec`.
@@ -61,10 +64,11 @@ def train(
         threads: CPU threads.
         compile_mode: none, or torch.compile's mode for the network.
         checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM, SIGINT and SIGHUP.
+        replaces: time of modification (ns) of the `metrics.parquet` that is to be made again. One of another
+            time was made since then, and stays.
 
     Raises:
-        JobError: where the device or a compiler is missing, memory runs out, or another process trains
-            into `out`.
+        JobError: where the device or a compiler is missing, or memory runs out.
         ConfigError, DataError: for a specification or a data file that cannot be used.
         OSError: where a file cannot be written. The last good checkpoint stays.
         Interrupted: on SIGTERM, SIGINT and SIGHUP, once the checkpoint is written.
@@ -74,10 +78,12 @@ def train(
     chosen = _device(device, deterministic)
     _check_compiler(compile_mode, device)
     torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
     stop = checkpoint.StopSignal()
     # Signals are noted to the end: a run that is trained is written down.
-    with locked(out), stop.listening(), memory.explained():
+    with stop.listening(), memory.explained(), locked(out, stop.check):
+        if _is_done(out, replaces):
+            say(f"{out.name}  is done: another process has trained it")
+            return None
         described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
         trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
         result = _fit(trainer, stop, spec, out, checkpoint_seconds)
@@ -92,6 +98,15 @@ def train(
         for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
             (out / name).unlink(missing_ok=True)
     return result
+
+
+def _is_done(out: Path, replaces: int) -> bool:
+    """True where `out` has an undamaged result that is not the one to be replaced."""
+    try:
+        _, recorded = record.verified(out)
+        return recorded is not None and (out / METRICS).stat().st_mtime_ns != replaces
+    except (FileNotFoundError, record.DamagedError):
+        return False
 
 
 def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
@@ -123,6 +138,7 @@ def _fit(
             checkpoint.save(out / CHECKPOINT, spec, trainer.state_dict())
             saved = time.monotonic()
         if stop.received is not None:
+            say(f"stopped by {stop.received.name}; a checkpoint is kept, and the next call goes on from it")
             raise checkpoint.Interrupted(stop.received)
 
     with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:

@@ -1,5 +1,6 @@
 """Memory layout of tensors: the order of their coordinates, their shapes, and the bounds of their storage."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,24 @@ def contiguous_strides(sizes: Sequence[int]) -> tuple[int, ...]:
     (12, 4, 1)
     """
     return tuple(math.prod(sizes[d + 1 :]) for d in range(len(sizes)))
+
+
+def dense_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors, a parameter's first, are dense, in one memory order, and apart in memory.
+
+    Raises:
+        RuntimeError: where a shape differs, or a storage ends too early.
+    """
+    p = tensors[0]
+    if not all(t.is_contiguous() for t in tensors):
+        strides = p.stride()
+        if memory_order(p) is None or any(t.stride() != strides for t in tensors):
+            return False
+    for t in tensors:
+        check_shape("gradient or momentum", t, p)
+        check_storage(t)
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+    return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def check_shape(name: str, x: Any, p: Any) -> None:

@@ -1,6 +1,5 @@
 """SignSGD with momentum and dither: Algorithm 1 and equations (9), (10) of arXiv 2604.25550."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from sign_ablate.optim.base import DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.options.signsgd import SignSGDOptions
-from sign_ablate.optim.sign_step import fused, native, plain, shards
+from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
 from sign_ablate.optim.sign_step.inputs import Item, Rule, sigma_k, work_dtype
 
 #: (parameter, local parameter, its gradient, its momentum, number, number in the group)
@@ -172,28 +171,28 @@ class SignSGD(DeclaredOptimizer):
         return sums
 
     def _run_fused(self, work: list[Work], rule: Rule, group: Group, sums: list[Any]) -> list[int]:
-        """Step what the compiled step takes. Returns the numbers of the others."""
-        usable = not (group["differentiable"] or torch.compiler.is_compiling()) and fused.takes_rule(rule)
-        mine = [
-            i for i, (param, p, g, m, _, _) in enumerate(work)
-            if usable and p is param and fused.takes_tensors(p, g, m)
-        ]  # fmt: skip
-        if mine and native.library() is None:
-            mine = []
-        if group["fused"] and (len(mine) < len(work) or rule.sgd_momentum):
+        """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
+        rest, chosen = list(range(len(work))), []
+        for compiled in (fused, triton_step):
+            if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_rule(rule):
+                continue
+            mine = [
+                i for i in rest if work[i][0] is work[i][1] and compiled.takes_tensors(*work[i][1:4])
+            ]  # fmt: skip
+            rest = [i for i in rest if i not in set(mine)]
+            chosen.append((compiled, mine))
+        late = rule.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
+        if group["fused"] and (rest or late):
             raise RuntimeError(
-                "`fused=True` requires all the params to be floating point Tensors, dense float32 on the "
-                "CPU, a rule without rms, zero, heavy-ball or sgd_momentum options, and a C compiler"
+                "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
+                "CPU, a rule without rms, zero, heavy-ball or sgd_momentum options, and a C compiler; or "
+                "dense float32 or bfloat16 on a CUDA device, and Triton"
             )
-        if isinstance(rule.lam, Tensor) and rule.lam.numel() > 1:  # one λ̄ per parameter
-            for i in mine:
-                fused.step([work[i][1:5]], dataclasses.replace(rule, lam=rule.lam[work[i][5]]))
-        elif mine:
-            found = fused.step([work[i][1:5] for i in mine], rule)
+        for compiled, mine in chosen:
+            found = compiled.step([work[i][1:] for i in mine], rule) if mine else []
             for i, value in zip(mine, found, strict=True):
                 sums[i] = value
-        taken = set(mine)
-        return [i for i in range(len(work)) if i not in taken]
+        return rest
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:

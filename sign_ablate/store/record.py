@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-METRICS = "metrics.parquet"
-RUN = "run.json"
+from sign_ablate.store.layout import METRICS, RUN
+
 #: where `set_damaged_aside` notices, and where it does not
 RUN_AGAIN = "run snakemake again, which trains this run again"
 DELETE_IT = f"delete it and {RUN_AGAIN}"

@@ -13,19 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sign_ablate.files import replacing
-from sign_ablate.store import record
+from sign_ablate.store import layout
 
 #: Raised when a column is added, removed or changes its meaning.
 SCHEMA_VERSION = 2
 
-METRICS = record.METRICS
-TIMING = "timing.parquet"
-RUN = record.RUN
-ENVIRONMENT = "environment.json"
-#: of a run that was interrupted
-CHECKPOINT = "checkpoint.pt"
-#: held with flock while a process trains the run; its presence alone means nothing
-LOCK = ".lock"
+METRICS = layout.METRICS
+TIMING = layout.TIMING
+RUN = layout.RUN
+ENVIRONMENT = layout.ENVIRONMENT
+CHECKPOINT = layout.CHECKPOINT
+LOCK = layout.LOCK
 
 
 def field(name: str, kind: pa.DataType, description: str) -> pa.Field:

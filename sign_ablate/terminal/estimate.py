@@ -11,7 +11,7 @@ from typing import Any
 
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store import reading, record
-from sign_ablate.store.run_files import TIMING
+from sign_ablate.store.layout import TIMING, runs_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Measured:
 
 
 def measured(results: Path) -> list[Measured]:
-    """What the runs of all campaigns below `results` took."""
+    """What the runs in `results` took."""
     return list(_measured(results))
 
 
 def _measured(results: Path) -> Iterator[Measured]:
-    for path in results.glob(f"*/runs/*/{TIMING}"):
+    for path in runs_folder(results).glob(f"*/{TIMING}"):
         try:
             found = _read(path, path.stat().st_mtime_ns)
         except (OSError, record.DamagedError):

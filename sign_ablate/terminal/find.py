@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sign_ablate.store import record
-from sign_ablate.store.record import METRICS, DamagedError
+from sign_ablate.store.layout import runs_folder
+from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.states import counted, state
 
 MATCHES_SHOWN = 10
@@ -15,21 +16,18 @@ class NotFoundError(LookupError):
     """No run, or more than one, goes by that name."""
 
 
-def find(name: str, results: Path) -> list[Path]:
-    """The folder of a run, and those of other campaigns that hold the same run with the same bytes.
+def find(name: str, results: Path) -> Path:
+    """The folder of a run.
 
     Args:
-        name: a run's id, its beginning up to a dot, or any part of it; with `campaign/` before it, or the
-            path of the run's folder, of that campaign only.
-        results: folder of all campaigns.
+        name: a run's id, its beginning up to a dot, any part of it, or the path of the run's folder.
+        results: the results folder.
 
     Raises:
         NotFoundError: no run or several go by that name. The message lists what to type instead.
     """
-    *before, wanted = [part for part in name.split("/") if part not in {"", "runs"}] or [""]
-    campaign = before[-1] if before else "*"
-    folders = sorted(path for path in results.glob("*/runs/*") if path.is_dir())
-    folders = [path for path in folders if campaign in {"*", path.parts[-3]}]
+    wanted = name.rstrip("/").rpartition("/")[2]
+    folders = sorted(path for path in runs_folder(results).glob("*") if path.is_dir())
     ways: tuple[Callable[[str], bool], ...] = (
         lambda run: run == wanted,
         lambda run: run.startswith(f"{wanted}."),  # s1 is not s10
@@ -41,35 +39,24 @@ def find(name: str, results: Path) -> list[Path]:
             break
     else:
         raise NotFoundError(
-            f"{name}: no run of that name below {results}/; give a part of an id, such as digits.sgd.s0, or "
-            "campaign/part"
+            f"{name}: no run of that name in {runs_folder(results)}/; give a part of an id, such as "
+            "digits.sgd.s0 (`sign-ablate runs` lists them)"
         )
-    different = {(path.name, _content(path)) for path in matches}
-    if len(matches) > 1 and (len(different) > 1 or (matches[0].name, None) in different):
-        raise NotFoundError(_choice(name, wanted, matches))
-    return matches
+    if len(matches) > 1:
+        raise NotFoundError(_choice(name, matches))
+    return matches[0]
 
 
-def _content(folder: Path) -> bytes | None:
-    try:
-        return (folder / METRICS).read_bytes()
-    except OSError:
-        return None
-
-
-def _choice(name: str, wanted: str, matches: list[Path]) -> str:
+def _choice(name: str, matches: list[Path]) -> str:
     """A line that says what to type, and one for each match: its name, state and what sets it apart."""
     shown = matches[:MATCHES_SHOWN]
-    campaigns = [path.parts[-3] for path in matches]
     options = [_options(path) for path in shown]
     rows = []
     for path, own in zip(shown, options, strict=True):
-        campaign = path.parts[-3]
-        short = wanted if campaigns.count(campaign) == 1 else path.name
         differs = [
             f"{key}={value}" for key, value in own.items() if any(o.get(key) != value for o in options)
         ]
-        rows.append((f"{campaign}/{short}", state(path), " ".join(differs)))
+        rows.append((path.name, state(path), " ".join(differs)))
     more = [f"and {len(matches) - len(shown)} more"] if len(matches) > len(shown) else []
     line = f"{name}: {counted(len(matches), 'run')} of that name; type more of it, such as {rows[0][0]}"
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]

@@ -34,16 +34,19 @@ def results_text() -> str:
         "Generated from the schemas in `sign_ablate` by `sign-ablate schema`. Every Parquet file carries its "
         "schema version and a description of each column in its metadata.",
         "| path | what |\n| --- | --- |\n"
-        "| `data/<data set>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
+        "| `runs/<source>.<optimizer>.s<seed>.<hash>/` | one run, shared by all campaigns |\n"
+        "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | what is known of image folders ([data.md](data.md)); may be deleted |\n"
-        "| `<campaign>/runs/<data set>.<method>.s<seed>.<hash>/` | one run |\n"
         "| `<campaign>/{epochs,runs,summary,times}.parquet` | the tables of all runs |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | made of the tables by notebooks |\n"
         "| `<campaign>/partial/` | the same, of the runs that exist (`snakemake partial`) |\n"
-        "| `<campaign>/logs/`, `benchmarks/` | a log, and time and memory, of each job |",
-        "A run's hash is made of its configuration without defaults, and of `NUMERICS_VERSION`. Files of "
-        "runs that are no longer in the configuration stay where they are and are not read; "
-        "`snakemake --list-untracked` names them.",
+        "| `<campaign>/logs/`, `benchmarks/` | a log, and time and memory, of each job of the campaign |",
+        "A run is its resolved configuration: the hash is made of what differs from the defaults, and of "
+        "`NUMERICS_VERSION`. Labels of methods and data sets and the campaign's name are no part of it; they "
+        "are in the tables. Two campaigns with the same SGD share its runs, and two Snakemakes that need the "
+        "same run at the same time train it once. Runs that no configuration refers to stay where they are "
+        "and are not read: `sign-ablate runs` lists the store, `sign-ablate prune` what none of the given "
+        "configurations needs.",
         f"## A run (version {run_files.SCHEMA_VERSION})",
         "`metrics.parquet` and `run.json` depend on the configuration alone: on one kind of machine they are "
         "the same byte for byte. `run.json` has the status (`finished`, or `diverged` with "

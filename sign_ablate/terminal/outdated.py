@@ -5,13 +5,13 @@ from pathlib import Path
 
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.store import fingerprint
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS
+from sign_ablate.store import fingerprint, layout
+from sign_ablate.store.layout import ENVIRONMENT
 
 
 def outdated(campaign: Campaign, results: Path) -> list[Path]:
     """The `metrics.parquet` of each run of other code, or whose code is not known, as Snakemake names it."""
-    files = (results / campaign.campaign / "runs" / run.id / METRICS for run in expand(campaign))
+    files = (layout.metrics_file(results, run.id) for run in expand(campaign))
     today = fingerprint.of_training()
     return [path for path in files if path.exists() and code_of(path.parent) != today]
 

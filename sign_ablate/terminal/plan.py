@@ -6,6 +6,7 @@ from pathlib import Path
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
+from sign_ablate.store.layout import run_folder
 from sign_ablate.terminal import estimate
 from sign_ablate.terminal.states import by_cell, columns, counted, state
 
@@ -21,8 +22,8 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
     rows: list[tuple[str, ...]] = [("", "runs", "to do", "seconds each", "minutes left")]
     seconds_of: dict[str, float | None] = {}  # run left to do → seconds, if that is known
     for name, members in by_cell(runs).items():
-        folder = results / campaign.campaign / "runs"
-        left = [run for run in members if state(folder / run.id) not in {"done", "diverged"}]
+        states = {run: state(run_folder(results, run.id)) for run in members}
+        left = [run for run in members if states[run] not in {"done", "diverged"}]
         seconds = estimate.seconds(members[0].config.model_dump(mode="json"), kind, measured)
         each, rest = ("?", "?") if seconds is None else (f"{seconds:.3g}", f"{seconds * len(left) / 60:.1f}")
         rows.append((name, str(len(members)), str(len(left)), each, rest if left else "0.0"))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from sign_ablate.campaign.grid import Run
-from sign_ablate.store.run_files import LOCK
+from sign_ablate.store.layout import LOCK, run_folder, train_log
 
 #: the lines of jobs/progress.py and jobs/training.py
 _EPOCH = re.compile(r"  epoch (\d+)/(\d+)  .*  test ([\d.]+%)  .*  (\d+) s left$", re.MULTILINE)
@@ -28,18 +28,19 @@ class Running:
     per_epoch: float | None = None
 
 
-def look(run: Run, campaign: Path, estimate: float | None, now: float) -> Running:
+def look(run: Run, results: Path, campaign: str, estimate: float | None, now: float) -> Running:
     """How far `run` is.
 
     Args:
         run: a run that is in progress.
-        campaign: the campaign's folder.
+        results: the results folder.
+        campaign: name of the campaign whose Snakemake trains it.
         estimate: seconds that the whole of such a run takes, if that is known.
         now: seconds since the epoch.
     """
     # A trainer marks its lock when it starts, which sets the time.
-    started = _modified(campaign / "runs" / run.id / LOCK, now)
-    log = campaign / "logs" / "train" / f"{run.id}.log"
+    started = _modified(run_folder(results, run.id) / LOCK, now)
+    log = train_log(results, campaign, run.id)
     text, age = _tail(log), now - _modified(log, now)
     if epochs := _EPOCH.findall(text):
         done, of, accuracy, said = epochs[-1]

@@ -11,7 +11,7 @@ from sign_ablate.terminal.states import outcome, state
 
 def show(name: str, results: Path) -> str:
     """The configuration, state and last epochs of the run that `name` means (`find`)."""
-    folder, *copies = find(name, results)
+    folder = find(name, results)
     ended = outcome(folder)
     problems = [ended.problem] if ended and ended.problem else []
     known = []
@@ -22,8 +22,7 @@ def show(name: str, results: Path) -> str:
             continue
         except DamagedError as error:
             problems.append(str(error))
-    same = [f"the same bytes: {copy}" for copy in copies]
-    return "\n".join([str(folder), *same, f"state: {state(folder)}", *dict.fromkeys(problems), *known])
+    return "\n".join([str(folder), f"state: {state(folder)}", *dict.fromkeys(problems), *known])
 
 
 def _configuration(folder: Path) -> list[str]:

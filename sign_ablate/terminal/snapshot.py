@@ -10,6 +10,7 @@ from pathlib import Path
 from sign_ablate.campaign.grid import Run
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
+from sign_ablate.store.layout import run_folder
 from sign_ablate.terminal import estimate
 from sign_ablate.terminal.estimate import Measured
 from sign_ablate.terminal.running import Running, look
@@ -44,21 +45,22 @@ class Snapshot:
 
 def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     """Look at the files of the campaign's `runs` below `results`."""
-    now, folder, kind = time.time(), results / campaign.campaign, device.resolve(campaign.execution.device)
-    states = {run.id: state(folder / "runs" / run.id) for run in runs}
+    now, kind, name = time.time(), device.resolve(campaign.execution.device), campaign.campaign
+    folders = {run.id: run_folder(results, run.id) for run in runs}
+    states = {run.id: state(folders[run.id]) for run in runs}
     over = [run for run in runs if states[run.id] in {"done", "diverged", "damaged"}]
-    found = [(run, end) for run in over if (end := outcome(folder / "runs" / run.id)) is not None]
+    found = [(run, end) for run in over if (end := outcome(folders[run.id])) is not None]
     damaged = [end.problem for _, end in found if end.problem]
     ended = [(run, end) for run, end in found if not end.problem]
     ended.sort(key=lambda pair: pair[1].ended, reverse=True)
     todo = [run for run in runs if states[run.id] in {"running", "missing", "damaged"}]
     at_work = [run for run in todo if states[run.id] == "running"]
     each = _estimates(todo, kind, estimate.measured(results) if todo else [])
-    running = [look(run, folder, each[run.id], now) for run in at_work]
+    running = [look(run, results, name, each[run.id], now) for run in at_work]
     if None in each.values():  # no run like it was ever done: the epochs of those in progress tell
         guessed = _estimates(todo, kind, _begun(running, kind))
-        each = {name: guessed[name] if known is None else known for name, known in each.items()}
-        running = [look(run, folder, each[run.id], now) for run in at_work]
+        each = {run: guessed[run] if known is None else known for run, known in each.items()}
+        running = [look(run, results, name, each[run.id], now) for run in at_work]
     missing = [each[run.id] for run in todo if states[run.id] != "running"]
     at_once, gap = _pace(running, ended, now)
     at_once = at_once or estimate.at_a_time(campaign, kind)

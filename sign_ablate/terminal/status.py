@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.store import reading
+from sign_ablate.store import fingerprint, reading
+from sign_ablate.store.layout import runs_folder
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
@@ -69,8 +70,9 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
     blocks = [
         _cells(title, runs, snapshot.states),
         _running(snapshot.running),
-        _newest(snapshot.ended, results / campaign.campaign / "runs", snapshot.now),
+        _newest(snapshot.ended, runs_folder(results), snapshot.now),
         _damaged(snapshot.damaged),
+        _other_code(snapshot.ended),
         _total(snapshot),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
@@ -110,6 +112,17 @@ def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[
 def _damaged(problems: list[str]) -> list[str]:
     more = [f"and {len(problems) - DAMAGED_SHOWN} more"] if len(problems) > DAMAGED_SHOWN else []
     return [*problems[:DAMAGED_SHOWN], *more]
+
+
+def _other_code(ended: list[tuple[Run, Outcome]]) -> list[str]:
+    other = sum(found.code != fingerprint.of_training() for _, found in ended)
+    if not other:
+        return []
+    were = "run was" if other == 1 else "runs were"
+    return [
+        f"{other} {were} made by other code than today's. To train again: "
+        "snakemake --forcerun $(sign-ablate outdated)"
+    ]
 
 
 def _total(snapshot: Snapshot) -> list[str]:

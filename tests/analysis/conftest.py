@@ -10,6 +10,7 @@ import pytest
 
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.store.layout import run_folder
 from sign_ablate.store.run_files import (
     ENVIRONMENT,
     TIMING,
@@ -49,7 +50,7 @@ def write_run(
     results: Path, run: Run, accuracies: list[float], diverged_at: int | None = None, val: float | None = None
 ) -> Path:
     """One run's folder. `diverged_at`: it diverged at that step, after the epochs of `accuracies`."""
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {"epoch": i, "step": 10 * i, "train_loss": 1 / i, "train_acc": a, "test_loss": 2 / i, "test_acc": a,

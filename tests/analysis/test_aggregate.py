@@ -12,6 +12,7 @@ from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import AggregateError, aggregate
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
+from sign_ablate.store.layout import run_folder
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING
 from tests.analysis.conftest import METHODS, make_campaign, write_run
 
@@ -35,6 +36,7 @@ def test_summary_by_hand(results: Path, tmp_path: Path) -> None:
     assert row["ci_high"] - row["mean"] == pytest.approx(4.302653 * 0.02 / 3**0.5, abs=1e-7)
     assert row["mean"] - row["ci_low"] == pytest.approx(row["ci_high"] - row["mean"])
     assert row["best_mean"] == pytest.approx(0.93)
+    assert (row["lowest"], row["highest"], row["n_damaged"]) == (0.90, 0.94, 0)
 
 
 def test_rows_are_in_campaign_order_with_their_keys(
@@ -100,7 +102,7 @@ def test_missing_runs_are_one_error(results: Path, tmp_path: Path, write_all: Wr
     write_all(campaign)
     gone = expand(campaign)[2:7]
     for run in gone:
-        (results / "runs" / run.id / METRICS).unlink()
+        (run_folder(results, run.id) / METRICS).unlink()
     with pytest.raises(AggregateError) as error:
         aggregate(campaign, results, tmp_path / "out")
     assert "5 of 15 runs missing" in str(error.value)
@@ -138,8 +140,8 @@ def test_the_same_bytes_twice_whatever_the_times(results: Path, tmp_path: Path, 
     write_all(campaign)
     aggregate(campaign, results, tmp_path / "a")
     for run in expand(campaign):
-        (results / "runs" / run.id / TIMING).unlink()
-        (results / "runs" / run.id / ENVIRONMENT).unlink()
+        (run_folder(results, run.id) / TIMING).unlink()
+        (run_folder(results, run.id) / ENVIRONMENT).unlink()
     aggregate(campaign, results, tmp_path / "b")
     for name in (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.CAMPAIGN):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

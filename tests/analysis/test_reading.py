@@ -15,6 +15,7 @@ from sign_ablate.analysis.aggregate import AggregateError, aggregate
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign
 from sign_ablate.store import reading
+from sign_ablate.store.layout import run_folder
 from sign_ablate.store.record import DamagedError, set_damaged_aside
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
 from sign_ablate.terminal.plan import plan
@@ -69,28 +70,47 @@ DAMAGES: dict[str, Damage] = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_one_line_everywhere(
-    name: str, damage: Damage, run: Run, campaign: Campaign, results: Path, tmp_path: Path
+    name: str,
+    damage: Damage,
+    run: Run,
+    campaign: Campaign,
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = results / "runs" / run.id / name
+    path = run_folder(results, run.id) / name
     path.write_bytes(damage(path.read_bytes()))
-    root = results.parent
 
-    lines = [line for line in status(campaign, root).splitlines() if str(path) in line]
+    lines = [line for line in status(campaign, results).splitlines() if str(path) in line]
     assert len(lines) == 1
     assert f"{path}: damaged (" in lines[0]
     assert "snakemake" in lines[0]
-    assert " damaged " in status(campaign, root).splitlines()[0]
+    assert " damaged " in status(campaign, results).splitlines()[0]
 
-    shown = show(run.id, root)
+    shown = show(run.id, results)
     assert "state: damaged" in shown
     assert lines[0] in shown.splitlines()
 
-    assert "2 runs: 1 done, 1 to do." in plan(campaign, root)
+    assert "2 runs: 1 done, 1 to do." in plan(campaign, results)
 
-    for partial in (False, True):
-        with pytest.raises(AggregateError) as caught:
-            aggregate(campaign, results, tmp_path / "out", partial)
-        assert str(caught.value) == lines[0]
+    with pytest.raises(AggregateError) as caught:
+        aggregate(campaign, results, tmp_path / "out")
+    assert str(caught.value) == lines[0]
+    assert not (tmp_path / "out").exists()
+
+    aggregate(campaign, results, tmp_path / "out", partial=True)
+    assert capsys.readouterr().err == f"sign-ablate: left out: {lines[0]}\n"
+    (row,) = pq.read_table(tmp_path / "out" / schemas.SUMMARY).to_pylist()
+    assert (row["n"], row["n_damaged"]) == (1, 1)
+
+
+def test_partial_tables_need_one_intact_run(
+    run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    for one in expand(campaign):
+        (results / "runs" / one.id / METRICS).write_bytes(b"")
+    with pytest.raises(AggregateError, match=r"it is empty.*damaged runs: 2"):
+        aggregate(campaign, results, tmp_path / "out", partial=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -98,17 +118,17 @@ def test_a_damaged_file_is_one_line_everywhere(
 def test_a_file_cut_off_anywhere(
     name: str, run: Run, campaign: Campaign, results: Path, tmp_path: Path
 ) -> None:
-    path = results / "runs" / run.id / name
+    path = run_folder(results, run.id) / name
     content = path.read_bytes()
     for length in range(0, len(content), 64):
         path.write_bytes(content[:length])
         with pytest.raises(AggregateError, match=f"{name}: damaged"):
             aggregate(campaign, results, tmp_path / "out")
-        assert "state: damaged" in show(run.id, results.parent)
+        assert "state: damaged" in show(run.id, results)
 
 
 def test_a_flipped_byte_of_the_metrics_is_noticed(run: Run, campaign: Campaign, results: Path) -> None:
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     content = (folder / METRICS).read_bytes()
     for at in range(0, len(content), 37):
         (folder / METRICS).write_bytes(
@@ -122,7 +142,7 @@ def test_a_flipped_byte_of_the_metrics_is_noticed(run: Run, campaign: Campaign, 
 
 def test_without_a_record_the_metrics_are_checked_themselves(run: Run, results: Path) -> None:
     """Pages have checksums: without, a flipped bit can come out of zstd as another number."""
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     (folder / RUN).unlink()
     assert reading.end(folder) == ("finished", None)
     content = (folder / METRICS).read_bytes()
@@ -153,7 +173,7 @@ def test_without_a_record_the_metrics_are_checked_themselves(run: Run, results: 
 def test_metrics_that_are_not_of_a_whole_run(
     rows: list[dict], reason: str, run: Run, campaign: Campaign, results: Path, tmp_path: Path
 ) -> None:
-    write_outcome(results / "runs" / run.id, run, rows, None)
+    write_outcome(run_folder(results, run.id), run, rows, None)
     with pytest.raises(AggregateError) as caught:
         aggregate(campaign, results, tmp_path)
     assert f"{METRICS}: damaged ({reason}); delete it and run snakemake again" in str(caught.value)
@@ -163,7 +183,7 @@ def test_a_run_with_so_many_steps_ends_at_them(results: Path, tmp_path: Path) ->
     campaign = make_campaign(methods={"sgd": METHODS["sgd"]}, seeds=[0], train={"steps": 25})
     (run,) = expand(campaign)
     rows = [{"epoch": n, "step": step, "test_acc": 0.5} for n, step in ((1, 10), (2, 20), (3, 25))]
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     folder.mkdir(parents=True)
     write_outcome(folder, run, rows, None)
     aggregate(campaign, results, tmp_path)
@@ -174,7 +194,7 @@ def test_a_run_with_so_many_steps_ends_at_them(results: Path, tmp_path: Path) ->
 
 def test_the_files_of_another_run(run: Run, campaign: Campaign, results: Path, tmp_path: Path) -> None:
     other = expand(campaign)[1]
-    shutil.copytree(results / "runs" / other.id, results / "runs" / run.id, dirs_exist_ok=True)
+    shutil.copytree(run_folder(results, other.id), run_folder(results, run.id), dirs_exist_ok=True)
     with pytest.raises(AggregateError, match=f"{run.id}/{METRICS}: damaged .it belongs to another run"):
         aggregate(campaign, results, tmp_path)
 
@@ -187,19 +207,19 @@ def test_columns_of_another_version(
     monkeypatch.setattr(reading, "SCHEMA_VERSION", 99)
     with pytest.raises(AggregateError, match="its columns are not those of this version"):
         aggregate(campaign, results, tmp_path)
-    assert "state: damaged" in show(run.id, results.parent)
+    assert "state: damaged" in show(run.id, results)
 
 
 def test_all_damaged_runs_are_counted(run: Run, campaign: Campaign, results: Path, tmp_path: Path) -> None:
     for one in expand(campaign):
-        (results / "runs" / one.id / METRICS).write_bytes(b"")
+        (run_folder(results, one.id) / METRICS).write_bytes(b"")
     with pytest.raises(AggregateError, match=r"damaged runs: 2; `sign-ablate status` names them") as caught:
         aggregate(campaign, results, tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_missing_is_not_damaged(run: Run, campaign: Campaign, results: Path, tmp_path: Path) -> None:
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     for name in (TIMING, ENVIRONMENT, RUN):
         (folder / name).unlink()
     aggregate(campaign, results, tmp_path)
@@ -212,7 +232,7 @@ def test_what_is_missing_is_not_damaged(run: Run, campaign: Campaign, results: P
 
 
 def test_a_damaged_run_is_set_aside_to_be_trained_again(run: Run, results: Path) -> None:
-    folder = results / "runs" / run.id
+    folder = run_folder(results, run.id)
     assert set_damaged_aside(folder) is None
     content = (folder / METRICS).read_bytes()
     for name, damaged in ((METRICS, content[:100]), (METRICS, content[:-9] + b"123456789"), (RUN, b"")):

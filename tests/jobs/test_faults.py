@@ -1,7 +1,7 @@
-"""A full disk, a read-only folder, a vanished data file, no memory: one line, and nothing lost or half done.
+"""A full disk, a read-only folder, a vanished data file, no memory: a one-line error, and no partial results.
 
-What fails here fails for real: a file system that is full or read-only where one may be mounted, and a limit
-on the size of a file, which needs no permission.
+The failures are real: a full or read-only file system, where mounting is permitted, and a limit on the size
+of files, which needs no permission.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpointed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The checkpoint of a run that was interrupted."""
+    """Checkpoint of an interrupted run."""
 
     def before_step() -> None:
         if trainer.step == STEP:
@@ -67,7 +67,7 @@ def checkpointed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class Disk:
-    """A small file system."""
+    """Small file system, of which a chosen number of blocks is free."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -111,7 +111,7 @@ def limited(kind: int, limit: int) -> Iterator[None]:
 
 
 def status(call: Callable[..., None], **options: Any) -> int:
-    """A command's exit status, as its process would have it."""
+    """Exit status of a command, as its process would return it."""
     try:
         call(**options)
     except SystemExit as ended:
@@ -143,7 +143,7 @@ def check_same(out: Path, undisturbed: Path) -> None:
 
 
 def test_checkpoint_that_does_not_fit_leaves_the_one_before(checkpointed: bytes, tmp_path: Path) -> None:
-    """Cut off anywhere: what torch raises depends on where its archive was cut."""
+    """Writes fail at many places, because torch's error depends on the place in its archive."""
     path = tmp_path / CHECKPOINT
     path.write_bytes(checkpointed)
     state = torch.load(path)["state"]
@@ -189,7 +189,7 @@ def test_job_that_cannot_write_its_checkpoint_goes_on_from_the_one_before(
 
 
 def test_full_disk(disk: Disk, file: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With room for nothing, for the first file, for the first two …"""
+    """The disk has room for no file, for the first file, for the first two files, and so on."""
     failed = []
     for blocks in range(12):
         out = disk.path / str(blocks)
@@ -217,7 +217,7 @@ def test_full_disk_leaves_the_checkpoint(
         assert train(file, out, checkpoint_seconds=0) == 1
         assert f"No space left on device: '{out / CHECKPOINT}'; make room there" in the_line(capsys)
         assert (out / CHECKPOINT).read_bytes() == checkpointed
-        assert disk.free() == blocks  # nothing is left of the attempt
+        assert disk.free() == blocks  # the temporary file is deleted
     disk.leave(100)
     assert train(file, out, checkpoint_seconds=0) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -350,7 +350,7 @@ def test_data_that_must_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"{tmp_path}: cannot be read (Is a directory); make it readable" in the_line(capsys)
 
 
-#: the command line, with 32 MiB more than it holds when all is imported
+#: runs the command line with at most 32 MiB more memory than its imports take
 SHORT_OF_MEMORY = """
 import os, resource, sys
 from sign_ablate.jobs import gpu
@@ -372,7 +372,7 @@ def test_no_memory(tmp_path: Path) -> None:
     run = expand(parse_campaign(config))[0]
     prepare(run.config.data, tmp_path / "data")
     arguments = command(run, tmp_path / "data", tmp_path / "out")[3:]
-    # In a process of its own: one that has run other tests has memory left over, which has no limit.
+    # In a process of its own: one that ran other tests holds free memory, to which the limit does not apply.
     line = [sys.executable, "-c", SHORT_OF_MEMORY, *arguments]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -398,7 +398,7 @@ def test_checkpoint_is_good_where_memory_is_short(
 
 
 def trainer_of(out: Path) -> int:
-    """The process that holds a run's lock."""
+    """Id of the process that holds a run's lock."""
     inode = (out / LOCK).stat().st_ino
     return int(re.search(rf"FLOCK .* (\d+) \w+:\w+:{inode} ", Path("/proc/locks").read_text())[1])  # type: ignore[index]
 
@@ -410,7 +410,7 @@ def test_killed_for_its_memory_and_the_siblings_go_on(
     undisturbed: Path,
     tmp_path: Path,
 ) -> None:
-    """Through the warm process, which the siblings share. Without it, the kill is in test_resume."""
+    """The jobs share a warm process. test_resume has the kill without a warm process."""
     victim = boss.start(command(long(10_000), file, tmp_path / "victim", "--checkpoint-seconds", "0.05"))
     wait_until((tmp_path / "victim" / CHECKPOINT).exists)
     sibling = boss.start(command(HYBRID, file, tmp_path / "sibling"))

@@ -1,6 +1,7 @@
-"""A job's files: what is a pure function of the run, what is not, and what an interruption leaves."""
+"""Files of a training job: the deterministic ones, the others, and those left by an interruption."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,14 +48,14 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert table.schema.metadata[b"spec"].decode() == run.spec
     described = json.loads((out / RUN).read_text())
     assert described["status"] == "finished"
-    assert described["resolved"]["method"]["momentum"] == 0.9  # a default, written out
+    assert described["resolved"]["method"]["momentum"] == 0.9  # a default, which the spec omits
     assert pq.read_table(out / TIMING)["epoch"].to_pylist() == [1, 2, 3]
     environment = json.loads((out / ENVIRONMENT).read_text())
     assert environment["device"] == "cpu"
     assert environment["code"] == fingerprint.of_training()
     assert environment["versions"]["torch"]
     assert environment["seconds"] > 0
-    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former
+    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than 50 MiB
 
 
 def test_compile_without_a_compiler_is_one_line(
@@ -103,17 +104,42 @@ def test_interrupted_job_leaves_no_metrics(
     assert not is_running(tmp_path / "out")
 
 
-def test_second_trainer_of_a_run_is_refused(
-    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
+def test_second_trainer_of_a_run_waits_and_takes_its_result(run: Run, data: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    training.train(run.spec, data, other, device="cpu")
+    command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec, "--data", str(data)]
     with locked(out):
         assert is_running(out)
-        monkeypatch.setattr("sign_ablate.jobs.run_lock.WAIT_SECONDS", 0.2)
-        with pytest.raises(JobError, match="another process is training this run"):
-            training.train(run.spec, data, out, device="cpu")
+        second = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert (
+            second.stdout.readline() == "out  another process is training this run; this job waits for it\n"
+        )
+        for name in (RUN, METRICS):
+            shutil.copy2(other / name, out / name)
+        assert second.poll() is None
+    assert second.communicate(timeout=60)[0] == "out  is done: another process has trained it\n"
+    assert second.returncode == 0
     assert not is_running(out)
+
+
+def test_second_trainer_trains_where_the_first_was_stopped(run: Run, data: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "out"):
+        pass
+    assert training.train(run.spec, data, tmp_path / "out", device="cpu") is not None
+
+
+def test_result_that_is_to_be_replaced_is_trained_again(run: Run, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    training.train(run.spec, data, out, device="cpu")
+    first = (out / METRICS).stat()
+    assert training.train(run.spec, data, out, device="cpu") is None
+    assert training.train(run.spec, data, out, device="cpu", replaces=first.st_mtime_ns - 1) is None
+    assert (out / METRICS).stat() == first
+    assert training.train(run.spec, data, out, device="cpu", replaces=first.st_mtime_ns) is not None
+    assert (out / METRICS).stat().st_ino != first.st_ino
+    (out / METRICS).write_bytes(b"damaged")
+    assert training.train(run.spec, data, out, device="cpu") is not None
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ for _name, _method in METHODS.items():
     _kind = load(_method.optimizer)
     if isinstance(_kind, type) and issubclass(_kind, DeclaredOptimizer) and _kind not in _KINDS:
         CASES[_name] = _with(_kind)
+        _KINDS.add(_kind)
 
 #: a 0-dim, an empty, a single element, and ordinary ones
 SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (5,), (3, 4), (2, 3, 2, 2)]

@@ -17,6 +17,7 @@ from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.store import fingerprint, run_files
+from sign_ablate.store.layout import run_folder, train_log
 from sign_ablate.terminal.status import status
 from tests.conftest import ROOT, write_outcome
 
@@ -62,7 +63,7 @@ class Campaigner:
         self.runs = {f"{run.cell.method}.s{run.config.seed}": run for run in expand(self.campaign)}
 
     def folder(self, name: str) -> Path:
-        folder = self.results / "tiny" / "runs" / self.runs[name].id
+        folder = run_folder(self.results, self.runs[name].id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -103,7 +104,7 @@ class Campaigner:
                 process.communicate()
 
     def log(self, name: str, text: str, ago: float) -> None:
-        path = self.results / "tiny" / "logs" / "train" / f"{self.runs[name].id}.log"
+        path = train_log(self.results, "tiny", self.runs[name].id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode(errors="surrogateescape"))
         os.utime(path, (self.now - ago, self.now - ago))

@@ -178,7 +178,7 @@ def test_files_that_come_and_go(made: Campaigner) -> None:
             name = names[n % 3]
             made.finish(name, ago=n % 100)
             made.log(name, epoch_lines_of_one[: n % 100], ago=1)
-            shutil.rmtree(made.results / "tiny" / ("logs" if n % 2 else f"runs/{made.runs[name].id}"))
+            shutil.rmtree(made.results / "tiny" / "logs" if n % 2 else made.folder(name))
             if n % 7 == 0:
                 (made.folder(name) / run_files.METRICS).write_bytes(b"PAR1 cut off")
             if over.is_set():
@@ -211,6 +211,18 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
     assert _fitted(lines, 10) == lines
     assert _fitted(lines, 5) == ["0", "⋮", "7", "8", "9"]
     assert _fitted(lines, 1)[-1] == "9"
+
+
+def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
+    made.finish("adam.s0", ago=9)
+    assert not any("other code" in line for line in made.status())
+    made.finish("sgd.s0", ago=9, code="0123456789ab")
+    (line,) = [line for line in made.status() if "other code" in line]
+    assert line.startswith("1 run was made by other code than today's.")
+    assert line.endswith("snakemake --forcerun $(sign-ablate outdated)")
+    made.finish("sgd.s1", ago=9)
+    (made.folder("sgd.s1") / run_files.ENVIRONMENT).unlink()
+    assert any(line.startswith("2 runs were made by other code") for line in made.status())
 
 
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:

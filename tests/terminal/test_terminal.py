@@ -11,7 +11,7 @@ from sign_ablate.config import Campaign, parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.jobs import training
 from sign_ablate.store import fingerprint
-from sign_ablate.store.run_files import METRICS
+from sign_ablate.store.layout import run_folder, runs_folder
 from sign_ablate.terminal import estimate
 from sign_ablate.terminal.find import NotFoundError
 from sign_ablate.terminal.plan import plan
@@ -30,11 +30,16 @@ def campaign(tiny: dict[str, Any]) -> Campaign:
     return parse_campaign(tiny)
 
 
+def ids(campaign: Campaign) -> dict[tuple[str, int], str]:
+    """The ids of runs by method and seed."""
+    return {(run.cell.method, run.config.seed): run.id for run in expand(campaign)}
+
+
 @pytest.fixture
 def results(campaign: Campaign, tmp_path: Path) -> Path:
     """One run of sgd and one of wild done, one of sgd begun."""
     runs = {(run.cell.method, run.config.seed): run for run in expand(campaign)}
-    folder = tmp_path / "tiny" / "runs"
+    folder = runs_folder(tmp_path)
     prepare(runs["sgd", 0].config.data, tmp_path / "data")
     for key in (("sgd", 0), ("wild", 0)):
         training.train(runs[key].spec, tmp_path / "data", folder / runs[key].id, device="cpu")
@@ -71,8 +76,8 @@ def test_plan_of_one_run(done: int, tiny: dict[str, Any], tmp_path: Path) -> Non
     campaign = parse_campaign(tiny)
     (run,) = expand(campaign)
     if done:
-        (tmp_path / "tiny" / "runs" / run.id).mkdir(parents=True)
-        write_outcome(tmp_path / "tiny" / "runs" / run.id, run, [{"epoch": 1, "test_acc": 0.5}], None)
+        run_folder(tmp_path, run.id).mkdir(parents=True)
+        write_outcome(run_folder(tmp_path, run.id), run, [{"epoch": 1, "test_acc": 0.5}], None)
     lines = plan(campaign, tmp_path, minutes=1).splitlines()
     assert lines[3] == f"1 run: {done} done, {1 - done} to do."
     assert len(lines) == (4 if done else 6)
@@ -113,14 +118,14 @@ def test_runs_of_so_many_steps_are_estimated_from_their_like(tiny: dict[str, Any
     tiny["train"] = {"model": "small", "steps": 7, "batch_size": 32}
     first, _ = expand(parse_campaign(tiny))
     prepare(first.config.data, tmp_path / "data")
-    training.train(first.spec, tmp_path / "data", tmp_path / "tiny" / "runs" / first.id, device="cpu")
+    training.train(first.spec, tmp_path / "data", run_folder(tmp_path, first.id), device="cpu")
     assert "without an estimate" not in plan(parse_campaign(tiny), tmp_path)
     tiny["train"]["steps"] = 8
     assert "2 runs without an estimate" in plan(parse_campaign(tiny), tmp_path)
 
 
 def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
-    text = show("sgd.s0", results)
+    text = show(ids(campaign)["sgd", 0], results)
     assert "state: done" in text
     assert '"momentum": 0.9' in text
     assert "test_acc" in text
@@ -129,7 +134,7 @@ def test_show_tells_a_run(campaign: Campaign, results: Path) -> None:
 
 
 def test_show_tells_a_run_that_diverged_at_once(campaign: Campaign, results: Path) -> None:
-    lines = show("wild.s0", results).splitlines()
+    lines = show(ids(campaign)["wild", 0], results).splitlines()
     assert lines[1] == "state: diverged"
     assert re.fullmatch(r"loss or gradient not finite at step \d+", lines[-1])
 
@@ -140,64 +145,41 @@ def test_show_tells_a_run_that_is_missing(campaign: Campaign, results: Path) -> 
 
 
 @pytest.fixture
-def two(tiny: dict[str, Any], tmp_path: Path) -> dict[str, list[Run]]:
-    """Campaigns `one` and `other`: the same SGD, and Adam with another rate, of seeds 0, 1 and 10."""
-    found = {}
-    for name, lr in (("one", 0.003), ("other", 0.001)):
-        methods = {"sgd": tiny["methods"]["sgd"], "adam": {"optimizer": "adam", "lr": lr}}
-        values = {**tiny, "campaign": name, "seeds": [0, 1, 10], "methods": methods, "figures": {}}
-        found[name] = expand(parse_campaign(values))
-        for run in found[name]:
-            folder = tmp_path / name / "runs" / run.id
-            folder.mkdir(parents=True)
-            write_outcome(folder, run, [{"epoch": 1, "step": 3, "test_acc": 0.5}], None)
-    return found
+def adams(tiny: dict[str, Any], tmp_path: Path) -> list[Run]:
+    """Adam at two rates, with seeds 0, 1 and 10."""
+    methods = {"adam": {"optimizer": "adam", "lr": [0.003, 0.001]}}
+    runs = expand(parse_campaign({**tiny, "seeds": [0, 1, 10], "methods": methods, "figures": {}}))
+    for run in runs:
+        folder = run_folder(tmp_path, run.id)
+        folder.mkdir(parents=True)
+        write_outcome(folder, run, [{"epoch": 1, "step": 3, "test_acc": 0.5}], None)
+    return runs
 
 
-def test_show_takes_the_same_run_of_two_campaigns(two: dict[str, list[Run]], tmp_path: Path) -> None:
-    """Identity and bytes are the same: either will do."""
-    (run, *_) = two["one"]
-    lines = show("synthetic.sgd.s0", tmp_path).splitlines()
-    assert lines[:2] == [
-        str(tmp_path / "one" / "runs" / run.id),
-        f"the same bytes: {tmp_path / 'other' / 'runs' / run.id}",
-    ]
-    assert show(run.id, tmp_path).splitlines() == lines
-    (tmp_path / "other" / "runs" / run.id / METRICS).unlink()
-    with pytest.raises(NotFoundError) as caught:
-        show(run.id, tmp_path)
-    assert [line.split() for line in str(caught.value).splitlines()[1:]] == [
-        [f"one/{run.id}", "done"],
-        [f"other/{run.id}", "missing"],
-    ]
-
-
-def test_show_lists_what_to_type(two: dict[str, list[Run]], tmp_path: Path) -> None:
+def test_show_lists_what_to_type(adams: list[Run], tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as caught:
         show("synthetic.adam.s0", tmp_path)
     line, *matches = str(caught.value).splitlines()
-    assert line == "synthetic.adam.s0: 2 runs of that name; type more of it, such as one/synthetic.adam.s0"
-    assert matches == [
-        "  one/synthetic.adam.s0    done  method.lr=0.003",
-        "  other/synthetic.adam.s0  done  method.lr=0.001",
-    ]
-    for match in matches:
-        name = match.split()[0]
-        assert show(name, tmp_path).startswith(
-            str(tmp_path / name.split("/")[0] / "runs" / "synthetic.adam.s0")
-        )
+    ids = sorted(run.id for run in adams if run.config.seed == 0)
+    assert line == f"synthetic.adam.s0: 2 runs of that name; type more of it, such as {ids[0]}"
+    rates = {run.id: run.config.method.lr for run in adams}
+    assert matches == [f"  {run}  done  method.lr={rates[run]}" for run in ids]
+    for run in ids:
+        assert show(run, tmp_path).startswith(str(run_folder(tmp_path, run)))
 
 
-def test_show_takes_a_path_and_a_beginning(two: dict[str, list[Run]], tmp_path: Path) -> None:
-    run = next(run for run in two["one"] if run.config.seed == 1 and run.cell.method == "adam")
-    folder = tmp_path / "one" / "runs" / run.id
-    for name in ("one/adam.s1.", "one/synthetic.adam.s1", run.id, f"{folder}/", str(folder)):
+def test_show_takes_a_path_and_a_part(adams: list[Run], tmp_path: Path) -> None:
+    run = adams[-1]
+    folder = run_folder(tmp_path, run.id)
+    for name in (run.id, run.id.rsplit(".", 1)[1], f"{folder}/", str(folder)):
         assert show(name, tmp_path).splitlines()[0] == str(folder)
+    with pytest.raises(NotFoundError, match="2 runs of that name"):
+        show("synthetic.adam.s1", tmp_path)  # not of seed 10
     with pytest.raises(NotFoundError, match="4 runs of that name"):
-        show("adam.s1", tmp_path)  # a part: of seed 10 as well, in both campaigns
+        show("adam.s1", tmp_path)  # a part: of seed 10 as well
 
 
-@pytest.mark.parametrize("name", ["nothing", "tiny/sgd.s7", "other/sgd.s0"])
+@pytest.mark.parametrize("name", ["nothing", "sgd.s7", "runs/sgd.s7"])
 def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
-    with pytest.raises(NotFoundError, match=f"^{name}: no run of that name below .*; give a part of an id"):
+    with pytest.raises(NotFoundError, match=f"^{name}: no run of that name in .*/runs/; give a part"):
         show(name, results)

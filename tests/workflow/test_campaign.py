@@ -15,6 +15,7 @@ import pytest
 
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import parse_campaign
+from sign_ablate.store import layout
 from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make, wait_for_epoch
 
@@ -109,7 +110,7 @@ def test_numerics_version_bumped(finished: Repository, config: dict[str, Any]) -
 def test_deleted_run_is_made_again(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    next(copy.folder.glob("results/tiny/runs/*/metrics.parquet")).unlink()
+    next(copy.folder.glob("results/runs/*/metrics.parquet")).unlink()
     assert copy.jobs()["train"] == 1
 
 
@@ -120,7 +121,7 @@ def test_vanished_data_are_made_again(finished: Repository, config: dict[str, An
     (data,) = copy.folder.glob("results/data/*.npz")
     data.unlink()
     assert copy.jobs() == {}
-    metrics = next(copy.folder.glob("results/tiny/runs/*/metrics.parquet"))
+    metrics = next(copy.folder.glob("results/runs/*/metrics.parquet"))
     before = metrics.read_bytes()
     metrics.unlink()
     name = str(metrics.relative_to(copy.folder))
@@ -138,7 +139,7 @@ def test_killed_preparation_leaves_no_run_out(
     """Its file is there, and marked as incomplete: Snakemake died before it saw the job's end."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    for metrics in sorted(copy.folder.glob("results/tiny/runs/*/metrics.parquet"))[:missing]:
+    for metrics in sorted(copy.folder.glob("results/runs/*/metrics.parquet"))[:missing]:
         metrics.unlink()
     (data,) = copy.folder.glob("results/data/*.npz")
     mark = base64.b64encode(str(data.relative_to(copy.folder)).encode()).decode()
@@ -168,7 +169,7 @@ def test_removed_method_is_invisible(finished: Repository, config: dict[str, Any
     del config["methods"]["adam"]
     copy.configure(config)
     copy.call("results/tiny/summary.parquet")
-    assert len(list(copy.folder.glob("results/tiny/runs/*.adam.*"))) == 2  # the old files are there
+    assert len(list(copy.folder.glob("results/runs/*.adam.*"))) == 2  # the old files are there
     for name in ("summary", "runs", "epochs"):
         methods = pq.read_table(copy.folder / f"results/tiny/{name}.parquet")["method"].to_pylist()
         assert "adam" not in methods
@@ -192,13 +193,13 @@ def test_run_that_fails_stops_no_other(config: dict[str, Any], tmp_path: Path) -
     config |= {"figures": {}, "seeds": [0]}
     repository = make(tmp_path / "repository", config)
     runs = {run.cell.method: run.id for run in expand(parse_campaign(config))}
-    blocked = repository.folder / "results/tiny/runs" / runs["sgd"]
+    blocked = repository.folder / "results/runs" / runs["sgd"]
     blocked.mkdir(parents=True)
     (blocked / "run.json.tmp").mkdir()
     done = repository.call(check=False)
     assert done.returncode != 0
     assert "run.json.tmp" in done.stdout + done.stderr  # the log is shown
-    assert (repository.folder / "results/tiny/runs" / runs["adam"] / "metrics.parquet").exists()
+    assert (repository.folder / "results/runs" / runs["adam"] / "metrics.parquet").exists()
     assert not (blocked / "metrics.parquet").exists()
     repository.call("results/tiny/partial/summary.parquet")
     (blocked / "run.json.tmp").rmdir()
@@ -212,15 +213,16 @@ def test_kill_half_way_leaves_nothing_that_counts(
     config["methods"] = {"sgd": {"optimizer": "sgd", "lr": 0.05, "epochs": 150}}
     config |= {"figures": {}, "seeds": [0]}
     (run,) = expand(parse_campaign(config))
-    name = f"results/tiny/runs/{run.id}/metrics.parquet"
+    name = str(layout.metrics_file(layout.RESULTS, run.id))
     undisturbed = make(tmp_path / "undisturbed", config)
     undisturbed.call(name)
     killed = make(tmp_path / "killed", config)
+    log = layout.train_log(killed.folder / "results", "tiny", run.id)
     process = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "1", name],
         cwd=killed.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    wait_for_epoch(killed.folder / f"results/tiny/logs/train/{run.id}.log")
+    wait_for_epoch(log)
     if victim == "job":
         victims = pids(f"sign_ablate train.*{run.id} ")
         assert victims
@@ -231,9 +233,7 @@ def test_kill_half_way_leaves_nothing_that_counts(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=60)
         assert not (killed.folder / name).exists()
-        assert "--unlock" in killed.call(name, check=False).stderr
-        killed.call("--unlock")
-        killed.call(name)
+        killed.call(name)  # no lock has stayed
     assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
 
 

@@ -76,7 +76,7 @@ def test_drawing_again_trains_nothing_and_is_done_once(
 def test_text_of_the_command_is_no_part_of_a_run(finished: Repository, config: dict[str, Any]) -> None:
     finished.configure(config)
     rules = finished.folder / "workflow/rules/common.smk"
-    with edited(rules, "python -m sign_ablate train", "python  -m  sign_ablate train"):
+    with edited(rules, "python -m sign_ablate {name}", "python  -m  sign_ablate {name}"):
         assert finished.jobs() == {}
     with edited(rules, '"threads": execution.threads', '"threads": execution.threads, "deterministic": 1'):
         assert finished.jobs() == {}
@@ -88,8 +88,8 @@ def test_command_is_what_is_run(config: dict[str, Any], tmp_path: Path) -> None:
     config["execution"] |= {"threads": 2, "compile": "none", "deterministic": True}
     repository = make(tmp_path / "a folder's", config)
     (run,) = expand(parse_campaign(config))
-    repository.call(f"results/tiny/runs/{run.id}/{METRICS}")
-    environment = json.loads((repository.folder / "results/tiny/runs" / run.id / ENVIRONMENT).read_text())
+    repository.call(f"results/runs/{run.id}/{METRICS}")
+    environment = json.loads((repository.folder / "results/runs" / run.id / ENVIRONMENT).read_text())
     assert (environment["threads"], environment["deterministic"]) == (2, True)
 
 
@@ -100,12 +100,12 @@ def test_runs_of_other_code_are_listed_and_run_again(
     copy.configure(config)
     assert of(copy, "outdated") == []
     assert copy.jobs("--forcerun", *of(copy, "outdated")) == {}
-    runs = sorted((copy.folder / "results/tiny/runs").iterdir())
+    runs = sorted((copy.folder / "results/runs").iterdir())
     with edited(copy.folder / "sign_ablate/optim/signsgd.py", "\nimport", "\n# a comment\nimport"):
         assert of(copy, "outdated") == []
     with edited(copy.folder / "sign_ablate/optim/signsgd.py", "\nimport", "\nedited = 1\nimport"):
         files = of(copy, "outdated")
-        assert sorted(files) == [f"results/tiny/runs/{run.name}/{METRICS}" for run in runs]
+        assert sorted(files) == [f"results/runs/{run.name}/{METRICS}" for run in runs]
         assert copy.jobs("--forcerun", *files) == {"train": len(runs), **ALL}
     # of other code, of unknown code, and not to be read
     kept = {run: (run / METRICS).stat().st_mtime_ns for run in runs}
@@ -116,7 +116,7 @@ def test_runs_of_other_code_are_listed_and_run_again(
     (runs[2] / ENVIRONMENT).write_text("{")
     assert copy.jobs() == {}
     files = of(copy, "outdated")
-    assert sorted(files) == [f"results/tiny/runs/{run.name}/{METRICS}" for run in runs[:3]]
+    assert sorted(files) == [f"results/runs/{run.name}/{METRICS}" for run in runs[:3]]
     copy.call("--forcerun", *files)
     assert of(copy, "outdated") == []
     assert copy.jobs() == {}

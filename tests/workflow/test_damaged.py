@@ -17,7 +17,7 @@ def test_a_damaged_run_is_trained_again(
 ) -> None:
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    victim = sorted(copy.folder.glob(f"results/tiny/runs/*/{name}"))[3]
+    victim = sorted(copy.folder.glob(f"results/runs/*/{name}"))[3]
     metrics = victim.with_name("metrics.parquet")
     before = metrics.read_bytes()
     victim.write_bytes(victim.read_bytes()[:1000])
@@ -38,7 +38,7 @@ def test_a_run_whose_environment_is_damaged(
     """Results need none: the campaign goes on without, or trains the run again, as the line says."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    folder = sorted(copy.folder.glob("results/tiny/runs/*"))[5]
+    folder = sorted(copy.folder.glob("results/runs/*"))[5]
     (folder / "environment.json").write_text('{"seconds": 1')
     assert copy.jobs() == {}
     (copy.folder / "results/tiny/summary.parquet").unlink()

@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "execution": {"device": "cpu"},
 }
 TABLES = {"aggregate": 1, "table": 1, "report_html": 1}
-SGD = "results/mine/runs/mine.sgd.*/metrics.parquet"
+SGD = "results/runs/folder.sgd.*/metrics.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def configure(repository: Repository, **options: Any) -> None:
 
 
 def data_file(repository: Repository) -> Path:
-    (found,) = repository.folder.glob("results/data/mine.*.npz")
+    (found,) = repository.folder.glob("results/data/folder.*.npz")
     return found
 
 
@@ -86,24 +86,24 @@ def test_moved_folder_and_trailing_slash_are_nothing_new(copy: Repository) -> No
 
 def test_missing_folder_is_told_before_any_job(copy: Repository) -> None:
     configure(copy, split_seed=1)
-    shutil.rmtree(copy.folder / "results/mine")
+    shutil.rmtree(copy.folder / "results/runs")
     (copy.folder / PATH).rename(copy.folder / "away")
     done = copy.call(check=False)
     assert done.returncode == 1
     output = done.stdout + done.stderr
     assert f": {PATH}: no such folder; a folder source holds train/<class>/ and test/<class>/\n" in output
     assert "Traceback" not in output
-    assert not list(copy.folder.glob("results/mine/runs/*"))  # those on synthetic images neither
+    assert not list(copy.folder.glob("results/runs/*"))  # those on synthetic images neither
     (copy.folder / "away").rename(copy.folder / PATH)
     copy.call("results/mine/summary.parquet")  # no lock was left
-    assert len(list(copy.folder.glob("results/mine/runs/*/metrics.parquet"))) == 4
+    assert len(list(copy.folder.glob("results/runs/*/metrics.parquet"))) == 4
 
 
 def test_missing_folder_blocks_nothing_that_needs_no_image(copy: Repository) -> None:
     (copy.folder / PATH).rename(copy.folder / "away")
     done = copy.call()
     assert "Nothing to be done" in done.stdout + done.stderr
-    assert f"sign-ablate: warning: {PATH}: no such folder; taken for what it was" in done.stderr
+    assert f"sign-ablate: warning: {PATH}: no such folder; its last known digest is used" in done.stderr
     (copy.folder / "results/mine/summary.parquet").unlink()
     assert copy.jobs() == TABLES
     run(copy).unlink()
@@ -156,14 +156,14 @@ def test_images_that_change_while_snakemake_runs(copy: Repository) -> None:
     image = "my*images/train/cat/0.png"
     prepare.write_text(
         text.replace(
-            '"python -m sign_ablate prepare',
-            f'"cp my*images/train/dog/0.png {image}; python -m sign_ablate prepare',
+            '"{params.command}',
+            f'"cp my*images/train/dog/0.png {image}; {{params.command}}',
         )
     )
     done = copy.call(check=False)
     assert done.returncode == 1
     message = f"sign-ablate: error: {PATH}: changed while it was in use; run snakemake again, which trains on"
     assert message in done.stdout + done.stderr
-    assert not list(copy.folder.glob("results/data/mine.*.npz"))
+    assert not list(copy.folder.glob("results/data/folder.*.npz"))
     prepare.write_text(text)
     assert copy.jobs() == {"prepare": 1, "train": 2, **TABLES}

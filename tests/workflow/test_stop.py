@@ -91,11 +91,11 @@ def test_campaign_that_is_stopped_goes_on(how: str, config: dict[str, Any], tmp_
     config |= {"figures": {}, "seeds": [0], "execution": {"device": "cpu", "warm": how != "kill"}}
     short, long = (run.id for run in expand(parse_campaign(config)))
     repository = make(tmp_path / "repository", config)
-    runs = repository.folder / "results/tiny/runs"
+    runs = repository.folder / "results/runs"
     log = repository.folder / f"results/tiny/logs/train/{long}.log"
-    wanted = f"results/tiny/runs/{long}/metrics.parquet"
+    wanted = f"results/runs/{long}/metrics.parquet"
     if how == "time limit":
-        repository.call(f"results/tiny/runs/{short}/metrics.parquet")
+        repository.call(f"results/runs/{short}/metrics.parquet")
     with Terminal(repository.folder, wanted) as terminal:
         terminal.wait(says(log, "epoch 5/"))
         if how == "time limit":

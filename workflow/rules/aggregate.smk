@@ -21,7 +21,7 @@ rule aggregate:
     params:
         campaign=campaign_spec(CAMPAIGN),
         partial=lambda wildcards: "--partial" if wildcards.view else "",
-        results=lambda wildcards: RESULTS,
+        results=lambda wildcards: layout.RESULTS,
         out=lambda wildcards, output: os.path.dirname(output[0]),
         code=fingerprint.of_analysis(),
     shell:

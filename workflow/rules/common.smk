@@ -17,8 +17,9 @@ environ["PYTHONPATH"] = os.pathsep.join(
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate.jobs import device, parent, signals, warm
-from sign_ablate.store import fingerprint
+from sign_ablate.jobs import campaign_lock, device, parent, signals, warm
+from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.store import fingerprint, layout
 from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
@@ -30,6 +31,12 @@ from sign_ablate.jobs.warm import client
 
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
+# Of outputs that are `update`, Snakemake says that there is no older file to restore where a job has failed, and
+# that a file is new to it where another Snakemake has made it.
+SILENCED = ("no backup found", "not present when the DAG was created")
+logger.addFilter(
+    lambda record: not any(text in record.getMessage() for text in SILENCED)
+)
 # The text of --config is read by our own YAML, of which Snakemake's is an older version.
 CONFIGS = workflow.overwrite_configfiles or [default_config()]
 if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
@@ -39,8 +46,9 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 
+FORCED = "SIGN_ABLATE_FORCED"
 RUNS = {run.id: run for run in expand(CAMPAIGN)}
-DATA = {data_id(label, spec): spec for label, spec in CAMPAIGN.datasets.items()}
+DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
 # A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
 # nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
@@ -51,16 +59,22 @@ JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else
 if workflow.is_main_process:
     for line in warnings(CAMPAIGN, RUNS.values(), local=workflow.local_exec):
         logger.warning(line)
-RESULTS = f"results/{CAMPAIGN.campaign}"
-METRICS = [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS]
+# Runs and data files are all campaigns'; the rest is this one's.
+RESULTS = str(layout.campaign_folder(layout.RESULTS, CAMPAIGN.campaign))
+METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
 # A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
         try:
-            if damaged := set_damaged_aside(pathlib.Path(RESULTS, "runs", run)):
+            if damaged := set_damaged_aside(layout.run_folder(layout.RESULTS, run)):
                 logger.warning(damaged)
         except OSError as error:
             sys.exit(f"{error}; sign-ablate status says which runs are damaged")
+    if old := layout.old_runs(layout.RESULTS, CAMPAIGN.campaign):
+        logger.warning(
+            f"{old[0].parent}: runs of an earlier version ({len(old)}), which kept them by campaign. They "
+            f"stay there and are not read; runs are in {layout.runs_folder(layout.RESULTS)} now."
+        )
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
 
@@ -88,18 +102,17 @@ def data_of(wildcards):
     `ancient`: its name says all that it holds, its time nothing. And `before_update`: no job is looked for
     that makes it. Without that, a data file that is made for one run would train all others of it again.
     """
-    run = f"{RESULTS}/runs/{wildcards.run}/metrics.parquet"
-    data = f"results/data/{RUNS[wildcards.run].data_id}.npz"
+    run = str(layout.metrics_file(layout.RESULTS, wildcards.run))
+    data = str(layout.data_file(layout.RESULTS, RUNS[wildcards.run].data_id))
     if not os.path.exists(run):
         return data
-    call = workflow.dag_settings
-    named = {run, "train"} & {*call.targets, *call.forcerun}
-    return ancient(data if named or call.forceall else before_update(data))
+    named = run in workflow.dag_settings.targets
+    return ancient(data if named or is_forced(run, "train") else before_update(data))
 
 
 def images_of(wildcards):
     """No file: the end, in one line and before any job, where the images of a data set are missing."""
-    if not os.path.exists(f"results/data/{wildcards.data}.npz"):
+    if not layout.data_file(layout.RESULTS, wildcards.data).exists():
         try:
             location.check(DATA[wildcards.data])
         except DataError as error:
@@ -113,6 +126,47 @@ def metrics_of(wildcards):
     if wildcards.view:
         return [path for path in METRICS if os.path.exists(path)]
     return METRICS
+
+
+def is_forced(path, rule):
+    """True where this call asks for a file that is there to be made again."""
+    call = workflow.dag_settings
+    if (
+        not workflow.is_main_process
+    ):  # a cluster's job, for which Snakemake forces every file
+        return environ.get(FORCED) != "0"
+    targets = call.targets if call.forcetargets else []
+    return call.forceall or not {path, rule}.isdisjoint({*call.forcerun, *targets})
+
+
+def tell_forced():
+    """Tell the jobs whether the user forces any. The Snakemake of a cluster's job does not know otherwise."""
+    call = workflow.dag_settings
+    environ[FORCED] = str(
+        int(bool(call.forceall or call.forcetargets or call.forcerun))
+    )
+
+
+def replaced(path, rule):
+    """The time of the file (ns) that a job makes again, 0 where it leaves one that it finds.
+
+    Such a file is another Snakemake's work, made since this one looked. What was made of it stays as well.
+    """
+    if not is_forced(path, rule) or not os.path.exists(path):
+        return 0
+    return os.stat(path).st_mtime_ns
+
+
+def prepare_command(wildcards, output):
+    """The command of a data file. It is not compared, as that of a run is not: where images lie changes nothing."""
+    data = DATA[wildcards.data]
+    return command(
+        "prepare",
+        spec=identity(data.without_location()),
+        location=json.dumps(data.location()),
+        out=output[0],
+        replaces=replaced(output[0], "prepare"),
+    )
 
 
 def train_command(wildcards, input, output):
@@ -130,11 +184,31 @@ def train_command(wildcards, input, output):
         # Not the rule's threads, which shrink with --cores: their number can change the last bit.
         "threads": execution.threads,
         "checkpoint-seconds": execution.checkpoint_seconds,
+        "replaces": replaced(output[0], "train"),
     }
-    command = f"OMP_NUM_THREADS={execution.threads} python -m sign_ablate train"
-    for name, value in options.items():
-        command += f" --{name} {shlex.quote(str(value))}"
-    return command
+    return f"OMP_NUM_THREADS={execution.threads} {command('train', **options)}"
+
+
+def command(name, **options):
+    """A command line of sign-ablate."""
+    words = [
+        f"--{option} {shlex.quote(str(value))}" for option, value in options.items()
+    ]
+    return " ".join([f"python -m sign_ablate {name}", *words])
+
+
+def lock_campaign():
+    """One Snakemake per campaign at a time, and one for `partial`. Those of others share their runs with it."""
+    targets = workflow.dag_settings.targets
+    partial = all(
+        t == "partial" or t.startswith(f"{RESULTS}/partial/") for t in targets
+    )
+    folder = pathlib.Path(RESULTS, layout.PARTIAL if targets and partial else "")
+    try:
+        campaign_lock.hold(folder)
+    except (JobError, OSError) as error:
+        logger.error(str(error))
+        sys.exit(1)
 
 
 def notebook_file(notebook):

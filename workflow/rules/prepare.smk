@@ -2,16 +2,14 @@ rule prepare:
     input:
         images_of,
     output:
-        "results/data/{data}.npz",
+        # `update`, here and for runs: Snakemake would delete the file before the job, while another Snakemake,
+        # which has made it a moment ago, reads it. Jobs replace their files in one step.
+        update(str(layout.data_file(layout.RESULTS, "{data}"))),
     log:
-        "results/data/{data}.log",
+        f"{RESULTS}/logs/prepare/{{data}}.log",
     conda:
         "../../environment.yml"
-    # Where the images lie is a resource and not a parameter: the data set is known by what it holds.
-    resources:
-        location=lambda wildcards: json.dumps(DATA[wildcards.data].location()),
     params:
-        spec=lambda wildcards: identity(DATA[wildcards.data].without_location()),
+        command=prepare_command,
     shell:
-        "python -m sign_ablate prepare --spec {params.spec:q} --location {resources.location:q} "
-        "--out {output} > {log} 2>&1"
+        "{params.command} > {log} 2>&1"

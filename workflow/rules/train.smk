@@ -1,4 +1,6 @@
 onstart:
+    lock_campaign()
+    tell_forced()
     signals.pass_on_to_jobs(logger.warning)
     # It imports torch while the data are prepared.
     here = environ[warm.VARIABLE] == "1" and workflow.local_exec
@@ -10,12 +12,12 @@ rule train:
     input:
         data=data_of,
     output:
-        # Snakemake deletes what a failed job declares. The other files of the run stay.
-        f"{RESULTS}/runs/{{run}}/metrics.parquet",
+        update(str(layout.metrics_file(layout.RESULTS, "{run}"))),
+    # The log and the benchmark are of a job of this campaign, and the run is not this campaign's: see train_log.
     log:
-        f"{RESULTS}/logs/train/{{run}}.log",
+        str(layout.train_log(layout.RESULTS, CAMPAIGN.campaign, "{run}")),
     benchmark:
-        f"{RESULTS}/benchmarks/{{run}}.tsv"
+        str(layout.train_benchmark(layout.RESULTS, CAMPAIGN.campaign, "{run}"))
     # One seed of every method before the second: what a campaign that is cut short knows is balanced.
     priority: lambda wildcards: -CAMPAIGN.seeds.index(RUNS[wildcards.run].config.seed)
     retries: 1

@@ -131,8 +131,8 @@ class SignSGDOptions:
     fused: Annotated[
         bool | None,
         Option(
-            "The compiled CPU step; None: where it applies, dense float32 on the CPU. With True the first "
-            "step fails where it does not, also for a hybrid's SGD phase (`sgd_momentum`).",
+            "The step in one pass, compiled C on a CPU, a Triton kernel on CUDA; None: where it applies "
+            "(dense float32; on CUDA also bfloat16). With True the first step fails where it does not.",
             configured=False,
         ),
     ] = None

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sign_ablate.optim import noise
 
+#: a parameter's local tensor, its gradient, its momentum, its number among all, and its number in the group
+Tensors = tuple[Tensor, Tensor, Tensor | None, int, int]
 #: elements of a block: 256 KiB of float32
 BLOCK = 1 << 16
 

@@ -1,0 +1,154 @@
+"""`sign-ablate runs` and `sign-ablate prune`: the runs of all campaigns, and those that no campaign needs."""
+
+import dataclasses
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sign_ablate.campaign.grid import expand
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.jobs import campaign_lock, file_lock
+from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.store import layout, record
+from sign_ablate.store.layout import CHECKPOINT, LOCK
+from sign_ablate.terminal.states import counted, outcome, state
+
+NONE = "·"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A run in the store."""
+
+    folder: Path
+    #: done, diverged, damaged, running, interrupted or missing
+    state: str
+    #: when it ended, in seconds since the epoch
+    ended: float | None
+    size: int
+    #: the options of its method that are not defaults
+    options: str
+    #: campaign → the label of its cell there
+    used_by: Mapping[str, str]
+
+
+def stored(campaigns: Iterable[Campaign], results: Path) -> list[Stored]:
+    """The runs in the store, by name."""
+    users: dict[str, dict[str, str]] = defaultdict(dict)
+    for campaign in campaigns:
+        for run in expand(campaign):
+            users[run.id][campaign.campaign] = run.cell.label
+    folders = sorted(path for path in layout.runs_folder(results).glob("*") if path.is_dir())
+    return [_look(folder, users.get(folder.name, {})) for folder in folders]
+
+
+def _look(folder: Path, used_by: Mapping[str, str]) -> Stored:
+    ended, found = outcome(folder), state(folder)
+    if found == "missing" and (folder / CHECKPOINT).exists():
+        found = "interrupted"
+    return Stored(folder, found, ended.ended if ended else None, _size(folder), _options(folder), used_by)
+
+
+def runs_text(campaigns: Sequence[Campaign], results: Path) -> str:
+    """A line per run of the store: its name, state, end, options and users; then a sum."""
+    runs = stored(campaigns, results)
+    rows = [("run", "state", "ended", "options", "used by"), *(_row(run) for run in runs)]
+    unused = [run for run in runs if not run.used_by]
+    names = ", ".join(campaign.campaign for campaign in campaigns)
+    size = sum(run.size for run in runs) / 1e6
+    return "\n".join(
+        [
+            *(_columns(rows) if runs else []),
+            f"{counted(len(runs), 'run')} in {layout.runs_folder(results)}/ ({size:.1f} MB); "
+            f"{len(unused)} of no campaign given ({names}).",
+        ]
+    )
+
+
+def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False) -> str:
+    """A line per run and data file that no campaign given refers to; with `delete`, they are deleted.
+
+    A run in progress is never deleted, nor is a data file while one is that no campaign given refers to.
+
+    Raises:
+        JobError: with `delete`, while Snakemake is at work on a campaign that is not given.
+        OSError: something cannot be deleted.
+    """
+    runs = [run for run in stored(campaigns, results) if not run.used_by]
+    busy = [run for run in runs if run.state == "running"]
+    idle = [run for run in runs if run.state != "running"]
+    files = [] if busy else _unused_data(campaigns, results)
+    size = (sum(run.size for run in idle) + sum(file.stat().st_size for file in files)) / 1e6
+    if delete:
+        _refuse_others_at_work(campaigns, results)
+        idle = [run for run in idle if _delete_run(run.folder)]
+        for file in files:
+            file.unlink()
+    lines = [f"{run.folder}  {run.state}  {run.options}".rstrip() for run in idle]
+    lines += [f"{run.folder}  running: stays" for run in busy]
+    lines += map(str, files)
+    what = f"{counted(len(idle), 'run')} and {counted(len(files), 'data file')}"
+    if delete:
+        lines.append(f"Deleted: {what}.")
+    elif idle or files:
+        lines.append(f"{what} ({size:.1f} MB) of no campaign given. Nothing is deleted without --delete.")
+    else:
+        lines.append("Nothing to delete.")
+    return "\n".join(lines)
+
+
+def _refuse_others_at_work(campaigns: Iterable[Campaign], results: Path) -> None:
+    given = {campaign.campaign for campaign in campaigns}
+    for lock in results.glob(f"*/{LOCK}"):
+        folder = lock.parent
+        if folder.name not in given and campaign_lock.is_held(folder):
+            raise JobError(
+                f"{folder}: Snakemake is at work on this campaign, which is not among those given; give its "
+                "configuration too, or wait for its end"
+            )
+
+
+def _delete_run(folder: Path) -> bool:
+    """Delete a run, unless a process has begun to train it."""
+    lock = file_lock.try_lock(folder / LOCK)
+    if lock is None:
+        return False
+    with lock:
+        shutil.rmtree(folder)
+    return True
+
+
+def _unused_data(campaigns: Iterable[Campaign], results: Path) -> list[Path]:
+    used = {run.data_id for campaign in campaigns for run in expand(campaign)}
+    files = layout.data_folder(results).glob("*.npz")
+    return sorted(file for file in files if file.stem not in used)
+
+
+def _row(run: Stored) -> tuple[str, ...]:
+    ended = NONE if run.ended is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(run.ended))
+    used_by = ", ".join(f"{campaign} ({label})" for campaign, label in run.used_by.items())
+    return run.folder.name, run.state, ended, run.options or NONE, used_by or NONE
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _options(folder: Path) -> str:
+    """What the method of a run sets, by its record; nothing where it has none."""
+    try:
+        found = record.read(folder)
+    except (OSError, record.DamagedError):
+        return ""
+    method = found.spec.get("method", {}) if found else {}
+    return " ".join(f"{key}={value}" for key, value in method.items() if key != "optimizer")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a run's files."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -1,0 +1,108 @@
+"""`sign-ablate runs` and `sign-ablate prune`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.jobs import campaign_lock
+from sign_ablate.jobs.run_lock import JobError, locked
+from sign_ablate.store.layout import CHECKPOINT, METRICS, campaign_folder, data_file, run_folder, runs_folder
+from sign_ablate.terminal.store import prune, runs_text
+from tests.conftest import write_outcome
+
+
+@pytest.fixture
+def campaigns(tiny: dict[str, Any]) -> list[Campaign]:
+    """`one` has SGD and Adam, `other` the same SGD under another label and another data set."""
+    tiny |= {"seeds": [0], "figures": {}}
+    sgd, adam = tiny["methods"]["sgd"], {"optimizer": "adam", "lr": 0.003}
+    one = {**tiny, "campaign": "one", "methods": {"sgd": sgd, "adam": adam}}
+    other = {**tiny, "campaign": "other", "methods": {"baseline": sgd}}
+    other["datasets"] = {**tiny["datasets"], "more": {"source": "synthetic", "train_images": 128}}
+    return [parse_campaign(one), parse_campaign(other)]
+
+
+@pytest.fixture
+def runs(campaigns: list[Campaign], tmp_path: Path) -> dict[str, Run]:
+    """All runs, done but for that of the other data set, and the data files."""
+    found = {
+        run.cell.label if run.cell.dataset == "synthetic" else "more": run
+        for c in campaigns
+        for run in expand(c)
+    }
+    for name, run in found.items():
+        folder = run_folder(tmp_path, run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        data_file(tmp_path, run.data_id).parent.mkdir(exist_ok=True)
+        data_file(tmp_path, run.data_id).write_bytes(b"images")
+        if name == "more":
+            (folder / CHECKPOINT).touch()
+        else:
+            write_outcome(folder, run, [{"epoch": 1, "test_acc": 0.5}], None)
+    return found
+
+
+def test_runs_says_what_each_is_and_who_uses_it(
+    campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
+) -> None:
+    head, *rows, total = runs_text(campaigns, tmp_path).splitlines()
+    assert head.split() == ["run", "state", "ended", "options", "used", "by"]
+    by_run = {row.split()[0]: row for row in rows}
+    assert len(by_run) == len(rows) == 3
+    assert by_run[runs["sgd"].id].endswith("  lr=0.05   one (sgd), other (baseline)")
+    assert by_run[runs["adam"].id].endswith("lr=0.003  one (adam)")
+    assert by_run[runs["more"].id].split()[1:] == ["interrupted", "·", "·", "other", "(baseline)"]
+    assert total.startswith(f"3 runs in {runs_folder(tmp_path)}/ (")
+    assert total.endswith("0 of no campaign given (one, other).")
+    assert runs_text(campaigns[1:], tmp_path).endswith("1 of no campaign given (other).")
+
+
+def test_runs_of_an_empty_store(campaigns: list[Campaign], tmp_path: Path) -> None:
+    assert runs_text(campaigns, tmp_path).startswith("0 runs in ")
+
+
+def test_prune_shows_and_then_deletes_what_no_campaign_uses(
+    campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
+) -> None:
+    adam, sgd, more = (run_folder(tmp_path, runs[name].id) for name in ("adam", "sgd", "more"))
+    assert prune(campaigns, tmp_path) == "Nothing to delete."
+    *lines, total = prune(campaigns[1:], tmp_path).splitlines()
+    assert lines == [f"{adam}  done  lr=0.003"]
+    assert total.startswith("1 run and 0 data files (")
+    assert (adam / METRICS).exists()
+    assert prune(campaigns[1:], tmp_path, delete=True).splitlines()[-1] == "Deleted: 1 run and 0 data files."
+    assert not adam.exists()
+    assert prune(campaigns[:1], tmp_path, delete=True).splitlines() == [
+        f"{more}  interrupted",
+        str(data_file(tmp_path, runs["more"].data_id)),
+        "Deleted: 1 run and 1 data file.",
+    ]
+    assert (sgd / METRICS).exists()
+    assert data_file(tmp_path, runs["sgd"].data_id).exists()
+
+
+def test_prune_leaves_what_is_in_progress(
+    campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
+) -> None:
+    """Its run, and every data file: it may be about to read one."""
+    more = run_folder(tmp_path, runs["more"].id)
+    with locked(more):
+        lines = prune(campaigns[:1], tmp_path, delete=True).splitlines()
+        assert lines == [f"{more}  running: stays", "Deleted: 0 runs and 0 data files."]
+    assert (more / CHECKPOINT).exists()
+    assert data_file(tmp_path, runs["more"].data_id).exists()
+
+
+def test_prune_waits_for_campaigns_that_are_not_given(
+    campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
+) -> None:
+    campaign_lock.hold(campaign_folder(tmp_path, "one"))
+    with pytest.raises(
+        JobError, match="one: Snakemake is at work on this campaign, which is not among those"
+    ):
+        prune(campaigns[1:], tmp_path, delete=True)
+    assert run_folder(tmp_path, runs["adam"].id).exists()
+    assert prune(campaigns[:1], tmp_path, delete=True).endswith("Deleted: 1 run and 1 data file.")
