@@ -38,6 +38,7 @@ def results_text() -> str:
         "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | what is known of image folders ([data.md](data.md)); may be deleted |\n"
         "| `<campaign>/{epochs,runs,summary,times}.parquet` | the tables of all runs |\n"
+        "| `<campaign>/.runs.arrow` | what the tables were read from, for the next time; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | made of the tables by notebooks |\n"
         "| `<campaign>/partial/` | the same, of the runs that exist (`snakemake partial`) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | a log, and time and memory, of each job of the campaign |",

@@ -43,6 +43,10 @@ def _kernel() -> Any:
     return importlib.import_module("sign_ablate.optim.sign_step.triton_kernel")
 
 
+def _runs_on(device: torch.device) -> bool:
+    return device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+
+
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     """Whether the kernel can work on these: float32 or bfloat16 on a CUDA device, dense, apart in memory.
 
@@ -54,7 +58,7 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     tensors = [p, g] if m is None else [p, g, m]
     if type(p) not in _TYPES or any(type(t) is not Tensor for t in tensors[1:]):
         return False
-    if not (p.is_cuda or (p.is_cpu and os.environ.get("TRITON_INTERPRET") == "1")):
+    if not _runs_on(p.device):
         return False
     for t in tensors:
         if t.dtype not in _DTYPES or t.device != p.device or t.is_neg() or t._is_zerotensor():
@@ -124,6 +128,40 @@ def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
         return total
 
 
+def observe(
+    group: dict[str, Any], state: list[Tensor], sums: Tensor, lr: float | Tensor, phase: bool | Tensor
+) -> Tensor:
+    """What projection.ratio and projection.observe do, in one launch. Returns which λ_k are of use.
+
+    Args:
+        group: the parameter group.
+        state: its averages, weights, last and skipped, one per row of the sums.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖².
+        lr: δ.
+        phase: see HybridSignSGD.phase.
+    """
+    kernel, device, rows = _kernel(), sums.device, len(sums)
+    useful = torch.empty(rows, dtype=torch.uint8, device=device)
+    weight = _float32(1 - group["eta"])
+    with torch.cuda.device(device) if sums.is_cuda else _HERE:
+        kernel.observe[(-(-rows // 128),)](
+            sums.contiguous(), *state, useful, rows, float(group["eps"]),
+            weight if weight < 0.5 else 1 - weight, weight if group["bias_correction"] else 1.0,
+            _number(lr, device), _number(phase, device),
+            SWATS=group["lambda_rule"] == "swats", FROZEN=group["lambda_schedule"] == "frozen",
+            SMALL=weight < 0.5, PHASE=isinstance(phase, Tensor), BLOCK=128, enable_fp_fusion=False,
+        )  # fmt: skip
+    return useful.view(torch.bool)
+
+
+def observes(group: dict[str, Any], sums: Tensor) -> bool:
+    """Whether `observe` may run: Triton is there, and no other implementation is asked for."""
+    if group["fused"] is None and group["foreach"] is not None:
+        return False
+    usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
+    return usual and type(sums) is Tensor and _runs_on(sums.device) and _installed()
+
+
 @functools.lru_cache(64)
 def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of tiles of each tensor, and its first."""
@@ -151,15 +189,12 @@ def _on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Te
     found = _arrays.get(key)
     if found is None:
         array = make()
-        spare = (array.shape, array.dtype)
-        pinned = _spare.pop(spare, None) if capturing else None
+        pinned = _spare.pop((array.shape, array.dtype), None) if capturing else None
         pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
         found = pinned.copy_(array).to(device, non_blocking=True)
         if capturing:
             _captured.extend((pinned, found))
             return found
-        if spare not in _spare:
-            _spare[spare] = torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
         _arrays[key] = found
         if len(_arrays) > _KEPT:
             _arrays.popitem(last=False)
@@ -167,6 +202,8 @@ def _on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Te
         _captured.append(found)
     else:
         _arrays.move_to_end(key)
+    if not capturing and (found.shape, found.dtype) not in _spare:
+        _spare[found.shape, found.dtype] = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
     return found
 
 
@@ -210,30 +247,32 @@ def _numbers(rule: Rule, device: torch.device) -> dict[str, Any]:
     if rule.sgd_momentum and rule.phase is not False:
         lam = lam * (1 - rule.beta)
 
-    def number(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return float(x)
-        if x.device != device:
-            return float(x) if x.is_cpu and x.numel() == 1 else x.to(device)
-        return x.view(torch.uint8) if x.dtype == torch.bool else x.contiguous()
-
     step = rule.step if isinstance(rule.step, Tensor) else _signed(rule.step)
     return {
-        "lr": number(rule.lr),
+        "lr": _number(rule.lr, device),
         "weight": weight if weight < 0.5 else 1 - weight,
         "beta": float(rule.beta),
-        "decay": 1.0 if rule.decay is None else number(rule.decay),
+        "decay": 1.0 if rule.decay is None else _number(rule.decay, device),
         "coupled": float(rule.coupled),
         "scale": float(rule.scale),
-        "sigma": number(sigma),
-        "amplitude": number(amplitude),
-        "lam": number(lam),
-        "phase": number(rule.phase),
-        "first": number(rule.first_sgd),
+        "sigma": _number(sigma, device),
+        "amplitude": _number(amplitude, device),
+        "lam": _number(lam, device),
+        "phase": _number(rule.phase, device),
+        "first": _number(rule.first_sgd, device),
         "key_low": _signed(rule.seed),
         "key_high": _signed(rule.seed >> 32),
         "step": step,
     }
+
+
+def _number(x: Any, device: torch.device) -> Any:
+    """A kernel's argument: a float, or a tensor on the device."""
+    if not isinstance(x, Tensor):
+        return float(x)
+    if x.device != device:
+        return float(x) if x.is_cpu and x.numel() == 1 else x.to(device)
+    return x.view(torch.uint8) if x.dtype == torch.bool else x.contiguous()
 
 
 def _switch(value: bool | Tensor) -> int:
