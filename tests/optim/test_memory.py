@@ -174,13 +174,21 @@ def test_a_momentum_of_another_layout_is_used(x, options):
 
 
 def sanitizer():
+    """The libraries to preload; None where the compiler has no address sanitizer.
+
+    Triton throws C++ exceptions while it is imported, which the sanitizer can only pass on where the C++ library
+    was loaded before it.
+    """
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         return None
-    found = subprocess.run(
-        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() if Path(found.stdout.strip()).is_absolute() else None
+    found = [
+        subprocess.run(
+            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so.6")
+    ]
+    return " ".join(found) if all(Path(path).is_absolute() for path in found) else None
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C compiler")
