@@ -68,6 +68,23 @@ def integer(name: str, value: Any, allowed: Range | None = None) -> None:
         raise ValueError(f"{name} must be {allowed.text}, got {value!r}")
 
 
+def python_number(value: Any) -> Any:
+    """A number of another type, numpy's for one, as Python's int or float; anything else as it is.
+
+    Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
+    """
+    if type(value) is tuple:
+        return tuple(map(python_number, value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def python_numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, their numbers by `python_number`."""
+    return {name: python_number(value) for name, value in dict(options).items()}
+
+
 def flag(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is True or False."""
     if not isinstance(value, bool):
@@ -137,6 +154,16 @@ def group(options: Mapping[str, Any]) -> None:
         p.dtype in (torch.float16, torch.bfloat16) for p in options["params"]
     ):
         raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
+
+
+def same_for_all(options: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a group has the values of the options that all groups share."""
+    for name, value in shared.items():
+        if options[name] != value:
+            raise ValueError(
+                f"{name} is the optimizer's and {value!r}, not one of a group, which has {options[name]!r}: "
+                "give it to the constructor"
+            )
 
 
 def effects(groups: list[dict[str, Any]]) -> None:

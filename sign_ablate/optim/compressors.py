@@ -6,7 +6,7 @@ noise, a function of (seed, step, parameter, coordinate).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,6 +22,10 @@ class Compressor(ABC):
     """A compressor and its options."""
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # a frozen dataclass has no plain assignment, in its own methods either
+            object.__setattr__(self, field.name, checks.python_number(getattr(self, field.name)))
 
     @abstractmethod
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
@@ -47,6 +51,7 @@ class ScaledSign(Compressor):
     norm: Literal["l1", "l2"] = "l1"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.choice("norm", self.norm, ("l1", "l2"))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
@@ -72,6 +77,7 @@ class OneBit(Compressor):
     columns: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.flag("columns", self.columns)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
@@ -108,6 +114,7 @@ class QSGD(Compressor):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.integer("levels", self.levels, checks.AT_LEAST_1)
         checks.choice("norm", self.norm, ("l2", "max"))
         if self.bucket is not None:
@@ -149,6 +156,7 @@ class TernGrad(Compressor):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.clip is not None:
             checks.number("clip", self.clip, Range("None or above 0", checks.ABOVE_0.holds))
         checks.integer("seed", self.seed)
@@ -181,6 +189,7 @@ class TopK(Compressor):
     fraction: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.number("fraction", self.fraction, Range("in (0, 1]", lambda x: 0 < x <= 1))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:

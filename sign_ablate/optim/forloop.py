@@ -28,6 +28,7 @@ class ForLoop(Optimizer):
     needs: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, params: ParamsT, defaults: Group) -> None:
+        defaults = checks.python_numbers(defaults)
         self._check(defaults)
         super().__init__(params, defaults)
         for option, needed in self.needs:
@@ -48,8 +49,9 @@ class ForLoop(Optimizer):
         Raises:
             ValueError: for an option out of range.
         """
-        self._check({**self.defaults, **param_group})
-        super().add_param_group(param_group)
+        options = checks.python_numbers(param_group)
+        self._check({**self.defaults, **options})
+        super().add_param_group(options)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -92,7 +94,7 @@ class ForLoop(Optimizer):
     def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
         """The direction of ascent: the gradient with coupled weight decay, negated under maximize."""
         assert p.grad is not None
-        g = real(-p.grad if group["maximize"] else p.grad)
+        g = real((-p.grad if group["maximize"] else p.grad).resolve_conj())
         return g.add(real(p), alpha=decay) if decay else g
 
     def _buffer(self, p: Tensor, name: str) -> Tensor:

@@ -60,6 +60,7 @@ class HybridSignSGD(SignSGD):
     [2.1500000953674316, -3.009999990463257]
     """
 
+    optimizer_wide = (*SignSGD.optimizer_wide, "trigger", "switch_step", "tolerance", "patience", "calibrate")
     #: before and after the switch
     phases = ("sign", "sgd")
 

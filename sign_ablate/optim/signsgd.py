@@ -1,7 +1,8 @@
 """SignSGD with momentum and dither: Algorithm 1 and equations (9), (10) of arXiv 2604.25550."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ class SignSGD(Optimizer):
             that steps below half a unit in the last place are not lost.
         maximize: ascend.
         foreach: torch's foreach functions; by default where torch's own optimizers use them (CUDA).
-        fused: the compiled CPU step; by default where it applies (dense float32 on the CPU).
+        fused: the compiled CPU step; by default where it applies (dense float32 on the CPU). With True
+            the first step fails where it does not, also for a hybrid's SGD phase (`sgd_momentum`).
         differentiable: let autograd record the step.
         capturable: keep the step on the device, for CUDA graphs and torch.compile.
 
@@ -76,6 +78,9 @@ class SignSGD(Optimizer):
     >>> x.tolist()
     [0.5, -1.5]
     """
+
+    #: options that all groups share, beside `differentiable`
+    optimizer_wide: ClassVar[tuple[str, ...]] = ("capturable",)
 
     def __init__(
         self,
@@ -110,6 +115,7 @@ class SignSGD(Optimizer):
 
     def _start(self, params: ParamsT, options: dict[str, Any]) -> None:
         """Check and take the options of this class or a subclass: the defaults of every group."""
+        options = checks.python_numbers(options)
         checks.group({**options, "params": []})
         super().__init__(params, {**options, "step": 0})  # in the group: load_state_dict keeps it as it is
         checks.effects(self.param_groups)
@@ -121,11 +127,20 @@ class SignSGD(Optimizer):
                 group.setdefault(key, value)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; it joins the others at their step."""
-        super().add_param_group(param_group)
+        """Add a group; it joins the others at their step, and takes the options that all groups share.
+
+        Raises:
+            ValueError: for an option out of range, or one that all groups share and that differs.
+        """
+        options = checks.python_numbers(param_group)
+        first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
+        shared = {name: first[name] for name in self.optimizer_wide}
+        shared["differentiable"] = self.defaults["differentiable"]  # the one that torch looks at
+        super().add_param_group({**options, **{k: v for k, v in shared.items() if k not in options}})
         group = self.param_groups[-1]
         try:
             checks.group(group)
+            checks.same_for_all(group, shared)
         except ValueError:
             del self.param_groups[-1]
             raise
@@ -169,19 +184,27 @@ class SignSGD(Optimizer):
         for group in self.param_groups:
             group["step"] = step
 
-    def _collect(self) -> list[list[Work]]:
-        """What there is to do in each group: parameters with a gradient, and their momenta."""
+    def _collect(self, *, after: bool = False) -> list[list[Work]]:
+        """What there is to do in each group: parameters with a gradient, and their momenta.
+
+        After a step gradients may be gone; then a momentum stands in their place too.
+        """
         out, index = [], 0
         for group in self.param_groups:
             work: list[Work] = []
             for slot, p in enumerate(group["params"]):
-                if p.grad is not None:
-                    if p.grad.layout != torch.strided:
+                g = p.grad
+                if g is None and after and group["beta"]:
+                    g = self.state[p].get("momentum_buffer") if p in self.state else None
+                if g is not None:
+                    if g.layout != torch.strided:
                         raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-                    layout.check_shape("gradient", p.grad, p)
+                    layout.check_shape("gradient", g, p)
                     m = self._momentum(p, group) if group["beta"] else None
+                    if not after:
+                        layout.check_inference(p, m)
                     whole = type(p) is nn.Parameter and not p.is_complex()
-                    local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
+                    local = (p, g, m) if whole else shards.local(p, g, m)
                     work.append((p, *local, index, slot))
                 index += 1
             out.append(work)
@@ -234,6 +257,9 @@ class SignSGD(Optimizer):
         rest = list(range(len(work)))
         if group["fused"] or (group["fused"] is None and group["foreach"] is None):
             rest = self._run_fused(work, rule, group, sums)
+        if rule.noisy:
+            for i in rest:
+                shards.check_block(work[i][0])
         items = [(i, shards.item(*work[i])) for i in rest if work[i][1].numel()]
         foreach = group["foreach"]
         if foreach is None and group["fused"] is None and items:
@@ -253,12 +279,15 @@ class SignSGD(Optimizer):
         ]  # fmt: skip
         if mine and native.library() is None:
             mine = []
-        if group["fused"] and len(mine) < len(work) and rule.phase is False:
+        if group["fused"] and (len(mine) < len(work) or rule.sgd_momentum):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors, dense float32 on the "
-                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler"
+                "CPU, a rule without rms, zero, heavy-ball or sgd_momentum options, and a C compiler"
             )
-        if mine:
+        if isinstance(rule.lam, Tensor) and rule.lam.numel() > 1:  # one λ̄ per parameter
+            for i in mine:
+                fused.step([work[i][1:5]], dataclasses.replace(rule, lam=rule.lam[work[i][5]]))
+        elif mine:
             found = fused.step([work[i][1:5] for i in mine], rule)
             for i, value in zip(mine, found, strict=True):
                 sums[i] = value
@@ -270,12 +299,13 @@ class SignSGD(Optimizer):
         """What the last step looked like, computed afterwards from the state: no cost in `step`.
 
         Returns 0-dim tensors on the parameters' device: `sigma` σ_k; `momentum_rms`, the rms of m;
-        `flip_fraction`, the fraction of coordinates whose sign the dither changed.
+        `flip_fraction`, the fraction of coordinates whose sign the dither changed. With β = 0 they are those
+        of the gradients: call it before `zero_grad`, after which there are none.
         """
         step = self.param_groups[0]["step"]
         if not isinstance(step, Tensor) and step == 0:
             return {}
-        groups = zip(self.param_groups, self._collect(), strict=True)
+        groups = zip(self.param_groups, self._collect(after=True), strict=True)
         return diagnostics.of_step(
             [(group, work, SignSGD._rule(self, group)) for group, work in groups if work]
         )
@@ -288,12 +318,11 @@ def _multi_tensor_signsgd(
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
-    noisy = rule.site is not None or rule.zero == "random"
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
-        same = same and not (noisy and x.p.device.type == "cpu")
+        same = same and not (rule.noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
         found = plain.step_foreach([x for _, x in chosen], rule)
