@@ -1,8 +1,10 @@
-"""What is in a folder: the digest that its runs are identified by, whatever the folder is called.
+"""The digest of an image folder, which its runs are identified by.
 
-It is the SHA-256 of what `sha256sum -z` prints of all images in the order of their names' bytes:
+It depends on the images' bytes, classes and splits, and not on the names of the images or of the folder: it
+is the SHA-256 of the sorted lines that `sha256sum -z` prints, with the names of the files cut off:
 
-    cd data/mine && find train test -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum
+    cd data/mine && find train test -type f -print0 | xargs -0 sha256sum -z |
+        LC_ALL=C sed -z 's|/[^/]*$||' | LC_ALL=C sort -z | sha256sum
 """
 
 import contextlib
@@ -23,6 +25,8 @@ from sign_ablate.store import layout
 
 #: a file per image folder, with its digest and the state of its files at that time
 NOTES = layout.data_folder(layout.RESULTS) / "digests"
+#: Bump when the digest of the same images changes: notes of another version are not believed.
+DIGEST_VERSION = 2
 #: A file that was changed a moment ago may change again without a new time: file systems have coarse clocks.
 SETTLED_NS = 2 * 10**9
 #: from this size on, a digest takes so long that it is announced
@@ -58,11 +62,13 @@ def identified(spec: ImageFolder) -> ImageFolder:
 
 
 def combined(hashes: Mapping[str, str]) -> str:
-    """The digest of a folder: SHA-256 over the SHA-256 (hexadecimal) of each file by its relative path."""
-    whole = hashlib.sha256()
-    for file in sorted(hashes, key=os.fsencode):
-        whole.update(f"{hashes[file]}  ".encode() + os.fsencode(file) + b"\0")
-    return whole.hexdigest()
+    """The digest of a folder.
+
+    Args:
+        hashes: relative path of each image, `split/class/name` → its SHA-256 in hexadecimal.
+    """
+    lines = (f"{sha256}  ".encode() + os.fsencode(os.path.dirname(file)) for file, sha256 in hashes.items())
+    return hashlib.sha256(b"".join(line + b"\0" for line in sorted(lines))).hexdigest()
 
 
 def forget(root: Path) -> None:
@@ -80,7 +86,7 @@ def _content(root: Path, classes: int) -> str:
         )
     files = found.files()
     states = _states(root, files)
-    state = hashlib.sha256(repr(states).encode()).hexdigest()
+    state = hashlib.sha256(repr((DIGEST_VERSION, states)).encode()).hexdigest()
     note = _note(root)
     if note.get("state") == state:
         return note["content"]

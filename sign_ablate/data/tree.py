@@ -39,8 +39,13 @@ def exists(root: Path) -> bool:
 
 
 def missing(root: Path) -> DataError:
-    """The error for a folder that is not there."""
-    return DataError(f"{root}: no such folder; a folder source holds train/<class>/ and test/<class>/")
+    """The error for a folder that is not there, or has no images where they are looked for."""
+    problem = "no such folder"
+    if root.is_dir():
+        problem = "neither train/ nor test/ in it"
+    elif root.exists():
+        problem = "a file, where a folder is expected"
+    return DataError(f"{root}: {problem}; a folder source holds train/<class>/ and test/<class>/")
 
 
 def scan(root: Path, classes: int) -> Tree:
