@@ -1,6 +1,6 @@
 /* Nanoseconds of process CPU time per 32-bit word of counter-based generators: benchmarks/generators.py.
-   philox10 is the one of sign_ablate/optim/step.c, which is included for it. */
-#include "../sign_ablate/optim/step.c"
+   philox10 is the one of sign_ablate/optim/sign_step/step.c, which is included for it. */
+#include "../sign_ablate/optim/sign_step/step.c"
 #include <stdio.h>
 #include <time.h>
 

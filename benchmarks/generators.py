@@ -1,8 +1,8 @@
-"""Price of counter-based generators in C, per 32-bit word, as a Markdown table.
+"""Cost of counter-based random generators in C, per 32-bit word, as a Markdown table.
 
     python -m benchmarks.generators [--output docs/bench-generators.md]
 
-One thread, process CPU time, the best of 25 rounds in which each generator has its turn.
+One thread, CPU time of the process, best of 25 rounds. Each round runs every generator.
 """
 
 import argparse
@@ -12,15 +12,18 @@ import time
 from pathlib import Path
 
 from benchmarks.optim import machine
-from sign_ablate.optim import native
+from sign_ablate.optim.sign_step import native
 
 #: name → (generator, published record)
 GENERATORS = {
     "lowbias32": (
-        "one round of a 32-bit finaliser, what this library had",
+        "one round of a 32-bit finaliser, used here before",
         "none; fails tests/optim/test_noise.py",
     ),
-    "philox10": ("**Philox4x32-10**, of sign_ablate/optim/step.c", "BigCrush; in Triton, CUDA and cuRAND"),
+    "philox10": (
+        "**Philox4x32-10**, of sign_step/step.c",
+        "BigCrush; in Triton, CUDA and cuRAND",
+    ),
     "philox10_loop": ("Philox4x32-10, vectorized by the compiler", "the same words"),
     "philox7_loop": ("Philox4x32-7, vectorized by the compiler", "BigCrush, without a margin"),
     "threefry20": ("Threefry4x32-20", "BigCrush; JAX has its two-word form"),
@@ -30,7 +33,7 @@ GENERATORS = {
 
 
 def measure() -> dict[str, float]:
-    """Name → nanoseconds per word."""
+    """Nanoseconds per word by generator name."""
     source = Path(__file__).with_name("generators.c")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "generators"

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from sign_ablate.config import ConfigError, Execution, load_campaign, parse_campaign
+from sign_ablate.config.read import read_yaml
 from tests.conftest import ROOT
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -394,5 +396,8 @@ def test_bad_override_gets_one_clear_line(text: str, expected: str, file: Path) 
     "path", ["config.yaml", *sorted(p.name for p in (ROOT / "workflow/presets").glob("*"))]
 )
 def test_shipped_configurations_load(path: str) -> None:
+    """The package reads them, and an editor finds the schema that they name and nothing to complain about."""
     file = ROOT / path if path == "config.yaml" else ROOT / "workflow/presets" / path
+    (place,) = re.findall(r"^# yaml-language-server: \$schema=(.*)$", file.read_text(), re.MULTILINE)
+    jsonschema.validate(read_yaml(file), json.loads((file.parent / place).read_text()))
     assert load_campaign([file]).campaign == ("demo" if path == "config.yaml" else file.stem)

@@ -1,39 +1,46 @@
 """What the README shows works."""
 
 import re
+import sys
+import types
 from typing import Any
 
 import pytest
 import torch
 
-from sign_ablate.campaign.grid import expand
-from sign_ablate.config import ConfigError, methods, parse_campaign
+from sign_ablate.campaign.grid import expand, parse_run
+from sign_ablate.config import ConfigError, parse_campaign
+from sign_ablate.config.schema import page_text
 from sign_ablate.optim import registry
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
-def test_example_of_adding_an_optimizer(tiny: dict[str, Any]) -> None:
+def test_example_of_adding_an_optimizer(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"<!-- example: add an optimizer -->\n```python\n(.*?)```", README, re.DOTALL)
-    before = dict(methods.OPTIMIZERS), dict(registry.BUILDERS)
-    try:
-        exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-        tiny["methods"]["new"] = {"optimizer": "normalized-sgd", "lr": 0.5}
-        run = next(run for run in expand(parse_campaign(tiny)) if run.cell.method == "new")
-        p = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
-        options = run.config.method.model_dump(exclude={"optimizer"})
-        optimizer = registry.build("normalized-sgd", options, [p], seed=0, steps_per_epoch=1)
-        p.grad = torch.tensor([3.0, 4.0])
-        optimizer.step()
-        assert p.tolist() == pytest.approx([0.7, 0.6])
-        tiny["methods"]["new"]["eps"] = -1.0
-        with pytest.raises(ConfigError, match=r"methods\.new\.eps = -1\.0: must be greater than 0"):
-            parse_campaign(tiny)
-    finally:
-        for registered, old in zip((methods.OPTIMIZERS, registry.BUILDERS), before, strict=True):
-            registered.clear()
-            registered.update(old)
+    monkeypatch.setitem(registry.METHODS, "normalized-sgd", None)  # type: ignore[arg-type]  # for its undoing
+    names: dict[str, Any] = {"METHODS": registry.METHODS, "Method": registry.Method}
+    for path, text in re.findall(r"# \d\. (\S+)\.py: .*\n((?:(?!# \d\.).*\n)*)", code):
+        module = types.ModuleType(path.replace("/", "."))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        vars(module).update(names)
+        exec(compile(text, f"README.md: {path}", "exec"), vars(module))
+        names |= vars(module)
+    tiny["methods"]["new"] = {"optimizer": "normalized-sgd", "lr": 0.5}
+    run = next(run for run in expand(parse_campaign(tiny)) if run.cell.method == "new")
+    p = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    options = parse_run(run.spec).method.model_dump(exclude={"optimizer"})
+    optimizer = registry.build("normalized-sgd", options, [p], seed=0, steps_per_epoch=1)
+    p.grad = torch.tensor([3.0, 4.0])
+    optimizer.step()
+    assert p.tolist() == pytest.approx([0.7, 0.6])
+    with pytest.raises(ValueError, match=r"^eps must be above 0, got -1\.0$"):
+        type(optimizer)([p], eps=-1.0)
+    tiny["methods"]["new"]["eps"] = -1.0
+    with pytest.raises(ConfigError, match=r"methods\.new\.eps = -1\.0: must be greater than 0"):
+        parse_campaign(tiny)
+    assert "| `eps` |  | number > 0 | `1e-12` | Added to the norm. |" in page_text()
 
 
 @pytest.mark.parametrize(

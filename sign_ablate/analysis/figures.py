@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sign_ablate.analysis import style
 from sign_ablate.analysis.select import best_settings
+from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.config.campaign import LEFT_OUT
 
 #: colour of the switch's mark
@@ -57,7 +58,7 @@ def switching(
 
 
 def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = None) -> Figure:
-    """The last epoch's test accuracy of every cell, with its interval."""
+    """The last epoch's test accuracy of every cell with its interval, or with the range of two seeds."""
     cells = summary[summary["dataset"] == dataset].reset_index(drop=True)
     if cells.empty:
         raise ValueError(f"no cell of the data set {dataset!r}")
@@ -67,7 +68,9 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
         low, high = _limits(100 * cells["mean"].dropna().to_numpy())
         for position, cell in enumerate(cells.to_dict("records")):
             colour = style.colour(style.kind(cell["optimizer"], cell["site"]))
-            mean, ends = 100 * cell["mean"], [100 * cell["ci_low"], 100 * cell["ci_high"]]
+            few = cell["n"] - cell["n_diverged"] < LEAST_FOR_INTERVAL
+            ends = [100 * cell[key] for key in (("lowest", "highest") if few else ("ci_low", "ci_high"))]
+            mean = 100 * cell["mean"]
             if not mean >= low:  # none may vanish without a word
                 text = "no seed finished" if np.isnan(mean) else f"← {mean:.1f} %"
                 axes.text(low, position, f" {text}", color=colour, fontsize=7, va="center")
@@ -82,11 +85,17 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
         axes.set_xlim(low, high)
         axes.set_xlabel("Test accuracy (%)")
         axes.grid(axis="y", visible=False)
-        figure.suptitle(
-            f"{title or f'Last epoch on {dataset}'}\n{_seeds(int(cells['n'].max()), '95 % t-interval')}",
-            fontsize=8,
-        )
+        figure.suptitle(f"{title or f'Last epoch on {dataset}'}\n{_spread(cells)}", fontsize=8)
     return figure
+
+
+def _spread(cells: pd.DataFrame) -> str:
+    """The second line of a forest's title: what the lines are."""
+    finished = cells["n"] - cells["n_diverged"]
+    most = int(cells["n"].max())
+    if finished.max() == 2:
+        return _seeds(most, "range")
+    return _seeds(most, "95 % t-interval") + (" (of two: range)" if 2 in set(finished) else "")
 
 
 def _of(

@@ -38,7 +38,7 @@ def paper_accuracy(config: RunConfig) -> float | None:
         return None
     if getattr(method, "gamma", GAMMA) != GAMMA:
         return None
-    if method.optimizer == "adam" and method.decoupled:  # AdamW
+    if method.optimizer == "adam" and getattr(method, "decoupled", False):  # AdamW
         return None
     if getattr(method, "t_switch", None) not in (None, T_SWITCH.get(data.source)):
         return None

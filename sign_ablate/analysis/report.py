@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sign_ablate.analysis import schemas, stats, style
+from sign_ablate.analysis import notes, schemas, stats, style
 from sign_ablate.analysis.export import export  # noqa: F401  (part of the report, apart for its fast import)
 from sign_ablate.analysis.table import read_campaign, table1, to_markdown
 from sign_ablate.campaign.grid import expand
@@ -42,13 +42,15 @@ def load(results: str | Path) -> Report:
 
 
 def heading(report: Report) -> "HTML":
-    """The campaign's name and its size; where runs are missing, that comes first."""
+    """The campaign's name and size. Missing runs are said first, and runs of different code in bold."""
     campaign = report.campaign
     total, diverged = len(expand(campaign)), int((report.runs["status"] == "diverged").sum())
     seeds = ", ".join(map(str, campaign.seeds))
     text = f"{len(report.runs)} of {total} runs, {diverged} of them diverged; seeds {seeds}."
-    if len(report.runs) < total:
-        text = f"<strong>Partial: {total - len(report.runs)} runs are missing.</strong> " + text
+    if missing := notes.incomplete(report.summary, total):
+        text = f"<strong>{missing}</strong> {text}"
+    if different := notes.different_code(report.times):
+        text += f"</p><p><strong>{markup.escape(different)}</strong>"
     return _html(f"<h1>{markup.escape(campaign.campaign)}: report</h1><p>{text}</p>")
 
 
@@ -156,8 +158,14 @@ def diverged_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance_table(times: pd.DataFrame) -> pd.DataFrame:
-    """The devices, commits and package versions that the runs had; more than one line: not all alike."""
-    columns = {"device": "Device", "host": "Host", "git_commit": "Commit", "versions": "Versions"}
+    """The devices, code, commits and package versions of the runs; more than one line: not all alike."""
+    columns = {
+        "device": "Device",
+        "host": "Host",
+        "code": "Code",
+        "git_commit": "Commit",
+        "versions": "Versions",
+    }
     known = times[list(columns)].fillna("unknown")
     table = known.groupby(list(columns), sort=False).size().rename("Runs").reset_index()
     table["versions"] = [re.sub(r'[{}"]', "", text) for text in table["versions"]]
@@ -172,16 +180,15 @@ def limits(report: Report) -> "HTML":
     said = [
         f"At most {most} seed{'s' if most != 1 else ''} per cell finished. "
         + ("There is no interval: no difference here can be told from chance." if most < 2 else "")
-        + ("Intervals from fewer than five seeds are wide and lean on normality." if 2 <= most < 5 else ""),
+        + ("Intervals from fewer than five seeds are wide and lean on normality." if 2 <= most < 5 else "")
+        + (" From two seeds, they reach nine standard deviations to either side." if most == 2 else ""),
         "An interval covers initialisation, data order and dither. It does not cover the choice of test "
         "images, data sets or hyperparameters.",
         f"Each difference has its own 95 % interval, without correction for many comparisons: of {cells - 1} "
         f"true zeros, about {(cells - 1) / 20:.1f} would look resolved.",
         "“Unresolved” means that the interval contains zero, not that the methods are equal.",
     ]
-    table = table1(report.summary, campaign)
-    without = [d for d in table.datasets if all(row[d].paper is None for row in table.rows.values())]
-    if without:
+    if without := table1(report.summary, campaign).without_paper:
         said.append(f"The paper reports nothing on {', '.join(without)}: its numbers are not tested there.")
     if not any(isinstance(values.get("lr"), list) for values in campaign.methods.values()):
         said.append("Each method ran with one learning rate; another choice may change the order.")
@@ -198,7 +205,7 @@ def table_one(report: Report) -> "Markdown":
     """Table I."""
     from IPython.display import Markdown
 
-    return Markdown(to_markdown(table1(report.summary, report.campaign)))
+    return Markdown(to_markdown(table1(report.summary, report.campaign, report.times)))
 
 
 def show(frame: pd.DataFrame, empty: str = "None.") -> "HTML":

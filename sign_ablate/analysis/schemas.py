@@ -4,14 +4,16 @@ import pyarrow as pa
 
 from sign_ablate.store.run_files import METRICS_SCHEMA, field
 
-#: Raised when a column is added, removed or changes its meaning.
-TABLES_VERSION = 2
+#: Bump when a column is added, removed or changes its meaning.
+TABLES_VERSION = 3
 
 CAMPAIGN = "campaign.json"
 EPOCHS = "epochs.parquet"
 RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
+#: what the tables were read from, for the next time; it may be deleted
+KEPT = ".runs.arrow"
 
 _CELL = [
     field("dataset", pa.string(), "label of the data set in the campaign"),
@@ -54,11 +56,14 @@ SUMMARY_SCHEMA = pa.schema(
     [
         *_CELL,
         field("n", pa.int32(), "seeds whose run exists, finished or diverged"),
-        field("n_diverged", pa.int32(), "those that diverged: counted here, not in the columns that follow"),
+        field("n_diverged", pa.int32(), "those that diverged: counted here, not in the means that follow"),
+        field("n_damaged", pa.int32(), "seeds whose run is damaged and was left out (partial tables alone)"),
         field("mean", pa.float64(), "mean over finished seeds of the last epoch's test accuracy"),
         field("sd", pa.float64(), "sample standard deviation of the same; null with one seed"),
         field("ci_low", pa.float64(), "lower end of the 95 % t-interval of the mean; null with one seed"),
         field("ci_high", pa.float64(), "upper end of the 95 % t-interval of the mean; null with one seed"),
+        field("lowest", pa.float64(), "lowest of the finished seeds' test accuracies of the last epoch"),
+        field("highest", pa.float64(), "highest of the same"),
         field("best_mean", pa.float64(), "mean over finished seeds of the best epoch's test accuracy"),
         field("val_mean", pa.float64(), "mean over finished seeds of the last epoch's validation accuracy"),
     ]

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.95
+#: The fewest values whose t-interval tables show. With two (one degree of freedom) it reaches nine standard
+#: deviations to either side, and their range is shown instead.
+LEAST_FOR_INTERVAL = 3
 
 
 @dataclasses.dataclass(frozen=True)

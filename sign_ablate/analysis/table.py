@@ -3,14 +3,16 @@
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sign_ablate.analysis import paper
+from sign_ablate.analysis import notes, paper
 from sign_ablate.analysis.schemas import CAMPAIGN
+from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store.run_files import write_text
@@ -24,9 +26,17 @@ class Entry:
 
     paper: float | None = None
     mean: float | None = None
+    #: half the width of the mean's t-interval, of three or more finished seeds
     half: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
     n: int = 0
     n_diverged: int = 0
+
+    @property
+    def finished(self) -> int:
+        """The seeds that the mean is of."""
+        return self.n - self.n_diverged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +47,13 @@ class Table:
     rows: dict[str, dict[str, Entry]]
     notes: tuple[str, ...]
 
+    @property
+    def without_paper(self) -> tuple[str, ...]:
+        """The data sets for which the paper gives no number in any row; they have no column for it."""
+        return tuple(
+            name for name in self.datasets if all(row[name].paper is None for row in self.rows.values())
+        )
+
 
 def read_campaign(path: str | Path) -> Campaign:
     """The campaign in a campaign.json, or in the folder that holds one."""
@@ -45,50 +62,63 @@ def read_campaign(path: str | Path) -> Campaign:
     return Campaign.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def table1(summary: pd.DataFrame, campaign: Campaign) -> Table:
+def table1(summary: pd.DataFrame, campaign: Campaign, times: pd.DataFrame | None = None) -> Table:
     """The table of a campaign.
 
     Args:
         summary: rows of summary.parquet.
         campaign: the campaign that it was made from.
+        times: rows of times.parquet; with it, a note tells of runs of different code.
     """
     found = {(row["dataset"], row["label"]): row for row in summary.to_dict("records")}
     rows: dict[str, dict[str, Entry]] = {}
-    for run in expand(campaign):
+    runs = expand(campaign)
+    for run in runs:
         dataset, label = run.cell.dataset, run.cell.label
         entries = rows.setdefault(label, {})
         if dataset not in entries:
             entries[dataset] = _entry(found.get((dataset, label)), paper.paper_accuracy(run.config))
-    datasets = tuple(campaign.datasets)
-    return Table(datasets, rows, tuple(_notes(datasets, rows)))
+    table = Table(tuple(campaign.datasets), rows, ())
+    of_runs = [notes.incomplete(summary, len(runs)), "" if times is None else notes.different_code(times)]
+    return dataclasses.replace(table, notes=(*_notes(table), *filter(None, of_runs)))
 
 
 def _entry(row: Any, of_paper: float | None) -> Entry:
     if row is None:
         return Entry(of_paper)
-    mean, high = (None if pd.isna(row[key]) else 100 * row[key] for key in ("mean", "ci_high"))
-    half = None if high is None or mean is None else high - mean
-    return Entry(of_paper, mean, half, int(row["n"]), int(row["n_diverged"]))
+    mean, end, lowest, highest = (
+        None if pd.isna(row[key]) else 100 * row[key] for key in ("mean", "ci_high", "lowest", "highest")
+    )
+    n, n_diverged = int(row["n"]), int(row["n_diverged"])
+    half = None
+    if n - n_diverged >= LEAST_FOR_INTERVAL and mean is not None and end is not None:
+        half = end - mean
+    return Entry(of_paper, mean, half, lowest, highest, n, n_diverged)
 
 
-def _notes(datasets: tuple[str, ...], rows: dict[str, dict[str, Entry]]) -> list[str]:
-    notes = ["Test accuracy of the last epoch in %: mean over n seeds ± half of its 95 % t-interval."]
-    entries = [entry for row in rows.values() for entry in row.values()]
-    if any(entry.n - entry.n_diverged == 1 for entry in entries):
-        notes.append("With one finished seed there is no interval.")
+def _notes(table: Table) -> list[str]:
+    entries = [entry for row in table.rows.values() for entry in row.values()]
+    half = " ± half of its 95 % t-interval" if any(entry.half is not None for entry in entries) else ""
+    found = [f"Test accuracy of the last epoch in %: mean over n seeds{half}."]
+    if any(entry.finished == 2 for entry in entries):
+        found.append(
+            "With two finished seeds, the brackets hold their two values: a 95 % t-interval of two values "
+            "reaches nine standard deviations to either side."
+        )
+    if any(entry.finished == 1 for entry in entries):
+        found.append("With one finished seed there is no interval.")
     if any(entry.n_diverged for entry in entries):
-        notes.append("Seeds that diverged are counted in n and are not in the mean.")
-    without = [name for name in datasets if all(row[name].paper is None for row in rows.values())]
-    if without:
-        notes.append(f"The paper gives no number for {', '.join(without)} as configured here.")
-    if len(without) < len(datasets):
-        notes.extend(paper.NOTES)
-    return notes
+        found.append("Seeds that diverged are counted in n and are not in the mean.")
+    if table.without_paper:
+        found.append(f"The paper gives no number for {', '.join(table.without_paper)} as configured here.")
+    if len(table.without_paper) < len(table.datasets):
+        found.extend(paper.NOTES)
+    return found
 
 
 def to_markdown(table: Table) -> str:
     """A Markdown table and its notes, the best of each column in bold."""
-    heads = ["Method", *(f"{name}: {what}" for name in table.datasets for what in ("paper", "ours", "n"))]
+    heads = ["Method", *(f"{name}: {what}" for name in table.datasets for what in _columns(table, name))]
     lines = ["| " + " | ".join(heads) + " |", "|:--" + "|--:" * (len(heads) - 1) + "|"]
     for cells in _texts(table, "±", lambda text: f"**{text}**"):
         lines.append("| " + " | ".join(cells) + " |")
@@ -97,15 +127,21 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A tabular for booktabs and its notes, the best of each column in bold."""
-    spans = " & ".join(rf"\multicolumn{{3}}{{c}}{{{_escape(name)}}}" for name in table.datasets)
-    rules = " ".join(rf"\cmidrule(lr){{{3 * i + 2}-{3 * i + 4}}}" for i in range(len(table.datasets)))
+    columns = [_columns(table, name) for name in table.datasets]
+    ends = list(itertools.accumulate(map(len, columns), initial=1))
+    spans = " & ".join(
+        rf"\multicolumn{{{len(names)}}}{{c}}{{{_escape(dataset)}}}"
+        for dataset, names in zip(table.datasets, columns, strict=True)
+    )
+    rules = " ".join(rf"\cmidrule(lr){{{start + 1}-{end}}}" for start, end in itertools.pairwise(ends))
+    heads = [{"paper": "Paper", "ours": "Ours", "n": "$n$"}[name] for name in itertools.chain(*columns)]
     lines = [
         "% needs \\usepackage{booktabs}",
-        rf"\begin{{tabular}}{{l{'rrr' * len(table.datasets)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"\toprule",
         rf" & {spans} \\",
         rules,
-        "Method" + " & Paper & Ours & $n$" * len(table.datasets) + r" \\",
+        " & ".join(["Method", *heads]) + r" \\",
         r"\midrule",
     ]
     for name, *cells in _texts(table, r"$\pm$", lambda text: rf"\textbf{{{text}}}"):
@@ -116,14 +152,17 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per data set and label; numbers in percent."""
+    """One line per data set and label; numbers in percent. The columns are the same for every campaign."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["dataset", "label", "paper", "mean", "half_interval", "n", "n_diverged"])
+    writer.writerow(
+        ["dataset", "label", "paper", "mean", "half_interval", "lowest", "highest", "n", "n_diverged"]
+    )
     for dataset in table.datasets:
         for label, row in table.rows.items():
             entry = row[dataset]
-            ours = ["" if value is None else f"{value:.4f}" for value in (entry.mean, entry.half)]
+            numbers = (entry.mean, entry.half, entry.lowest, entry.highest)
+            ours = ["" if value is None else f"{value:.4f}" for value in numbers]
             writer.writerow(
                 [dataset, label, _paper(entry).replace(NONE, ""), *ours, entry.n, entry.n_diverged]
             )
@@ -138,6 +177,10 @@ def write(table: Table, stem: str | Path) -> None:
         write_text(path.with_name(f"{path.name}.{suffix}"), text)
 
 
+def _columns(table: Table, dataset: str) -> list[str]:
+    return ["ours", "n"] if dataset in table.without_paper else ["paper", "ours", "n"]
+
+
 def _texts(table: Table, plus_minus: str, bold: Callable[[str], str]) -> list[list[str]]:
     """The cells of each row, the label first."""
     lines = []
@@ -146,16 +189,25 @@ def _texts(table: Table, plus_minus: str, bold: Callable[[str], str]) -> list[li
         for dataset in table.datasets:
             entry = row[dataset]
             column = [other[dataset] for other in table.rows.values()]
-            ours = NONE if entry.mean is None else f"{entry.mean:.2f}"
-            if entry.half is not None:
-                ours += f" {plus_minus} {entry.half:.2f}"
-            diverged = f" ({entry.n_diverged} diverged)" if entry.n_diverged else ""
-            of_paper = bold(_paper(entry)) if _best(entry.paper, [e.paper for e in column]) else _paper(entry)
+            of_paper, ours = _paper(entry), _ours(entry, plus_minus)
+            if _best(entry.paper, [e.paper for e in column]):
+                of_paper = bold(of_paper)
             if _best(entry.mean, [e.mean for e in column]):
                 ours = bold(ours)
-            cells += [of_paper, ours, f"{entry.n}{diverged}"]
+            diverged = f" ({entry.n_diverged} diverged)" if entry.n_diverged else ""
+            texts = {"paper": of_paper, "ours": ours, "n": f"{entry.n}{diverged}"}
+            cells += [texts[name] for name in _columns(table, dataset)]
         lines.append(cells)
     return lines
+
+
+def _ours(entry: Entry, plus_minus: str) -> str:
+    if entry.mean is None:
+        return NONE
+    if entry.half is not None:
+        return f"{entry.mean:.2f} {plus_minus} {entry.half:.2f}"
+    spread = f" [{entry.lowest:.2f}, {entry.highest:.2f}]" if entry.finished > 1 else ""
+    return f"{entry.mean:.2f}{spread}"
 
 
 def _paper(entry: Entry) -> str:

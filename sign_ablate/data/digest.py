@@ -1,7 +1,7 @@
-"""The digest of an image folder, which its runs are identified by.
+"""Content digest of an image folder. It identifies the folder's runs, whatever the folder's path is.
 
-It depends on the images' bytes, classes and splits, and not on the names of the images or of the folder: it
-is the SHA-256 of the sorted lines that `sha256sum -z` prints, with the names of the files cut off:
+The digest depends on the bytes, classes and splits of the images, not on their file names. It is the SHA-256
+of the sorted lines of `sha256sum -z` for all images, without the names of the files:
 
     cd data/mine && find train test -type f -print0 | xargs -0 sha256sum -z |
         LC_ALL=C sed -z 's|/[^/]*$||' | LC_ALL=C sort -z | sha256sum
@@ -23,23 +23,24 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.jobs.log import complain
 from sign_ablate.store import layout
 
-#: a file per image folder, with its digest and the state of its files at that time
+#: cache of digests: one file per image folder, with its digest and the state of its files at that time
 NOTES = layout.data_folder(layout.RESULTS) / "digests"
-#: Bump when the digest of the same images changes: notes of another version are not believed.
+#: Bump when the digest of the same images changes: cached digests of other versions are not used.
 DIGEST_VERSION = 2
-#: A file that was changed a moment ago may change again without a new time: file systems have coarse clocks.
+#: A digest is cached only if no file changed within this time. File systems have coarse clocks, so a file
+#: could change again without a new modification time.
 SETTLED_NS = 2 * 10**9
-#: from this size on, a digest takes so long that it is announced
+#: size in bytes above which a log line announces the reading of a folder
 LARGE = 2**30
 
 
 def identified(spec: ImageFolder) -> ImageFolder:
-    """`spec` with the digest of what is in its folder.
+    """Return `spec` with the digest of its folder as `content`.
 
-    That of a folder that is not there is the last known one, with a warning.
+    If the folder does not exist, the last known digest is used, with a warning.
 
     Raises:
-        DataError: for a folder that cannot be used, or that holds other files than `spec.content` says.
+        DataError: if the folder cannot be used, or its digest differs from `spec.content`.
     """
     if spec.path is None:
         return spec
@@ -49,7 +50,7 @@ def identified(spec: ImageFolder) -> ImageFolder:
         if known is None:
             raise tree.missing(root)
         complain(
-            f"sign-ablate: warning: {root}: no such folder; taken for what it was (content {known:.10}…)"
+            f"sign-ablate: warning: {root}: no such folder; its last known digest is used ({known:.10}…)"
         )
         return spec.model_copy(update={"content": known})
     content = _content(root, spec.classes)
@@ -62,17 +63,13 @@ def identified(spec: ImageFolder) -> ImageFolder:
 
 
 def combined(hashes: Mapping[str, str]) -> str:
-    """The digest of a folder.
-
-    Args:
-        hashes: relative path of each image, `split/class/name` → its SHA-256 in hexadecimal.
-    """
+    """Digest of a folder, from the hexadecimal SHA-256 of each file by its path `split/class/name`."""
     lines = (f"{sha256}  ".encode() + os.fsencode(os.path.dirname(file)) for file, sha256 in hashes.items())
     return hashlib.sha256(b"".join(line + b"\0" for line in sorted(lines))).hexdigest()
 
 
 def forget(root: Path) -> None:
-    """Forget what is known of a folder, so that it is read again."""
+    """Delete the cached digest of a folder, so that its files are read again."""
     with contextlib.suppress(OSError):
         _note_path(root).unlink()
 
@@ -81,8 +78,8 @@ def _content(root: Path, classes: int) -> str:
     found = tree.scan(root, classes)
     if found.ignored:
         complain(
-            f"sign-ablate: warning: {root}: {len(found.ignored)} files are no images by their suffix and are "
-            f"left out: {tree.some(found.ignored)}"
+            f"sign-ablate: warning: {root}: {len(found.ignored)} files have no image suffix and are ignored: "
+            f"{tree.some(found.ignored)}"
         )
     files = found.files()
     states = _states(root, files)
@@ -105,7 +102,7 @@ def _content(root: Path, classes: int) -> str:
 
 
 def _states(root: Path, files: list[str]) -> dict[str, tuple[int, int, int]]:
-    """File → size, and times of change. The second time changes where a tool has set back the first."""
+    """Size, mtime and ctime of each file. The ctime changes even if a tool restores the mtime."""
     states = {}
     for file in files:
         try:
@@ -133,7 +130,7 @@ def _note_path(root: Path) -> Path:
 
 
 def _note(root: Path) -> dict[str, str]:
-    """What was known of a folder; empty where nothing was, or where the note is unreadable."""
+    """Cached digest and state of a folder; empty if there is no readable cache file."""
     try:
         values = json.loads(_note_path(root).read_text(encoding="utf-8"))
         return {key: str(values[key]) for key in ("content", "state")}
@@ -142,7 +139,7 @@ def _note(root: Path) -> dict[str, str]:
 
 
 def _write_note(root: Path, values: dict[str, str]) -> None:
-    """Whole or not at all, whoever else writes it. A folder that cannot be written costs time only."""
+    """Write the cache file atomically. If that fails, the digest is computed again the next time."""
     path = _note_path(root)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:

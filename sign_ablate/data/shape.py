@@ -1,4 +1,4 @@
-"""The size of a data set by its options, without decoding an image."""
+"""Size of a data set, from its options and without decoding an image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,29 +8,29 @@ from sign_ablate.config.data import CIFAR10, CIFAR100, DatasetSpec, Digits, Imag
 from sign_ablate.data import tree
 from sign_ablate.data.errors import DataError
 
-#: images of each class of scikit-learn's digits: every fourth is for test
+#: images per class of scikit-learn's digits; every fourth image of a class is a test image
 DIGITS_TRAIN = (134, 137, 133, 138, 136, 137, 136, 135, 131, 135)
 DIGITS_TEST = (44, 45, 44, 45, 45, 45, 45, 44, 43, 45)
 
 
 class Shape(NamedTuple):
-    """What a training run sees of its data set."""
+    """Number and size of a run's training images."""
 
-    #: images that are trained on, without those held out by `val`
+    #: training images, without those held out by `val`
     train_images: int
     #: height and width in pixels
     image_size: int
 
 
 class Counts(NamedTuple):
-    """Images of each class of the whole source."""
+    """Number of images per class in the whole source."""
 
     train: Sequence[int]
     test: Sequence[int]
 
 
 def shape_of(spec: DatasetSpec) -> Shape | None:
-    """The shape of a data set. None for an image folder that is not there or cannot be used."""
+    """Return the shape of a data set, or None for an image folder that does not exist or cannot be used."""
     counts = counts_of(spec)
     if counts is None:
         return None
@@ -44,7 +44,7 @@ def shape_of(spec: DatasetSpec) -> Shape | None:
 
 
 def counts_of(spec: DatasetSpec) -> Counts | None:
-    """The images of each class. None for an image folder that is not there or cannot be used."""
+    """Return the counts of a data set, or None for an image folder that does not exist or cannot be used."""
     if isinstance(spec, Digits):
         return Counts(DIGITS_TRAIN, DIGITS_TEST)
     if isinstance(spec, CIFAR10 | CIFAR100):
@@ -63,10 +63,10 @@ def counts_of(spec: DatasetSpec) -> Counts | None:
 
 
 def count_problems(spec: DatasetSpec) -> Iterator[str]:
-    """A line for each of `val`, `subset` and `test_subset` that is more than the source has, where known.
+    """Yield an error line for each of `val`, `subset` and `test_subset` that exceeds the source.
 
-    `prepare` draws which classes give one image more than others, and refuses a value for which one of these
-    is short of images. Values that no draw allows are told here.
+    Only values that are impossible for every random draw are reported. `prepare` draws the classes that
+    contribute one image more than others, and reports the remaining cases.
     """
     counts = counts_of(spec)
     if counts is None:
@@ -90,6 +90,6 @@ def _too_many(key: str, value: int | None, counts: Sequence[int], what: str) -> 
 
 
 def _most(counts: Sequence[int]) -> int:
-    """The most images that can be taken in shares that differ by no more than one."""
+    """Largest number of images that can be taken with class shares that differ by at most one."""
     least = min(counts)
     return least * len(counts) + sum(n > least for n in counts)

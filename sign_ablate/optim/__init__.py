@@ -1,13 +1,17 @@
-"""Sign-based optimizers and their kin. Needs only torch."""
+"""Sign-based optimizers and their kin. Needs only torch, which is imported with the first of them."""
 
-from sign_ablate.optim.compressed_sgd import CompressedSGD
-from sign_ablate.optim.compressors import QSGD, OneBit, ScaledSign, TernGrad, TopK
-from sign_ablate.optim.groups import decay_groups
-from sign_ablate.optim.hybrid import HybridSignSGD
-from sign_ablate.optim.lion import Lion
-from sign_ablate.optim.onebit_adam import OneBitAdam
-from sign_ablate.optim.signsgd import SignSGD
-from sign_ablate.optim.swats import SWATS
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sign_ablate.optim.compressed_sgd import CompressedSGD
+    from sign_ablate.optim.compressors import QSGD, OneBit, ScaledSign, TernGrad, TopK
+    from sign_ablate.optim.groups import decay_groups
+    from sign_ablate.optim.hybrid import HybridSignSGD
+    from sign_ablate.optim.lion import Lion
+    from sign_ablate.optim.onebit_adam import OneBitAdam
+    from sign_ablate.optim.signsgd import SignSGD
+    from sign_ablate.optim.swats import SWATS
 
 __all__ = [
     "QSGD",
@@ -23,3 +27,24 @@ __all__ = [
     "TopK",
     "decay_groups",
 ]
+
+_MODULES = {
+    "CompressedSGD": "compressed_sgd",
+    **dict.fromkeys(("QSGD", "OneBit", "ScaledSign", "TernGrad", "TopK"), "compressors"),
+    "decay_groups": "groups",
+    "HybridSignSGD": "hybrid",
+    "Lion": "lion",
+    "OneBitAdam": "onebit_adam",
+    "SignSGD": "signsgd",
+    "SWATS": "swats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

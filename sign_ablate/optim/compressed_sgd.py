@@ -1,16 +1,19 @@
 """SGD behind a lossy channel, with and without error feedback, in single-worker form."""
 
+import dataclasses
 from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import checks
+from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.compressors import Compressor, from_dict
-from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, whole
+from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.ops import Group, decay, descend, rate, real, whole
+from sign_ablate.optim.options.compressed_sgd import CompressedSGDOptions
 
 
-class CompressedSGD(ForLoop):
+class CompressedSGD(DeclaredOptimizer):
     """SGD whose update goes through a compressor C.
 
     With error feedback (Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 2; e starts at 0):
@@ -22,19 +25,6 @@ class CompressedSGD(ForLoop):
     TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
     one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
     as one may wish for biases. A sharded parameter (FSDP2) is gathered: C(p) is that of the whole tensor.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: step size.
-        compressor: one of `sign_ablate.optim.compressors`. A group stores its name and options as a
-            plain dict, so that `state_dict` loads with `weights_only`.
-        error_feedback: carry what the compressor dropped into the next step.
-        momentum: heavy-ball μ in [0, 1): v ← μv + g in place of g.
-        momentum_after: apply it to what the compressor returns instead (v ← μv + C(g)): on the
-            receiver, not on the sender. With error feedback v then contains lr.
-        weight_decay: added to g; or, with `decoupled`, x ← (1 − lr·weight_decay)·x, uncompressed.
-        decoupled: see weight_decay.
-        maximize: ascend instead.
 
     Raises:
         ValueError: for an argument out of range, or one without effect: `decoupled` without weight_decay,
@@ -51,37 +41,13 @@ class CompressedSGD(ForLoop):
     ([2.75, 0.25], [0.75, 0.75])
     """
 
-    needs = (
-        ("error_feedback", "compressor"),
-        ("momentum_after", "compressor"),
-        ("momentum_after", "momentum"),
-        ("decoupled", "weight_decay"),
-    )
+    options = CompressedSGDOptions
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        *,
-        compressor: Compressor | dict[str, Any] | None,
-        error_feedback: bool = False,
-        momentum: float = 0.0,
-        momentum_after: bool = False,
-        weight_decay: float = 0.0,
-        decoupled: bool = False,
-        maximize: bool = False,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "compressor": compressor.as_dict() if isinstance(compressor, Compressor) else compressor,
-            "error_feedback": error_feedback,
-            "momentum": momentum,
-            "momentum_after": momentum_after,
-            "weight_decay": weight_decay,
-            "decoupled": decoupled,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+    @takes(CompressedSGDOptions)
+    def __init__(self, params: ParamsT, options: CompressedSGDOptions) -> None:
+        if isinstance(options.compressor, Compressor):
+            options = dataclasses.replace(options, compressor=options.compressor.as_dict())
+        self._start(params, options)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group; its compressor may be a `Compressor` or its dict.
@@ -96,11 +62,10 @@ class CompressedSGD(ForLoop):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        checks.number("momentum", group["momentum"], checks.FRACTION)
         if group["compressor"] is not None:
             from_dict(group["compressor"])
 
-    def _update(self, p: Tensor, index: int, group: Group) -> None:
+    def _update(self, p: Tensor, number: int, group: Group) -> None:
         x, lr, step = real(p), rate(group), self._count(p)
         u = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
         if group["decoupled"]:
@@ -115,7 +80,7 @@ class CompressedSGD(ForLoop):
         if error is not None:
             descend(error, u, -lr)  # the buffer holds p = e + lr·u, until Δ leaves it below
             u, lr = error, 1.0
-        sent = _compressed(compress, u, step, index)
+        sent = _compressed(compress, u, step, number)
         late = group["momentum_after"]
         descend(x, self._heavy_ball(p, sent, group) if late else sent, lr)
         if error is not None:

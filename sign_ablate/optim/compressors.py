@@ -7,14 +7,21 @@ noise, a function of (seed, step, parameter, coordinate).
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sign_ablate.optim import checks, noise
-from sign_ablate.optim.checks import Range
-from sign_ablate.optim.forloop import sign
+from sign_ablate.optim.ops import sign
+from sign_ablate.optim.options.compressors import (
+    OneBitOptions,
+    QSGDOptions,
+    ScaledSignOptions,
+    TernGradOptions,
+    TopKOptions,
+)
+from sign_ablate.optim.options.declare import check
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,11 @@ class Compressor(ABC):
     """A compressor and its options."""
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # a frozen dataclass has no plain assignment, here either
+            object.__setattr__(self, name, checks.python_number(value))
+        check(type(self), vars(self))
 
     @abstractmethod
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
@@ -33,7 +45,7 @@ class Compressor(ABC):
 
 
 @dataclass(frozen=True)
-class ScaledSign(Compressor):
+class ScaledSign(ScaledSignOptions, Compressor):
     """(‖x‖₁/d)·sign(x): Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 1.
 
     A contraction, the projection of x on sign(x): ‖x−C(x)‖² = ‖x‖² − ‖x‖₁²/d, less where x has zeros.
@@ -44,10 +56,6 @@ class ScaledSign(Compressor):
     """
 
     name = "scaled-sign"
-    norm: Literal["l1", "l2"] = "l1"
-
-    def __post_init__(self) -> None:
-        checks.choice("norm", self.norm, ("l1", "l2"))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic."""
@@ -57,7 +65,7 @@ class ScaledSign(Compressor):
 
 
 @dataclass(frozen=True)
-class OneBit(Compressor):
+class OneBit(OneBitOptions, Compressor):
     """One bit per value, x < 0 or not, decoded as the mean of its side: 1-bit SGD, Seide et al. 2014.
 
     The two reconstruction values minimise the squared error of each column of the weight matrix; the
@@ -69,10 +77,6 @@ class OneBit(Compressor):
     """
 
     name = "one-bit"
-    columns: bool = True
-
-    def __post_init__(self) -> None:
-        checks.flag("columns", self.columns)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic."""
@@ -85,7 +89,7 @@ class OneBit(Compressor):
 
 
 @dataclass(frozen=True)
-class QSGD(Compressor):
+class QSGD(QSGDOptions, Compressor):
     """‖v‖·sign(vᵢ)·ξᵢ, ξᵢ a multiple of 1/s: Alistarh et al. 2017, arXiv 1610.02132, section 3.1.
 
     With ℓ = ⌊s|vᵢ|/‖v‖⌋, ξᵢ is (ℓ+1)/s with probability s|vᵢ|/‖v‖ − ℓ and else ℓ/s, so E C(v) = v.
@@ -102,17 +106,6 @@ class QSGD(Compressor):
     """
 
     name = "qsgd"
-    levels: int = 7
-    norm: Literal["l2", "max"] = "max"
-    bucket: int | None = 512
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        checks.integer("levels", self.levels, checks.AT_LEAST_1)
-        checks.choice("norm", self.norm, ("l2", "max"))
-        if self.bucket is not None:
-            checks.integer("bucket", self.bucket, Range("None or at least 1", checks.AT_LEAST_1.holds))
-        checks.integer("seed", self.seed)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x), unbiased."""
@@ -132,7 +125,7 @@ class QSGD(Compressor):
 
 
 @dataclass(frozen=True)
-class TernGrad(Compressor):
+class TernGrad(TernGradOptions, Compressor):
     """s·sign(g)∘b with s = max|g| and P(bᵢ=1) = |gᵢ|/s: Wen et al. 2017, arXiv 1705.07878, eqs. (1)–(3).
 
     Args:
@@ -145,13 +138,6 @@ class TernGrad(Compressor):
     """
 
     name = "terngrad"
-    clip: float | None = 2.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.clip is not None:
-            checks.number("clip", self.clip, Range("None or above 0", checks.ABOVE_0.holds))
-        checks.integer("seed", self.seed)
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x), unbiased without clipping."""
@@ -168,7 +154,7 @@ class TernGrad(Compressor):
 
 
 @dataclass(frozen=True)
-class TopK(Compressor):
+class TopK(TopKOptions, Compressor):
     """The k coordinates of largest magnitude, k = fraction·d rounded, at least 1; the others are 0.
 
     Stich, Cordonnier, Jaggi 2018, arXiv 1809.07599, Definition 2.2. fraction = 1 is the identity.
@@ -178,10 +164,6 @@ class TopK(Compressor):
     """
 
     name = "topk"
-    fraction: float = 0.01
-
-    def __post_init__(self) -> None:
-        checks.number("fraction", self.fraction, Range("in (0, 1]", lambda x: 0 < x <= 1))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
         """C(x); deterministic up to ties. A NaN counts as the largest and is sent."""

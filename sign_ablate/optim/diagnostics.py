@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import plain, shards
-from sign_ablate.optim.work import Rule, sigma_k
+from sign_ablate.optim.sign_step import plain, shards
+from sign_ablate.optim.sign_step.inputs import Rule, sigma_k
 
 
 def of_step(todo: list[tuple[dict[str, Any], list[Any], Rule]]) -> dict[str, Tensor | float]:

@@ -1,14 +1,17 @@
 """SignSGD-M that hands over to SGD: Algorithm 2 and equations (11), (12) of arXiv 2604.25550."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim import projection, shards, trigger
-from sign_ablate.optim.signsgd import SignSGD, Site, Work
-from sign_ablate.optim.work import Projection, Rule
+from sign_ablate.optim import checks, projection, trigger
+from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
+from sign_ablate.optim.sign_step import shards
+from sign_ablate.optim.sign_step.inputs import Projection, Rule
+from sign_ablate.optim.signsgd import SignSGD, Work
 
 
 class HybridSignSGD(SignSGD):
@@ -23,33 +26,14 @@ class HybridSignSGD(SignSGD):
     A group that is added with scope "global" takes the r̄ of the others. With the other scopes it measures its
     own; a group or tensor without a gradient before the switch takes the mean r̄ of all that had one.
 
-    Args:
-        switch_step: T_switch in optimizer steps; 0 is SGD from the start with λ̄ = lr; None with
-            `trigger="fixed"` never switches.
-        trigger: "fixed" switches at `switch_step`; "stable" when λ̄ has changed by less than
-            `tolerance` (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the
-            rule of SWATS; "plateau" when the averaged loss has not fallen by `tolerance` (relative) for
-            `patience` steps: give the loss by a closure or `report_loss`.
-        tolerance: see `trigger`.
-        patience: see `trigger`.
-        eta: decay η of the average, in [0, 1).
-        bias_correction: divide the average by 1 − ηᵏ.
-        eps: ϵ of eq. (12).
-        lambda_rule: "paper" projects the sign step on the gradient (eq. 11); "swats" scales the gradient
-            step so that its projection on the sign step s is that: ‖s‖² / (|⟨s, g⟩| + ϵ).
-        lambda_scope: one λ for "global" (all parameters), each "group", or each "tensor".
-        lambda_step: measure the "clean" sign(m), or the "applied", dithered step.
-        lambda_momentum: take the sign of m "updated" (m_{k+1}) or "previous" (m_k), free of this gradient.
-        lambda_schedule: "relative" averages λ_k/δ_k and follows lr; "frozen" averages λ_k and does not.
-        calibrate: False is the naive hand-off: no projection, SGD steps with `sgd_lr`.
-        sgd_lr: learning rate at the naive hand-off, following lr's schedule; None reuses δ.
-        sgd_momentum: "none" (the paper), or "swats": v ← βv + g, x ← x − (1−β)λ̄v from v = 0.
+    The trigger "fixed" switches at `switch_step`; "stable" when λ̄ has changed by less than `tolerance`
+    (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the rule of SWATS;
+    "plateau" when the averaged loss has not fallen by `tolerance` (relative) for `patience` steps: give the
+    loss by a closure or `report_loss`. Dither acts in the sign phase.
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
         RuntimeError: in `step`, with trigger "plateau" and no loss.
-
-    The other arguments are SignSGD's; its dither acts in the sign phase.
 
     >>> x = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
     >>> optimizer = HybridSignSGD([x], lr=0.5, beta=0.0, switch_step=1)
@@ -63,53 +47,21 @@ class HybridSignSGD(SignSGD):
     #: before and after the switch
     phases = ("sign", "sgd")
 
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        beta: float = 0.9,
-        *,
-        switch_step: int | None = None,
-        trigger: Literal["fixed", "stable", "swats", "plateau"] = "fixed",
-        tolerance: float | None = None,
-        patience: int | None = None,
-        eta: float = 0.999,
-        bias_correction: bool = True,
-        eps: float = 1e-12,
-        lambda_rule: Literal["paper", "swats"] = "paper",
-        lambda_scope: Literal["global", "group", "tensor"] = "global",
-        lambda_step: Literal["clean", "applied"] = "clean",
-        lambda_momentum: Literal["updated", "previous"] = "updated",
-        lambda_schedule: Literal["relative", "frozen"] = "relative",
-        calibrate: bool = True,
-        sgd_lr: float | None = None,
-        sgd_momentum: Literal["none", "swats"] = "none",
-        weight_decay: float = 0.0,
-        decoupled: bool = True,
-        momentum_form: Literal["ema", "heavy_ball"] = "ema",
-        loss_scale: float = 1.0,
-        momentum_dtype: Literal["bfloat16"] | None = None,
-        sign_of_zero: Literal["zero", "plus", "random"] = "zero",
-        dither: Site | None = None,
-        alpha: float = 0.0,
-        gamma: float = 0.55,
-        law: Literal["gaussian", "uniform", "subtractive"] = "gaussian",
-        scale: Literal["absolute", "global_rms", "tensor_rms"] = "absolute",
-        k_unit: Literal["step", "epoch"] = "step",
-        steps_per_epoch: int | None = None,
-        seed: int = 0,
-        stochastic_rounding: bool = False,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        fused: bool | None = None,
-        differentiable: bool = False,
-        capturable: bool = False,
-    ) -> None:
-        options = dict(locals())
-        del options["self"], options["params"]
+    options = HybridSignSGDOptions
+
+    @takes(HybridSignSGDOptions)
+    def __init__(self, params: ParamsT, options: HybridSignSGDOptions) -> None:
         self._loss: Tensor | float | None = None
-        state = dict.fromkeys((*projection.STATE, "sgd_step", "trigger_state"))  # kept as the step is
-        self._start(params, {**options, **state})
+        # kept in the groups, as the step is
+        self._start(params, options, **dict.fromkeys((*projection.STATE, "sgd_step", "trigger_state")))
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["sgd_lr"] is not None and checks.learning_rate(group["lr"]) == 0:
+            raise ValueError(
+                f"sgd_lr = {group['sgd_lr']} follows the schedule of lr, which must be above 0, got lr = 0 "
+                "(sgd_lr None reuses lr)"
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -221,9 +173,7 @@ class HybridSignSGD(SignSGD):
                 else:
                     slots = [owners[i][1][5] for i in mine]
             size = len(group["params"]) if group["lambda_scope"] == "tensor" else 1
-            ratios, useful = projection.ratio(own, group)
-            projection.observe(group, ratios, useful, slots, size, phase)
-            out.append(useful)
+            out.append(projection.observe(group, own, slots, size, phase))
         return out
 
     @torch.no_grad()

@@ -1,121 +1,267 @@
-"""From a method's options to its optimizer. An entry here and a model in `config.methods` add one."""
+"""The optimizers that a configuration can name, and how one is built. An entry of `METHODS` adds one.
 
-from collections.abc import Callable, Iterable
-from typing import Any
+Imports no torch until an optimizer is built: planning a campaign asks only for the options.
+"""
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
+import dataclasses
+import itertools
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sign_ablate.optim.compressed_sgd import CompressedSGD
-from sign_ablate.optim.compressors import QSGD, Compressor, OneBit, ScaledSign, TernGrad, TopK
-from sign_ablate.optim.groups import decay_groups
-from sign_ablate.optim.hybrid import HybridSignSGD
-from sign_ablate.optim.lion import Lion
-from sign_ablate.optim.onebit_adam import OneBitAdam
-from sign_ablate.optim.signsgd import SignSGD
-from sign_ablate.optim.swats import SWATS
+from sign_ablate.optim.options.baselines import AdamOptions, SGDOptions
+from sign_ablate.optim.options.compressed_sgd import CompressedSGDOptions
+from sign_ablate.optim.options.compressors import (
+    OneBitOptions,
+    QSGDOptions,
+    ScaledSignOptions,
+    TernGradOptions,
+    TopKOptions,
+)
+from sign_ablate.optim.options.declare import (
+    REQUIRED,
+    Declared,
+    declared,
+    inert,
+    missing,
+    open_needs,
+    without_effect,
+)
+from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
+from sign_ablate.optim.options.lion import LionOptions
+from sign_ablate.optim.options.onebit_adam import OneBitAdamOptions
+from sign_ablate.optim.options.signsgd import SignSGDOptions
+from sign_ablate.optim.options.swats import SWATSOptions
 
-Params = Iterable[nn.Parameter] | list[dict[str, Any]]
-#: (parameters, options as in the configuration, seed, steps per epoch) → optimizer
-Builder = Callable[[Params, dict[str, Any], int, int], Optimizer]
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
 
-
-def _sgd(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return torch.optim.SGD(params, **options)
-
-
-def _adam(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    betas = options.pop("beta1"), options.pop("beta2")
-    return torch.optim.Adam(params, betas=betas, decoupled_weight_decay=options.pop("decoupled"), **options)
-
-
-def _epochs(options: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]:
-    """The options, with epochs turned into steps and the configuration's `site` into `dither`."""
-    if options.get("t_switch") is not None:
-        options["switch_step"] = options["t_switch"] * steps_per_epoch
-    options.pop("t_switch", None)
-    if options.get("k_unit") == "epoch":
-        options["steps_per_epoch"] = steps_per_epoch
-    if "site" in options:
-        options["dither"] = options.pop("site")
-    return options
-
-
-def _signsgd(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return SignSGD(params, beta=0.0, seed=seed, **options)
+Values = Mapping[str, Any]
 
 
-def _signsgd_m(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return SignSGD(params, seed=seed, **_epochs(options, steps_per_epoch))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+    """An optimizer under a name of the configuration.
+
+    Its options are those of the optimizer, and of the compressor, that are not fixed and can have an effect
+    beside what is.
+
+    Args:
+        text: one line for the reference page.
+        optimizer: "module:name" of the class, or a function, that takes parameters and options.
+        options: the dataclass that declares its options.
+        fixed: options that the name decides.
+        defaults: defaults that are not the optimizer's.
+        required: options that must be given although the optimizer has a default.
+        compressor: for CompressedSGD, "module:name" of the compressor and the declaration of its options.
+    """
+
+    text: str
+    optimizer: str
+    options: type
+    fixed: Values = dataclasses.field(default_factory=dict)
+    defaults: Values = dataclasses.field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    compressor: tuple[str, type] | None = None
+
+    def declarations(self) -> list[type]:
+        """The dataclasses that declare its options."""
+        return [self.options] if self.compressor is None else [self.options, self.compressor[1]]
+
+    def configured(self) -> Iterator[Declared]:
+        """The options that a configuration may set, with the defaults of this method."""
+        for options in self.declarations():
+            without = without_effect(options, self.fixed) | set(self.fixed)
+            for name, own in declared(options).items():
+                if name in without or not own.option.configured:
+                    continue
+                if name in self.required:
+                    yield dataclasses.replace(own, optional=False, default=REQUIRED)
+                else:
+                    yield dataclasses.replace(own, default=self.defaults.get(name, own.default))
+
+    def open_needs(self, own: Declared) -> list[str]:
+        """The reasons for which an option can have no effect here."""
+        given = {
+            name: typing.get_args(option.kind)
+            for name, option in declared(self.options).items()
+            if name in self.required and typing.get_origin(option.kind) is typing.Literal
+        }
+        fixed = {**self.fixed, "compressor": self.compressor}
+        choices = itertools.product(*given.values())
+        return open_needs(own, [fixed | dict(zip(given, chosen, strict=True)) for chosen in choices])
+
+    def problems(self, values: Values) -> Iterator[tuple[str, str]]:
+        """For each option that others need or leave without effect: its name and what is wrong with it."""
+        for options in self.declarations():
+            defaults = {name: own.default for name, own in declared(options).items()}
+            chosen = {**defaults, **self.defaults, **self.fixed, **values}
+            if self.compressor is not None:
+                chosen["compressor"] = self.compressor[0]
+            yield from missing(options, chosen)
+            yield from inert(options, chosen)
 
 
-def _hybrid(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return HybridSignSGD(params, seed=seed, **_epochs(options, steps_per_epoch))
+_SIGNSGD = "sign_ablate.optim.signsgd:SignSGD", SignSGDOptions
+_HYBRID = "sign_ablate.optim.hybrid:HybridSignSGD", HybridSignSGDOptions
+_COMPRESSED = "sign_ablate.optim.compressed_sgd:CompressedSGD", CompressedSGDOptions
+_SCALED_SIGN = "sign_ablate.optim.compressors:ScaledSign", ScaledSignOptions
 
-
-def _naive_switch(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-    return _hybrid(params, {**options, "calibrate": False}, seed, steps_per_epoch)
-
-
-def _with_betas(kind: Callable[..., Optimizer]) -> Builder:
-    """A builder of an optimizer that takes β₁ and β₂ as one pair."""
-
-    def builder(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-        return kind(params, betas=(options.pop("beta1"), options.pop("beta2")), **options)
-
-    return builder
-
-
-def _compressed(
-    kind: Callable[..., Compressor], *own: str, seeded: bool = False, error_feedback: bool | None = None
-) -> Builder:
-    """A builder of CompressedSGD; `own` are the options that the compressor takes."""
-
-    def builder(params: Params, options: dict[str, Any], seed: int, steps_per_epoch: int) -> Optimizer:
-        mine = {name: options.pop(name) for name in own} | ({"seed": seed} if seeded else {})
-        feedback = options.pop("error_feedback") if error_feedback is None else error_feedback
-        return CompressedSGD(params, compressor=kind(**mine), error_feedback=feedback, **options)
-
-    return builder
-
-
-BUILDERS: dict[str, Builder] = {
-    "sgd": _sgd,
-    "adam": _adam,
-    "signsgd": _signsgd,
-    "signsgd-m": _signsgd_m,
-    "dithered": _signsgd_m,
-    "hybrid": _hybrid,
-    "dithered-hybrid": _hybrid,
-    "naive-switch": _naive_switch,
-    "lion": _with_betas(Lion),
-    "scaled-sign": _compressed(ScaledSign, error_feedback=False),
-    "ef-signsgd": _compressed(ScaledSign, error_feedback=True),
-    "onebit-sgd": _compressed(OneBit, "columns"),
-    "qsgd": _compressed(QSGD, "levels", "norm", "bucket", seeded=True),
-    "terngrad": _compressed(TernGrad, "clip", seeded=True),
-    "topk": _compressed(TopK, "fraction"),
-    "swats": _with_betas(SWATS),
-    "onebit-adam": _with_betas(OneBitAdam),
+#: in the order of the reference page: the paper's rows first
+METHODS: dict[str, Method] = {
+    "sgd": Method("`torch.optim.SGD`, coupled weight decay.", "torch.optim:SGD", SGDOptions),
+    "adam": Method(
+        "`torch.optim.Adam`; with `decoupled`, AdamW.", "sign_ablate.optim.registry:_adam", AdamOptions
+    ),
+    "signsgd": Method(
+        "SignSGD without momentum: x ← x − δ·sign(g).", *_SIGNSGD, fixed={"beta": 0.0, "dither": None}
+    ),
+    "signsgd-m": Method(
+        "SignSGD-M: the sign of the momentum m ← βm + (1−β)g.", *_SIGNSGD, fixed={"dither": None}
+    ),
+    "dithered": Method(
+        "SignSGD-M with dither: Algorithm 1 (`site: pre`) or eq. (10) (`site: post`).",
+        *_SIGNSGD,
+        required=("dither", "alpha"),
+    ),
+    "hybrid": Method(
+        "SignSGD-M, then SGD with the projected learning rate λ̄: Algorithm 2.",
+        *_HYBRID,
+        fixed={"calibrate": True, "dither": None},
+    ),
+    "dithered-hybrid": Method(
+        "Algorithm 2 with dither in its sign phase.",
+        *_HYBRID,
+        fixed={"calibrate": True},
+        required=("dither", "alpha"),
+    ),
+    "naive-switch": Method(
+        "SignSGD-M, then SGD without calibration: the hand-off that the paper calls unstable.",
+        *_HYBRID,
+        fixed={"calibrate": False, "dither": None},
+        required=("switch_step",),
+    ),
+    "lion": Method(
+        "Lion (arXiv 2302.06675): the sign of a momentum, decoupled weight decay.",
+        "sign_ablate.optim.lion:Lion",
+        LionOptions,
+    ),
+    "scaled-sign": Method(
+        "Scaled sign (arXiv 1901.09847): x ← x − lr·(‖g‖₁/d)·sign(g).",
+        *_COMPRESSED,
+        fixed={"error_feedback": False, "norm": "l1"},
+        compressor=_SCALED_SIGN,
+    ),
+    "ef-signsgd": Method(
+        "EF-SignSGD (arXiv 1901.09847): scaled sign with error feedback.",
+        *_COMPRESSED,
+        fixed={"error_feedback": True, "norm": "l1"},
+        compressor=_SCALED_SIGN,
+    ),
+    "onebit-sgd": Method(
+        "1-bit SGD (Seide et al. 2014): two reconstruction values, the means of either sign.",
+        *_COMPRESSED,
+        defaults={"error_feedback": True},
+        compressor=("sign_ablate.optim.compressors:OneBit", OneBitOptions),
+    ),
+    "qsgd": Method(
+        "QSGD (arXiv 1610.02132): unbiased stochastic rounding to s levels.",
+        *_COMPRESSED,
+        compressor=("sign_ablate.optim.compressors:QSGD", QSGDOptions),
+    ),
+    "terngrad": Method(
+        "TernGrad (arXiv 1705.07878): unbiased stochastic rounding to −s, 0, s with s = max|g|.",
+        *_COMPRESSED,
+        compressor=("sign_ablate.optim.compressors:TernGrad", TernGradOptions),
+    ),
+    "topk": Method(
+        "Top-k sparsification (arXiv 1809.07599): the largest coordinates of every tensor.",
+        *_COMPRESSED,
+        defaults={"error_feedback": True},
+        compressor=("sign_ablate.optim.compressors:TopK", TopKOptions),
+    ),
+    "swats": Method(
+        "SWATS (arXiv 1712.07628): Adam, then SGD with a projected learning rate, switched by itself.",
+        "sign_ablate.optim.swats:SWATS",
+        SWATSOptions,
+    ),
+    "onebit-adam": Method(
+        "1-bit Adam (arXiv 2102.02888): Adam, then compressed momentum with a frozen variance.",
+        "sign_ablate.optim.onebit_adam:OneBitAdam",
+        OneBitAdamOptions,
+    ),
 }
 
 
 def build(
     optimizer: str,
-    options: dict[str, Any],
-    params: Iterable[nn.Parameter],
+    options: Values,
+    params: "Iterable[nn.Parameter]",
     *,
     seed: int,
     steps_per_epoch: int,
-) -> Optimizer:
-    """The optimizer called `optimizer` in the configuration. `steps_per_epoch` turns T_switch into steps.
+) -> "Optimizer":
+    """The optimizer called `optimizer` in the configuration, with its options as they stand there.
+
+    Args:
+        optimizer: a name of `METHODS`.
+        options: keys of a method and their values.
+        params: the parameters.
+        seed: seed of the optimizer's noise.
+        steps_per_epoch: turns T_switch, which a campaign counts in epochs, into steps.
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.
     """
-    if optimizer not in BUILDERS:
-        raise ValueError(f"unknown optimizer {optimizer!r} (known: {', '.join(sorted(BUILDERS))})")
-    options = dict(options)
-    chosen = decay_groups(params) if options.pop("exclude_norm_bias", False) else params
-    return BUILDERS[optimizer](chosen, options, seed, steps_per_epoch)
+    if optimizer not in METHODS:
+        raise ValueError(f"unknown optimizer {optimizer!r} (known: {', '.join(sorted(METHODS))})")
+    method = METHODS[optimizer]
+    values = {**method.fixed, **constructed(method, options, steps_per_epoch)}
+    chosen: Any = params
+    if values.pop("exclude_norm_bias", False):
+        from sign_ablate.optim.groups import decay_groups
+
+        chosen = decay_groups(params)
+    if method.compressor is not None:
+        path, own = method.compressor
+        inner = {name: values.pop(name) for name in declared(own) if name in values}
+        values["compressor"] = load(path)(**inner, **_seeded(own, seed))
+    built: Optimizer = load(method.optimizer)(chosen, **values, **_seeded(method.options, seed))
+    return built
+
+
+def constructed(method: Method, options: Values, steps_per_epoch: int) -> dict[str, Any]:
+    """The constructor's options: `site` is `dither`, epochs are steps, and two β are a pair."""
+    values = dict(options)
+    names = declared(method.options)
+    if "site" in values:
+        values["dither"] = values.pop("site")
+    if "t_switch" in values:
+        epochs = values.pop("t_switch")
+        values["switch_step"] = None if epochs is None else epochs * steps_per_epoch
+    if values.get("k_unit") == "epoch":
+        values["steps_per_epoch"] = steps_per_epoch
+    for name, own in names.items():
+        if own.option.parts:
+            parts = zip(own.option.parts, own.default, strict=True)
+            values[name] = tuple(values.pop(part, default) for (part, _), default in parts)
+    return values
+
+
+def _seeded(options: type, seed: int) -> dict[str, int]:
+    return {"seed": seed} if "seed" in declared(options) else {}
+
+
+def load(path: str) -> Any:
+    """What "module:name" stands for."""
+    module, name = path.split(":")
+    return getattr(import_module(module), name)
+
+
+def _adam(params: Any, *, decoupled: bool = False, **options: Any) -> "Optimizer":
+    """`torch.optim.Adam`, which has a longer name for `decoupled`."""
+    import torch
+
+    return torch.optim.Adam(params, decoupled_weight_decay=decoupled, **options)

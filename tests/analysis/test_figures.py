@@ -132,6 +132,17 @@ def test_everything_diverged_at_once(tables: Callable[..., Tables]) -> None:
     assert figures.accuracy_forest(summary, "digits").axes
 
 
+def test_two_seeds_are_drawn_as_their_range(tables: Callable[..., Tables]) -> None:
+    _, runs, summary = tables(make_campaign(seeds=[0, 1]))
+    figure = figures.accuracy_forest(summary, "digits")
+    assert figure.get_suptitle() == "Last epoch on digits\nmean and range of 2 seeds"
+    values = sorted(100 * runs.loc[runs["label"] == "sgd", "final_test_acc"])
+    assert list(figure.axes[0].get_lines()[0].get_xdata()) == values
+    one_diverged = summary.assign(n=[3] * 5, n_diverged=[1, 0, 0, 0, 0])
+    said = figures.accuracy_forest(one_diverged, "digits").get_suptitle()
+    assert said == "Last epoch on digits\nmean and 95 % t-interval of 3 seeds (of two: range)"
+
+
 def test_one_seed_has_no_band_and_says_so(tables: Callable[..., Tables]) -> None:
     epochs, runs, summary = tables(make_campaign(seeds=[0]))
     figure = figures.dithering(epochs, "digits", runs)

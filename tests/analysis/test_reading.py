@@ -70,7 +70,13 @@ DAMAGES: dict[str, Damage] = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_one_line_everywhere(
-    name: str, damage: Damage, run: Run, campaign: Campaign, results: Path, tmp_path: Path
+    name: str,
+    damage: Damage,
+    run: Run,
+    campaign: Campaign,
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = run_folder(results, run.id) / name
     path.write_bytes(damage(path.read_bytes()))
@@ -87,10 +93,24 @@ def test_a_damaged_file_is_one_line_everywhere(
 
     assert "2 runs: 1 done, 1 to do." in plan(campaign, results)
 
-    for partial in (False, True):
-        with pytest.raises(AggregateError) as caught:
-            aggregate(campaign, results, tmp_path / "out", partial)
-        assert str(caught.value) == lines[0]
+    with pytest.raises(AggregateError) as caught:
+        aggregate(campaign, results, tmp_path / "out")
+    assert str(caught.value) == lines[0]
+    assert not (tmp_path / "out").exists()
+
+    aggregate(campaign, results, tmp_path / "out", partial=True)
+    assert capsys.readouterr().err == f"sign-ablate: left out: {lines[0]}\n"
+    (row,) = pq.read_table(tmp_path / "out" / schemas.SUMMARY).to_pylist()
+    assert (row["n"], row["n_damaged"]) == (1, 1)
+
+
+def test_partial_tables_need_one_intact_run(
+    run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    for one in expand(campaign):
+        (results / "runs" / one.id / METRICS).write_bytes(b"")
+    with pytest.raises(AggregateError, match=r"it is empty.*damaged runs: 2"):
+        aggregate(campaign, results, tmp_path / "out", partial=True)
     assert not (tmp_path / "out").exists()
 
 

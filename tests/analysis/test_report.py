@@ -1,5 +1,6 @@
 """The report's tables, the notebooks as they are stored, and one that is run."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -65,7 +66,9 @@ def test_verdict_needs_an_interval_without_zero(results: Path, tmp_path: Path) -
     assert (row["So"], row["Seeds"]) == ("unresolved", 2)
     diverged = report.diverged_table(report.load(tmp_path).runs)
     assert list(diverged["At step"]) == [4, 4]
-    assert "At most 2 seeds" in report.limits(report.load(tmp_path)).data
+    limits = report.limits(report.load(tmp_path)).data
+    assert "At most 2 seeds" in limits
+    assert "nine standard deviations" in limits
 
 
 def test_partial_is_said_first(results: Path, tmp_path: Path) -> None:
@@ -73,9 +76,19 @@ def test_partial_is_said_first(results: Path, tmp_path: Path) -> None:
     write_run(results, expand(campaign)[0], curve(0.9, 4))
     aggregate(campaign, results, tmp_path, partial=True)
     loaded = report.load(tmp_path)
-    assert "Partial: 14 runs are missing." in report.heading(loaded).data
+    assert "Partial: 14 of 15 runs are missing." in report.heading(loaded).data
     assert "no difference here can be told from chance" in report.limits(loaded).data
     assert list(report.differences(loaded, "digits", "sgd")["So"]) == ["too few seeds"] * 4
+
+
+def test_runs_of_different_code_are_said_at_the_top_and_below_table_1(loaded: report.Report) -> None:
+    assert "different code" not in report.heading(loaded).data
+    codes = loaded.times["code"].where(loaded.times["seed"] != 2, "ba9876543210")
+    mixed = dataclasses.replace(loaded, times=loaded.times.assign(code=codes))
+    said = "10 runs by 0123456789ab, 5 runs by ba9876543210 (sgd, signsgd-m, pre-dither and 1 more)"
+    assert said in report.heading(mixed).data
+    assert said in report.table_one(mixed).data
+    assert list(report.provenance_table(mixed.times)["Code"]) == ["0123456789ab", "ba9876543210"]
 
 
 def test_tables_of_the_campaign(loaded: report.Report) -> None:

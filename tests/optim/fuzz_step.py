@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native
+from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim.sign_step import fused, native
 
 RULES = [
     (SignSGD, {}),

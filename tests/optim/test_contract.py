@@ -241,7 +241,7 @@ import sys
 before = set(sys.modules)
 import torch
 allowed = {name.split(".")[0] for name in sys.modules}
-import sign_ablate.optim
+from sign_ablate.optim import *
 found = {name.split(".")[0] for name in sys.modules} - allowed - set(sys.stdlib_module_names)
 assert found == {"sign_ablate"}, found
 """

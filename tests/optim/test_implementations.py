@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, native, noise, work
+from sign_ablate.optim import HybridSignSGD, SignSGD, noise
+from sign_ablate.optim.sign_step import fused, inputs, native
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
 BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
@@ -154,7 +155,7 @@ def test_threads_and_pieces_change_nothing(monkeypatch):
 def test_block_size_changes_nothing(monkeypatch):
     options = {"dither": "pre", "alpha": 0.1, "foreach": False}
     one, _ = run(SignSGD, options)
-    monkeypatch.setattr(work, "BLOCK", 1000)
+    monkeypatch.setattr(inputs, "BLOCK", 1000)
     two, _ = run(SignSGD, options)
     assert equal(one, two)
 

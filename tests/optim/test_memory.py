@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from sign_ablate.optim import HybridSignSGD, SignSGD, fused, layout, native
+from sign_ablate.optim import HybridSignSGD, SignSGD, layout
+from sign_ablate.optim.sign_step import fused, native
 from tests.optim_kin.optimizer_infos import KIN
 
 SIGN = [

@@ -37,6 +37,7 @@ rule figure:
 rule table:
     input:
         summary=f"{RESULTS}/{{view}}summary.parquet",
+        times=f"{RESULTS}/{{view}}times.parquet",
     output:
         markdown=report(
             f"{RESULTS}/{{view}}table1.md",
@@ -57,7 +58,8 @@ rule table:
         code=drawn_by("table1"),
     shell:
         "papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
-        "-p summary {input.summary} -p campaign {params.campaign} -p out {params.stem} > {log.text} 2>&1"
+        "-p summary {input.summary} -p times {input.times} -p campaign {params.campaign} -p out {params.stem} "
+        "> {log.text} 2>&1"
 
 
 rule report_html:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
-from sign_ablate.optim.work import Item, Rule, work_dtype
+from sign_ablate.optim.sign_step.inputs import Item, Rule, work_dtype
 
 
 def effective(x: Item, rule: Rule) -> Tensor:

@@ -1,6 +1,7 @@
 """The fused CPU step: what it takes, and the call of step.c."""
 
 import ctypes
+import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
@@ -9,10 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.graph import increment_version
 
-from sign_ablate.optim import layout, native
-from sign_ablate.optim.work import Rule
+from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step import native
+from sign_ablate.optim.sign_step.inputs import Rule, Tensors
 
 #: elements of a task, a multiple of noise.GROUP: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
@@ -51,7 +54,7 @@ def takes_rule(rule: Rule) -> bool:
     if isinstance(rule.phase, Tensor) or isinstance(rule.step, Tensor):
         return False
     numbers = [x for x in (rule.lr, rule.lam) if isinstance(x, Tensor)]
-    if any(x.device.type != "cpu" or x.numel() != 1 for x in numbers):
+    if any(x.device.type != "cpu" for x in numbers):
         return False
     if rule.phase:
         return not rule.sgd_momentum
@@ -79,42 +82,38 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
         if type(m) is not Tensor or m.dtype not in _MOMENTA or not m.is_cpu:
             return False
         tensors.append(m)
-    if not all(t.is_contiguous() for t in tensors):
-        strides = p.stride()
-        if layout.memory_order(p) is None or any(t.stride() != strides for t in tensors):
-            return False
-    for t in tensors:
-        layout.check_shape("gradient or momentum", t, p)
-        layout.check_storage(t)
-    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
-    return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    return layout.dense_alike(tensors) and native.library() is not None
 
 
 def _plain_float32(x: Tensor) -> bool:
-    return x.dtype is torch.float32 and x.is_cpu and not x.is_neg() and not x._is_zerotensor()
+    return (
+        x.dtype is torch.float32
+        and x.is_cpu
+        and not (x.is_neg() or x._is_zerotensor() or is_functorch_wrapped_tensor(x))
+    )
 
 
-def step(
-    work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]], rule: Rule
-) -> list[tuple[float, float, float]]:
-    """One step of every (parameter, gradient, momentum, index). Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
+def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]]:
+    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
 
     `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
     """
+    if isinstance(rule.lam, Tensor) and rule.lam.numel() > 1:  # one λ̄ per parameter
+        return [step([x], dataclasses.replace(rule, lam=rule.lam[x[4]]))[0] for x in work]
     library = native.library()
     assert library is not None
     width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
     pieces: list[tuple[Any, ...]] = []
     owners = []
-    for i, (p, g, m, index) in enumerate(work):
+    for i, (p, g, m, index, _) in enumerate(work):
         n, x, y, z = p.numel(), p.data_ptr(), g.data_ptr(), 0 if m is None else m.data_ptr()
         for a in range(0, n, _PIECE):
             pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, index))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
-    _call(library, tasks, _constants(rule, work))
+    _call(library, tasks, _constants(rule, work), work)
     # Autograd sees torch's own in-place operations; this one it has to be told of.
-    increment_version([t for p, _, m, _ in work for t in (p, m) if t is not None])
+    increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
     if rule.project is not None:
         for task, i in zip(tasks, owners, strict=True):
@@ -123,7 +122,7 @@ def step(
     return sums
 
 
-def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, int]]) -> _Rule:
+def _constants(rule: Rule, work: Sequence[Tensors]) -> _Rule:
     m = work[0][2]
     momentum = 0 if m is None else 2 if m.dtype is torch.bfloat16 else 1
     law, amplitude, lr = 0, 0.0, rule.lr
@@ -140,11 +139,27 @@ def _constants(rule: Rule, work: Sequence[tuple[Tensor, Tensor, Tensor | None, i
     )  # fmt: skip
 
 
-def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule) -> None:
-    """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock."""
+def _overlap(work: Sequence[Tensors]) -> bool:
+    """Whether a tensor that the step writes shares memory with a tensor of another parameter."""
+    tensors = [(t, t is not g) for p, g, m, *_ in work for t in (p, g, m) if t is not None]
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes, written) for t, written in tensors if t.nbytes)
+    any_end = written_end = 0
+    for start, end, written in spans:
+        if start < written_end or (written and start < any_end):
+            return True
+        any_end = max(any_end, end)
+        written_end = max(written_end, end) if written else written_end
+    return False
+
+
+def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule, work: Sequence[Tensors]) -> None:
+    """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock.
+
+    Parameters that share memory are stepped one after the other in one thread, as the plain step does.
+    """
     count, threads = len(tasks), min(torch.get_num_threads(), len(tasks))
     total = sum(task.n for task in tasks) if threads > 1 else 0
-    if total < 4 * _PIECE:
+    if total < 4 * _PIECE or _overlap(work):
         library.sign_ablate_step(ctypes.byref(tasks), ctypes.c_int64(count), ctypes.byref(rule))
         return
     bounds, done = [0], 0
@@ -159,4 +174,11 @@ def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule) -> None
     def run(a: int, b: int) -> None:
         library.sign_ablate_step(ctypes.byref(tasks, a * size), ctypes.c_int64(b - a), ctypes.byref(rule))
 
-    list(_pools[threads].map(run, bounds[:-1], bounds[1:]))
+    futures = []
+    for a, b in itertools.pairwise(bounds):
+        try:
+            futures.append(_pools[threads].submit(run, a, b))
+        except RuntimeError:  # this thread outlives the main one: the pool has been shut down
+            run(a, b)
+    for future in futures:
+        future.result()

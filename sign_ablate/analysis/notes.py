@@ -1,0 +1,55 @@
+"""Sentences on the runs behind a campaign's tables: missing or damaged ones, and runs of different code."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def incomplete(summary: "pd.DataFrame", total: int) -> str:
+    """`Partial: 3 of 15 runs are missing, 1 of them damaged.`; empty where all runs are there.
+
+    Args:
+        summary: rows of summary.parquet.
+        total: the number of the campaign's runs.
+    """
+    missing, damaged = total - int(summary["n"].sum()), int(summary["n_damaged"].sum())
+    if not missing:
+        return ""
+    verb = "is" if missing == 1 else "are"
+    return f"Partial: {missing} of {total} runs {verb} missing" + (
+        f", {damaged} of them damaged." if damaged else "."
+    )
+
+
+def different_code(times: "pd.DataFrame") -> str:
+    """A warning where runs were made by different code; empty where all were made by the same.
+
+    A run without a recorded fingerprint counts as one of other code.
+
+    Args:
+        times: rows of times.parquet.
+    """
+    pairs = list(zip(times["code"].fillna("unknown code"), times["method"], strict=True))
+    counts = Counter(code for code, _ in pairs)
+    if len(counts) < 2:
+        return ""
+    (usual, n), *others = counts.most_common()
+    parts = [f"{_runs(n)} by {usual}"]
+    for code, n in others:
+        parts.append(f"{_runs(n)} by {code} ({_names(method for c, method in pairs if c == code)})")
+    return (
+        f"Runs were made by different code, which may explain differences between them. By fingerprint: "
+        f"{', '.join(parts)}. The command sign-ablate outdated lists the runs of other code than today's."
+    )
+
+
+def _runs(n: int) -> str:
+    return f"{n} run{'' if n == 1 else 's'}"
+
+
+def _names(methods: Iterable[str], most: int = 3) -> str:
+    names = list(dict.fromkeys(methods))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

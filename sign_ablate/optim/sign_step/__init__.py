@@ -1,0 +1,1 @@
+"""The sign step of SignSGD and HybridSignSGD: in plain torch operations, by foreach, in C and in Triton."""

@@ -1,0 +1,297 @@
+"""The Triton step's host side: what it takes, its table of tensors, and its launches."""
+
+import contextlib
+import ctypes
+import functools
+import importlib
+import importlib.util
+import itertools
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+
+from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step.inputs import Rule, Tensors
+
+_TYPES = (nn.Parameter, Tensor)
+_DTYPES = (torch.float32, torch.bfloat16)
+_MOST = (1 << 31) - (1 << 16)  # coordinates are numbered in 32 bits
+_WORD = (1 << 32) - 1
+#: arrays on the device that are kept: gradients move in memory, mostly among few places
+_KEPT = 128
+_HERE = contextlib.nullcontext()
+_LARGE = "ema, weight from ½"
+
+
+def takes_rule(rule: Rule) -> bool:
+    """Whether the kernel has this rule: all of SignSGD's and HybridSignSGD's, where Triton is installed."""
+    return _installed()
+
+
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def _kernel() -> Any:
+    return importlib.import_module("sign_ablate.optim.sign_step.triton_kernel")
+
+
+def _runs_on(device: torch.device) -> bool:
+    return device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+
+
+def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
+    """Whether the kernel can work on these: float32 or bfloat16 on a CUDA device, dense, apart in memory.
+
+    With TRITON_INTERPRET=1 the kernel works on the CPU, slowly.
+
+    Raises:
+        RuntimeError: where a shape differs, or a storage ends too early.
+    """
+    tensors = [p, g] if m is None else [p, g, m]
+    if type(p) not in _TYPES or any(type(t) is not Tensor for t in tensors[1:]):
+        return False
+    if not _runs_on(p.device):
+        return False
+    for t in tensors:
+        if t.dtype not in _DTYPES or t.device != p.device or t.is_neg() or t._is_zerotensor():
+            return False
+    return p.numel() < _MOST and layout.dense_alike(tensors)
+
+
+def step(work: Sequence[Tensors], rule: Rule) -> list[Any]:
+    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each where the rule projects, else None.
+
+    `takes_tensors` holds for them.
+    """
+    alike: dict[Any, list[int]] = {}
+    for i, (p, g, m, *_) in enumerate(work):
+        if p.numel():
+            alike.setdefault((p.device, p.dtype, g.dtype, None if m is None else m.dtype), []).append(i)
+    sums: list[Any] = [None] * len(work)
+    for chosen in alike.values():
+        found = _launch([work[i] for i in chosen], rule)
+        if found is not None:
+            for i, row in zip(chosen, found.unbind(), strict=True):
+                sums[i] = row
+    # Autograd sees torch's own in-place operations; this one it has to be told of.
+    increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
+    return sums
+
+
+def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
+    """Step tensors of one device and dtypes. Returns a row of sums for each."""
+    kernel, (p, g, m, *_) = _kernel(), work[0]
+    sizes = tuple(t.numel() for t, *_ in work)
+    pointers = [
+        (p.data_ptr(), g.data_ptr(), g.data_ptr() if m is None else m.data_ptr()) for p, g, m, *_ in work
+    ]
+    counts, starts = _tiles(sizes, kernel.TILE)
+    tiles = starts[-1] + counts[-1]
+    rows = tuple(
+        (*row, size, x[3] & _WORD, x[4], start)
+        for row, size, x, start in zip(pointers, sizes, work, starts, strict=True)
+    )
+    with torch.cuda.device(p.device) if p.is_cuda else _HERE:
+        table = _on_device(rows, lambda: torch.tensor(rows, dtype=torch.int64), p.device)
+        owners = _on_device(
+            counts,
+            lambda: torch.repeat_interleave(
+                torch.arange(len(counts), dtype=torch.int32), torch.tensor(counts)
+            ),
+            p.device,
+        )
+        partial = table
+        if rule.project is not None and rule.phase is not True:
+            partial = torch.empty((tiles, 3), dtype=torch.float32, device=p.device)
+        constants = _constants(rule, m is not None)
+        kernel.sign_step[(tiles,)](
+            table, owners, partial, **_numbers(rule, p.device), **constants,
+            P=_name(p), G=_name(g), M=_name(g if m is None else m),
+            ALIGNED=all(x % 16 == 0 for row in pointers for x in row),
+            GROUPS=kernel.GROUPS, COLUMNS=kernel.COLUMNS, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+        if partial is table:
+            return None
+        total = torch.empty((len(work), 3), dtype=torch.float32, device=p.device)
+        kernel.sum_tiles[(len(work),)](
+            table, partial, total, len(work), tiles, constants["ENERGY"], 512, kernel.COLUMNS,
+            num_warps=4,
+        )  # fmt: skip
+        return total
+
+
+def observe(
+    group: dict[str, Any], state: list[Tensor], sums: Tensor, lr: float | Tensor, phase: bool | Tensor
+) -> Tensor:
+    """What projection.ratio and projection.observe do, in one launch. Returns which λ_k are of use.
+
+    Args:
+        group: the parameter group.
+        state: its averages, weights, last and skipped, one per row of the sums.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖².
+        lr: δ.
+        phase: see HybridSignSGD.phase.
+    """
+    kernel, device, rows = _kernel(), sums.device, len(sums)
+    useful = torch.empty(rows, dtype=torch.uint8, device=device)
+    weight = _float32(1 - group["eta"])
+    with torch.cuda.device(device) if sums.is_cuda else _HERE:
+        kernel.observe[(-(-rows // 128),)](
+            sums.contiguous(), *state, useful, rows, float(group["eps"]),
+            weight if weight < 0.5 else 1 - weight, weight if group["bias_correction"] else 1.0,
+            _number(lr, device), _number(phase, device),
+            SWATS=group["lambda_rule"] == "swats", FROZEN=group["lambda_schedule"] == "frozen",
+            SMALL=weight < 0.5, PHASE=isinstance(phase, Tensor), BLOCK=128, enable_fp_fusion=False,
+        )  # fmt: skip
+    return useful.view(torch.bool)
+
+
+def observes(group: dict[str, Any], sums: Tensor) -> bool:
+    """Whether `observe` may run: Triton is there, and no other implementation is asked for."""
+    if group["fused"] is None and group["foreach"] is not None:
+        return False
+    usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
+    return usual and type(sums) is Tensor and _runs_on(sums.device) and _installed()
+
+
+@functools.lru_cache(64)
+def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The number of tiles of each tensor, and its first."""
+    counts = tuple(-(-size // tile) for size in sizes)
+    starts = (0, *itertools.accumulate(counts[:-1]))
+    return counts, starts
+
+
+_arrays: OrderedDict[Any, Tensor] = OrderedDict()
+#: page-locked memory for a step that is captured, where none can be allocated; and what captured graphs read
+_spare: dict[Any, Tensor] = {}
+_captured: list[Tensor] = []
+
+
+def _on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
+    """What `make` returns, copied to the device without waiting for it; kept by the key and the stream.
+
+    A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
+    has no contents before, and serves nobody else.
+    """
+    if device.type != "cuda":
+        return make()
+    key = (key, device, torch.cuda.current_stream().cuda_stream)
+    capturing = torch.cuda.is_current_stream_capturing()
+    found = _arrays.get(key)
+    if found is None:
+        array = make()
+        pinned = _spare.pop((array.shape, array.dtype), None) if capturing else None
+        pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
+        found = pinned.copy_(array).to(device, non_blocking=True)
+        if capturing:
+            _captured.extend((pinned, found))
+            return found
+        _arrays[key] = found
+        if len(_arrays) > _KEPT:
+            _arrays.popitem(last=False)
+    elif capturing:
+        _captured.append(found)
+    else:
+        _arrays.move_to_end(key)
+    if not capturing and (found.shape, found.dtype) not in _spare:
+        _spare[found.shape, found.dtype] = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+    return found
+
+
+def _constants(rule: Rule, momentum: bool) -> dict[str, Any]:
+    """What a kernel is compiled for."""
+    kernel, project = _kernel(), rule.project
+    form, law, projected = "none", None, None
+    if momentum and (rule.phase is not True or rule.sgd_momentum):
+        form = "heavy ball" if rule.heavy_ball else "ema" if _float32(1 - rule.beta) < 0.5 else _LARGE
+    if rule.site is not None and (isinstance(rule.sigma, Tensor) or rule.sigma):
+        law = (rule.site, "uniform" if rule.site == "post" and rule.law != "gaussian" else rule.law)
+    if project is not None and rule.phase is not True:
+        projected = "applied" if project.applied else "previous" if project.previous else "clean"
+    on_device = isinstance(rule.phase, Tensor)
+    return {
+        "MOMENTUM": kernel.MOMENTUM[form],
+        "ZERO": kernel.ZERO[rule.zero],
+        "LAW": kernel.LAW[law] if rule.phase is not True else 0,
+        "CHECK": isinstance(rule.sigma, Tensor),
+        "PHASE": _switch(rule.phase),
+        "FIRST": _switch(rule.first_sgd),
+        "SGD_MOMENTUM": rule.sgd_momentum and momentum,
+        "SCALED": rule.scale != 1,
+        "COUPLED": rule.coupled != 0,
+        "TWICE": isinstance(rule.lr, Tensor) or on_device,
+        "STOCHASTIC": rule.stochastic,
+        "PROJECT": kernel.PROJECT[projected],
+        "ENERGY": project is not None and project.energy,
+        "LAM_EACH": isinstance(rule.lam, Tensor) and rule.lam.dim() == 1 and rule.lam.numel() > 1,
+    }
+
+
+def _numbers(rule: Rule, device: torch.device) -> dict[str, Any]:
+    """The numbers of the step: floats, or tensors on the device, which the kernel reads there."""
+    weight, sigma, lam = _float32(1 - rule.beta), rule.sigma, rule.lam
+    amplitude: float | Tensor = sigma
+    if rule.site == "pre" and rule.law == "gaussian":
+        amplitude = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38) if sigma else 0.0
+    elif rule.site == "pre":
+        amplitude = sigma * 3**0.5
+    if rule.sgd_momentum and rule.phase is not False:
+        lam = lam * (1 - rule.beta)
+
+    step = rule.step if isinstance(rule.step, Tensor) else _signed(rule.step)
+    return {
+        "lr": _number(rule.lr, device),
+        "weight": weight if weight < 0.5 else 1 - weight,
+        "beta": float(rule.beta),
+        "decay": 1.0 if rule.decay is None else _number(rule.decay, device),
+        "coupled": float(rule.coupled),
+        "scale": float(rule.scale),
+        "sigma": _number(sigma, device),
+        "amplitude": _number(amplitude, device),
+        "lam": _number(lam, device),
+        "phase": _number(rule.phase, device),
+        "first": _number(rule.first_sgd, device),
+        "key_low": _signed(rule.seed),
+        "key_high": _signed(rule.seed >> 32),
+        "step": step,
+    }
+
+
+def _number(x: Any, device: torch.device) -> Any:
+    """A kernel's argument: a float, or a tensor on the device."""
+    if not isinstance(x, Tensor):
+        return float(x)
+    if x.device != device:
+        return float(x) if x.is_cpu and x.numel() == 1 else x.to(device)
+    return x.view(torch.uint8) if x.dtype == torch.bool else x.contiguous()
+
+
+def _switch(value: bool | Tensor) -> int:
+    kernel = _kernel()
+    on_device: int = kernel.ON_DEVICE if isinstance(value, Tensor) else int(value)
+    return on_device
+
+
+def _float32(x: float) -> float:
+    """x, rounded to float32."""
+    return ctypes.c_float(x).value
+
+
+def _signed(x: int) -> int:
+    """The low 32 bits of x, as an int32: a larger argument would be another type, and compile again."""
+    return ctypes.c_int32(x & _WORD).value
+
+
+def _name(x: Tensor) -> Any:
+    import triton.language as tl
+
+    return {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}[x.dtype]
