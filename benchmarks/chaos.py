@@ -1,12 +1,12 @@
-"""`make chaos`: a campaign whose processes are killed at random ends with the undisturbed one's bytes.
+"""`make chaos`: a campaign whose processes are killed at random gives the bytes of an undisturbed one.
 
-Two copies of the repository run one campaign: the first undisturbed; in the second, every few seconds, a
-training job, the process that trains for it, the warm process or Snakemake itself is killed. Snakemake is
-called again until the campaign is done. Then every Parquet file without wall times has to be the same, byte
-for byte, and no process may be left.
+Two copies of the repository run the same campaign. The first is undisturbed. In the second, every few
+seconds, a training job, the process that trains for it, the warm process or Snakemake itself is killed.
+Snakemake is started again until the campaign is done. Then every Parquet file without wall times must be
+bitwise equal, and no process may be left.
 
-A campaign that is done before enough was killed loses the metrics.parquet of a random run, which is then
-trained again (from the start, since its checkpoint is gone), and so on.
+If the campaign is done before enough processes were killed, the metrics.parquet of a random run is deleted.
+The run is then trained again, from the start, since its checkpoint is gone.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from tests.workflow.conftest import make
 
 MARK = "SIGN_ABLATE_CHAOS"
 WALL_TIMES = {"times.parquet", "timing.parquet"}
-#: how often each kind is chosen: Snakemake takes seconds to start, and has to get somewhere
+#: weight of each kind of process; low for Snakemake, which takes seconds to start and must make progress
 WEIGHTS = {"client": 5, "child": 5, "server": 3, "snakemake": 1, "snakemake's group": 1}
-#: what a process may take to end after its Snakemake has (a notebook, in the worst case)
+#: time for a process to end after its Snakemake (at worst, a notebook)
 GRACE_SECONDS = 60
 
 
 @dataclasses.dataclass
 class Tally:
-    """What happened."""
+    """Counts of the kills and their consequences."""
 
     kills: collections.Counter[tuple[str, str]] = dataclasses.field(default_factory=collections.Counter)
     calls: int = 0
@@ -47,7 +47,7 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process of the disturbed campaign: its id, its command, and the call that it belongs to."""
+    """A process of the disturbed campaign: its id, its command, and the number of its Snakemake call."""
 
     pid: int
     command: list[str]
@@ -55,7 +55,7 @@ class Process:
 
     @property
     def kind(self) -> str | None:
-        """client, child, server, or None for what is not killed on its own."""
+        """Kind of process: client, child or server, or None for one that is not killed on its own."""
         if self.command[1:4] == ["-m", "sign_ablate", "train"]:
             return "client"
         if self.command[1:3] == ["-m", "sign_ablate.jobs.warm.server"]:
@@ -67,7 +67,7 @@ class Process:
 
 
 def processes() -> list[Process]:
-    """Those that inherited this program's mark, wherever their parents are."""
+    """All processes whose environment has this program's mark, even if their parents have ended."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -82,7 +82,7 @@ def processes() -> list[Process]:
 
 
 class Chaos:
-    """A campaign, and what is killed of it."""
+    """The disturbed campaign, and the killing of its processes."""
 
     def __init__(self, folder: Path, products: set[Path], seed: int, target: int, log: Path) -> None:
         self.folder, self.target, self.log = folder, target, log
@@ -92,7 +92,7 @@ class Chaos:
         self.ended: dict[int, float] = {}  # call → when its Snakemake ended
 
     def run(self) -> None:
-        """Kill and call again, until the campaign is done and enough was killed."""
+        """Kill processes and call Snakemake again, until the campaign is done and enough were killed."""
         while True:
             status = self._call()
             if status == 0 and not all(path.exists() for path in self.products):
@@ -114,21 +114,21 @@ class Chaos:
             return snakemake(self.folder, log, *arguments, mark=f"{os.getpid()}-{self.tally.calls}")
 
     def _call(self) -> int:
-        """Snakemake's exit status, having killed during the call."""
+        """Call Snakemake, killing processes meanwhile. Returns its exit status."""
         process = self._snakemake()
         while process.poll() is None:
             try:
                 process.wait(self.random.uniform(1, 4))
             except subprocess.TimeoutExpired:
                 self._look_for_orphans()
-                # Without an end of the killing, an unlucky campaign would have none either.
+                # A limit on the kills, so that an unlucky campaign ends as well.
                 if self.tally.kills.total() < 2 * self.target:
                     self._kill(process)
         self.ended[self.tally.calls] = time.monotonic()
         return process.returncode
 
     def _kill(self, snakemake: "subprocess.Popen[bytes]") -> None:
-        """One process (or group) of a random kind, by a random signal; nothing where there is none."""
+        """Send a random signal to a process (or group) of a random kind, if there is one."""
         kind = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         number = self.random.choice([signal.SIGKILL, signal.SIGTERM])
         try:
@@ -154,7 +154,7 @@ class Chaos:
 
 
 def snakemake(folder: Path, log: Any, *arguments: str, mark: str = "") -> "subprocess.Popen[bytes]":
-    """A Snakemake that is the leader of a process group."""
+    """Start Snakemake as the leader of a process group."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1", *arguments]
     return subprocess.Popen(
         command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -163,7 +163,7 @@ def snakemake(folder: Path, log: Any, *arguments: str, mark: str = "") -> "subpr
 
 
 def tables(folder: Path) -> dict[Path, bytes]:
-    """Every Parquet file without wall times, by its path."""
+    """Content of every Parquet file without wall times, by its path."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*.parquet"))
@@ -172,7 +172,7 @@ def tables(folder: Path) -> dict[Path, bytes]:
 
 
 def report(tally: Tally, expected: dict[Path, bytes], found: dict[Path, bytes], seconds: float) -> bool:
-    """Print the summary. Whether all is well."""
+    """Print the summary. Returns True if the test has passed."""
     names = sorted(expected.keys() | found.keys())
     different = [str(name) for name in names if expected.get(name) != found.get(name)]
     print(f"{tally.kills.total()} kills in {seconds:.0f} s:")
@@ -191,11 +191,11 @@ def main() -> None:
     """Parse the command line and run both campaigns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--kills", type=int, default=50, help="at least so many")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of victims")
+    parser.add_argument("--kills", type=int, default=50, help="minimum number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the choice of processes")
     options = parser.parse_args()
     config = read_yaml(options.config)
-    # Bitwise equality is promised on the CPU; a checkpoint a second, so that most kills find one.
+    # Runs are bitwise equal on the CPU. With a checkpoint each second, most kills find one.
     config["execution"] = {**config.get("execution", {}), "device": "cpu", "checkpoint_seconds": 1}
     folder = Path(tempfile.mkdtemp(prefix="sign-ablate-chaos-"))
     calm, wild = (make(folder / name, config).folder for name in ("undisturbed", "disturbed"))
@@ -208,12 +208,12 @@ def main() -> None:
     chaos = Chaos(wild, set(expected), options.seed, options.kills, folder / "disturbed.log")
     try:
         chaos.run()
-    finally:  # Ctrl-C, or orphans, which are counted by now
+    finally:  # after Ctrl-C, or for orphans, which are counted by now
         for process in processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
     if not report(chaos.tally, expected, tables(wild), time.monotonic() - start):
-        sys.exit(f"not as it should be; all that happened: {folder}/disturbed.log")
+        sys.exit(f"the disturbed campaign differs; its log: {folder}/disturbed.log")
 
 
 if __name__ == "__main__":

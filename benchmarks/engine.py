@@ -1,7 +1,7 @@
-"""`python -m benchmarks.engine`: the training engine against what people use; writes docs/bench-engine.md.
+"""`python -m benchmarks.engine`: the training engine against a usual script; writes docs/bench-engine.md.
 
-Ratios are medians of interleaved pairs in one run: CPU time of one thread, workers included, where machines
-are shared; wall time only where scheduling is the question, and on a GPU.
+Ratios are medians of interleaved pairs in one run. On a CPU they compare CPU time of one thread, DataLoader
+workers included, because machines may be shared. Wall time is used on a GPU and to measure scheduling.
 """
 
 import os
@@ -43,7 +43,7 @@ from sign_ablate.data.batches import Loader
 from sign_ablate.jobs.training import set_up_cuda
 
 OUT = Path(__file__).parents[1] / "docs" / "bench-engine.md"
-#: of one training image of ResNet-18 with the CIFAR stem at 32×32: three times the forward pass
+#: FLOP of one training image, ResNet-18 with the CIFAR stem at 32×32: three times the forward pass
 RESNET18_FLOP = 3.33e9
 NOTES = """\
 `make bench` writes this page. Medians of interleaved pairs in one run, one thread, CPU time of all processes
@@ -54,7 +54,7 @@ CPU that has it (avx512_bf16): without, channels_last and the batches are all th
 
 
 def epochs(model: str, images: tuple[int, int], batch: int, pairs: int, bar: str) -> Row:
-    """Whole epochs, test included, against the usual script."""
+    """Compare whole epochs, evaluation included, with the usual script."""
     data = random_images(*images)
     script = usual.Script(models.build(model, 3, 10, seed=0), data, batch=batch, decay=DECAY, **SGD)
     ours = Ours(model, data, batch, CPU)
@@ -64,7 +64,7 @@ def epochs(model: str, images: tuple[int, int], batch: int, pairs: int, bar: str
 
 
 def batching(pairs: int) -> Row:
-    """Crop, flip and normalisation alone."""
+    """Compare crop, flip and normalisation alone."""
     count = 5000
     data = random_images(count, 0)
     loader = Loader(
@@ -90,7 +90,7 @@ def batching(pairs: int) -> Row:
 def flops_share(
     where: torch.device, batch: int, steps: int, pairs: int, bar: str, compile_mode: str = "none"
 ) -> tuple[Row, float]:
-    """Training FLOP/s of ResNet-18 over those of a large product in its precision; and images per second."""
+    """Training FLOP/s of ResNet-18 relative to a large matrix product's, and images per second."""
     ours = Ours("resnet18", random_images(batch * steps, 1), batch, where, compile_mode)
     size, repeats = (8192, 20) if where.type == "cuda" else (2048, 4)
     precision = precision_of(where)
@@ -109,11 +109,13 @@ def flops_share(
 
 
 def compiling(where: torch.device, model: str, batch: int, steps: int, mode: str, pairs: int) -> Row:
-    """Whether `execution.compile` pays, and after how many steps of each run but the first."""
+    """Gain of `execution.compile`, and the steps after which it pays in each run but the first."""
     data = random_images(batch * steps, 1)
     eager = Ours(model, data, batch, where)
     costs = []
-    for _ in range(2):  # the second finds the first one's kernels on disk, as a campaign's second run does
+    for _ in range(
+        2
+    ):  # the second finds the kernels of the first on disk, as the second run of a campaign does
         torch.compiler.reset()
         compiled = Ours(model, data, batch, where, mode)
         costs.append(timed(compiled.training, time.perf_counter))
@@ -131,7 +133,7 @@ def compiling(where: torch.device, model: str, batch: int, steps: int, mode: str
 
 
 def train_small(threads: int) -> None:
-    """What `side_by_side` starts: an epoch when it is told so, imports and warm-up before."""
+    """Child process of `side_by_side`: imports, warms up, and trains an epoch when told to."""
     torch.set_num_threads(threads)
     ours = Ours("small", random_images(5000, 1), 64, CPU)
     ours.epoch()
@@ -141,7 +143,7 @@ def train_small(threads: int) -> None:
 
 
 def side_by_side(pairs: int) -> Row:
-    """Wall time of two one-thread runs at once, against one run with two threads."""
+    """Compare the wall time of two concurrent one-thread runs with one run of two threads."""
 
     def start(threads: int) -> subprocess.Popen[str]:
         code = f"from benchmarks.engine import train_small; train_small({threads})"
@@ -172,7 +174,7 @@ def side_by_side(pairs: int) -> Row:
 
 
 def deterministic_price(where: torch.device, batch: int, steps: int, pairs: int) -> Row:
-    """What `execution.deterministic` costs. The settings are the process's, so they alternate."""
+    """Cost of `execution.deterministic`. Its settings apply to the whole process, so they are switched."""
     ours = Ours("resnet18", random_images(batch * steps, 1), batch, where)
 
     def training(deterministic: bool) -> Callable[[], None]:
@@ -188,8 +190,8 @@ def deterministic_price(where: torch.device, batch: int, steps: int, pairs: int)
 
 
 def gpu(where: torch.device, batch: int, steps: int, pairs: int) -> list[Row]:
-    """What only a GPU can tell: the share of its GEMM, Table I, torch.compile's modes, determinism."""
-    set_up_cuda(deterministic=True)  # cuBLAS's part of it has to come before its first use
+    """Measurements on a GPU: training relative to GEMM, Table I, torch.compile's modes, determinism."""
+    set_up_cuda(deterministic=True)  # cuBLAS reads its setting on first use
     set_up_cuda(deterministic=False)
     rows = [
         compiling(where, model, batch, steps, mode, pairs)
@@ -206,7 +208,7 @@ def gpu(where: torch.device, batch: int, steps: int, pairs: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=OUT)
     output: Path = parser.parse_args().output
@@ -228,7 +230,7 @@ def main() -> None:
         for row in part():
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)
-            output.write_text("\n".join(lines) + "\n")  # what is measured stays if the rest is stopped
+            output.write_text("\n".join(lines) + "\n")  # keeps the rows so far if the rest is stopped
 
 
 if __name__ == "__main__":

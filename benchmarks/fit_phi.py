@@ -1,8 +1,8 @@
-"""Fits the polynomials of sign_ablate.optim.noise: Φ(x) − ½ = x·S(x²), and x·P(x²)/Q(x²).
+"""Fit of the polynomials in sign_ablate.optim.noise: Φ(x) − ½ = x·S(x²), and x·P(x²)/Q(x²).
 
     python -m benchmarks.fit_phi
 
-Lawson's iteration: least squares, reweighted until the largest errors are alike.
+Lawson's iteration: least squares, reweighted until the largest errors are about equal.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""Price of counter-based generators in C, per 32-bit word, as a Markdown table.
+"""Cost of counter-based random generators in C, per 32-bit word, as a Markdown table.
 
     python -m benchmarks.generators [--output docs/bench-generators.md]
 
-One thread, process CPU time, the best of 25 rounds in which each generator has its turn.
+One thread, CPU time of the process, best of 25 rounds. Each round runs every generator.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from sign_ablate.optim.sign_step import native
 #: name → (generator, published record)
 GENERATORS = {
     "lowbias32": (
-        "one round of a 32-bit finaliser, what this library had",
+        "one round of a 32-bit finaliser, used here before",
         "none; fails tests/optim/test_noise.py",
     ),
     "philox10": (
@@ -33,7 +33,7 @@ GENERATORS = {
 
 
 def measure() -> dict[str, float]:
-    """Name → nanoseconds per word."""
+    """Nanoseconds per word by generator name."""
     source = Path(__file__).with_name("generators.c")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "generators"

@@ -1,4 +1,4 @@
-"""What the benches share: clocks, paired ratios, a run of CIFAR's shape, and the name of the machine."""
+"""Helpers of the benchmarks: clocks, paired ratios, a run of CIFAR's shape, and the name of the machine."""
 
 import os
 import platform
@@ -21,13 +21,13 @@ from sign_ablate.train.loop import Trainer
 CPU = torch.device("cpu")
 SGD = {"lr": 0.05, "momentum": 0.9}
 DECAY = 5e-4
-#: what, measured, ratio, bar
+#: table row: what is compared, measurements, ratio, required ratio
 Row = tuple[str, str, str, str]
 Clock = Callable[[], float]
 
 
 def precision_of(where: torch.device) -> str:
-    """bfloat16 where the hardware has it."""
+    """Return "bfloat16" if the hardware has it, else "float32"."""
     return "bfloat16" if where.type == "cuda" or device.cpu_has_bfloat16() else "float32"
 
 
@@ -38,12 +38,12 @@ def cpu_seconds() -> float:
 
 
 def clock_of(where: torch.device) -> Clock:
-    """Wall time on a GPU, CPU time of this process on a CPU, which others may be using too."""
+    """Return the clock for a device: wall time for a GPU, CPU time of this process for a shared CPU."""
     return time.perf_counter if where.type == "cuda" else time.process_time
 
 
 def wait_for(where: torch.device) -> None:
-    """Until a GPU has done what it was told."""
+    """Wait until a GPU has finished all kernels; does nothing for a CPU."""
     if where.type == "cuda":
         torch.cuda.synchronize()
 
@@ -58,7 +58,7 @@ def timed(work: Callable[[], object], clock: Clock) -> float:
 def paired(
     first: Callable[[], object], second: Callable[[], object], pairs: int, clock: Clock
 ) -> tuple[float, float, float]:
-    """Median seconds of both, and the median over pairs of first ÷ second; one round to warm up."""
+    """Median seconds of both, and median over pairs of first ÷ second, after one warm-up round."""
     first(), second()
     times = [(timed(first, clock), timed(second, clock)) for _ in range(pairs)]
     a, b = (statistics.median(column) for column in zip(*times, strict=True))
@@ -66,7 +66,7 @@ def paired(
 
 
 def random_images(train: int, test: int) -> PreparedData:
-    """CIFAR-shaped noise: speed does not depend on what is seen."""
+    """Random images of CIFAR's shape. Speed does not depend on the content of images."""
     g = torch.Generator().manual_seed(0)
     images = torch.randint(256, (train + test, 32, 32, 3), generator=g, dtype=torch.uint8)
     labels = torch.arange(train + test) % 10
@@ -78,7 +78,7 @@ def random_images(train: int, test: int) -> PreparedData:
 
 
 def run_config(model: str, batch: int, precision: str) -> RunConfig:
-    """SGD with crop 4 and flip, for longer than is measured."""
+    """Configuration of SGD with crop 4 and flip, for more epochs than are measured."""
     train = {"model": model, "epochs": 1000, "batch_size": batch, "precision": precision}
     config = {
         "campaign": "bench",
@@ -91,7 +91,7 @@ def run_config(model: str, batch: int, precision: str) -> RunConfig:
 
 
 class Ours:
-    """A Trainer in the best precision of its device, an epoch at a time."""
+    """Trainer in the best precision of its device, run one epoch at a time."""
 
     def __init__(
         self, model: str, data: PreparedData, batch: int, where: torch.device, compile_mode: str = "none"
@@ -100,19 +100,19 @@ class Ours:
         self.trainer = Trainer(run_config(model, batch, precision_of(where)), data, where, compile_mode)
 
     def training(self) -> None:
-        """The training steps of an epoch."""
+        """Run the training steps of an epoch."""
         self.trainer.train_epoch()
         self.trainer._restart_epoch()
         wait_for(self.where)
 
     def epoch(self) -> None:
-        """Training and test."""
+        """Run the training steps and the evaluation of an epoch."""
         self.trainer.train_epoch()
         self.trainer._finish_epoch(torch.stack(self.trainer.sums).cpu().double())
 
 
 def machine() -> str:
-    """What the numbers belong to."""
+    """Description of the software and hardware that the numbers belong to."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     names = [line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line]
     known = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in cpuinfo]

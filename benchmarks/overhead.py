@@ -1,7 +1,7 @@
-"""What a campaign costs beyond training: `python -m benchmarks.overhead` writes docs/bench-overhead.md.
+"""Overhead of a campaign beyond training: `python -m benchmarks.overhead` writes docs/bench-overhead.md.
 
-It runs a campaign (config.yaml, or the file named) from an empty results folder, with a Python for each job
-and with the warm process, to the summary table and to the report.
+It runs a campaign (config.yaml, or the file given) from an empty results folder, with one Python process per
+job (cold) and with the warm process, up to the summary table and up to the report.
 Overhead = wall seconds × workers − Σ seconds of training and evaluation.
 """
 
@@ -46,7 +46,7 @@ LABELS = (
 
 
 def measure(config: dict[str, Any], product: str, warm: bool, workers: int) -> list[float]:
-    """What LABELS says, of the campaign made up to a product of it."""
+    """Run the campaign up to `product`, and return the values for LABELS."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, config)
@@ -75,7 +75,7 @@ def measure(config: dict[str, Any], product: str, warm: bool, workers: int) -> l
 
 
 def _times(run: Path, results: Path, campaign: str) -> tuple[float, float, float, float]:
-    """Seconds of training and evaluation, of `job.train`, of the whole job; and when it ended."""
+    """Seconds of training and evaluation, of `training.train`, and of the whole job; and its end time."""
     timing = pq.read_table(run / TIMING, columns=["train_seconds", "eval_seconds"]).to_pydict()
     inside = json.loads((run / ENVIRONMENT).read_text())["seconds"]
     benchmark = train_benchmark(results, campaign, run.name)
@@ -84,7 +84,7 @@ def _times(run: Path, results: Path, campaign: str) -> tuple[float, float, float
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the page."""
     config = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "config.yaml"
     short = read_yaml(config)
     long = {**short, "seeds": list(range(3 * len(short["seeds"])))}

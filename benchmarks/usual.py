@@ -1,4 +1,4 @@
-"""The script that a user would write: DataLoader with PIL transforms, eager float32, `.item()` each step."""
+"""Usual training script to compare with: DataLoader with PIL transforms, float32, `.item()` each step."""
 
 import torch
 from PIL import Image
@@ -11,7 +11,7 @@ from sign_ablate.data.prepared import PreparedData
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """uint8 images as torchvision's data sets hold them, each opened with PIL."""
+    """Data set of uint8 images, which converts each one to PIL as torchvision's data sets do."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: transforms.Compose) -> None:
         self.images, self.labels, self.transform = images.numpy(), labels.tolist(), transform
@@ -24,20 +24,20 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 def plain(data: PreparedData) -> transforms.Compose:
-    """Evaluation's transforms."""
+    """Transforms for evaluation."""
     normalise = transforms.Normalize(data.mean.tolist(), data.std.tolist())
     return transforms.Compose([transforms.ToTensor(), normalise])
 
 
 def augmented(data: PreparedData) -> transforms.Compose:
-    """Training's transforms."""
+    """Transforms for training."""
     size = data.train_images.shape[1]
     crop, flip = transforms.RandomCrop(size, padding=4), transforms.RandomHorizontalFlip()
     return transforms.Compose([crop, flip, *plain(data).transforms])
 
 
 class Script:
-    """One network, its SGD and its two DataLoaders."""
+    """Network with SGD and two DataLoaders."""
 
     def __init__(
         self, network: nn.Module, data: PreparedData, *, batch: int, lr: float, momentum: float, decay: float
@@ -52,7 +52,7 @@ class Script:
         self.test_batches = DataLoader(test, 1000, num_workers=2)
 
     def epoch(self) -> tuple[float, float]:
-        """Train for one epoch, evaluate: mean training loss and test accuracy."""
+        """Train for one epoch and evaluate. Returns the mean training loss and the test accuracy."""
         self.network.train()
         total = 0.0
         for x, y in self.train_batches:

@@ -2,12 +2,12 @@
 
 import sys
 
-#: jobs that the warm process can run, and whether they start it where there is none
+#: commands that the warm server can run → whether they start the server if it is not running
 _WARM = {"train": True, "aggregate": False}
 
 
 def main() -> None:
-    """Run the command line, or say which extra it needs."""
+    """Run the command line, or exit with the name of the missing extra."""
     if sys.argv[1:] and sys.argv[1] in _WARM:
         from sign_ablate.jobs.warm import client
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what to do where one cannot be written."""
+"""Atomic file writes, and advice for errors of the file system."""
 
 import contextlib
 import errno
@@ -15,18 +15,18 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to; the file becomes `path` at the end.
+    """Context manager that yields a temporary path, and renames it to `path` on success.
 
-    Whatever fails, `path` stays what it was, and nothing is left that would keep a full disk full.
+    On any failure `path` is unchanged and the temporary file is deleted, which also frees a full disk.
 
     Raises:
-        OSError: it could not be written. It names the file, which a failed write alone does not.
+        OSError: if the file could not be written. The error names `path`, unlike that of a failed write.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # else a power cut can leave the name without the content
+            os.fsync(file.fileno())  # else a power cut can leave an empty file
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -37,6 +37,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def advice(error: BaseException) -> str:
-    """What to do about an error of the file system, to stand behind its message; empty for any other."""
+    """Advice to append to the message of a file-system error; empty for any other error."""
     found = _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
     return f"; {found}, then run the same command again (what is done stays done)" if found else ""

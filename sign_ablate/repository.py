@@ -1,4 +1,4 @@
-"""The repository that this package lies in, if it lies in one."""
+"""Repository that contains this package, if there is one."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ ROOT = Path(__file__).parents[1]
 
 
 def default_config() -> Path:
-    """The configuration where none is named: config.yaml here, or else the repository's."""
+    """Path of the default configuration: config.yaml in the working directory, or else the repository's."""
     here, own = Path("config.yaml"), ROOT / "config.yaml"
     return own if own.exists() and not here.exists() else here

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Campaigns, fixtures and helpers that the tests share."""
 
 import contextlib
 import copy
@@ -17,7 +17,7 @@ from sign_ablate.optim.registry import METHODS
 if TYPE_CHECKING:
     from sign_ablate.campaign.grid import Run
 
-# One thread each: pytest-xdist runs a test per core, and results must not depend on the machine.
+# One thread per test: pytest-xdist runs a test per core, and results must not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
@@ -52,8 +52,7 @@ TINY: dict[str, Any] = {
     "execution": {"device": "cpu"},
 }
 
-#: the methods of TINY and all the others, with those that switch by themselves or late; the fixed switches
-#: are at step 3 of 9
+#: every optimizer and every trigger of a switch; fixed switches are at step 3 of 9
 EVERY_METHOD: dict[str, Any] = {
     **TINY["methods"],
     "adamw": {"optimizer": "adam", "lr": 0.003, "weight_decay": 0.01, "decoupled": True},
@@ -75,13 +74,13 @@ EVERY_METHOD: dict[str, Any] = {
     "swats": {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3},
     "onebit-adam": {"optimizer": "onebit-adam", "lr": 0.003, "warmup_steps": 4, "eps": 1.0e-4},
 }  # fmt: skip
-# One that is registered and has no line above runs with its defaults.
+# A registered optimizer without an entry above runs with its defaults.
 for _name in METHODS.keys() - {method["optimizer"] for method in EVERY_METHOD.values()}:
     EVERY_METHOD[_name] = {"optimizer": _name, "lr": 0.01}
 
 
 def pids(pattern: str) -> list[int]:
-    """The processes whose command line matches, this one left out. Needs no pgrep."""
+    """Ids of the other processes whose command line matches. Does not need pgrep."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -95,7 +94,7 @@ def pids(pattern: str) -> list[int]:
 
 @contextlib.contextmanager
 def hang_up(handler: signal.Handlers) -> Iterator[None]:
-    """Processes that start inside have this handler of SIGHUP, whatever the tests' own call has (nohup)."""
+    """Set the SIGHUP handler that child processes inherit, even if the tests run under nohup."""
     former = signal.signal(signal.SIGHUP, handler)
     try:
         yield
@@ -104,7 +103,7 @@ def hang_up(handler: signal.Handlers) -> Iterator[None]:
 
 
 def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged_at: int | None) -> None:
-    """`run.json` and `metrics.parquet` as a training job leaves them, with chosen rows."""
+    """Write `run.json` and `metrics.parquet` as a training job does, with the given rows."""
     from sign_ablate.store import record, run_files
 
     status = "finished" if diverged_at is None else "diverged"
@@ -125,5 +124,5 @@ def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged
 
 @pytest.fixture
 def tiny() -> dict[str, Any]:
-    """A configuration to change and load."""
+    """Copy of TINY for the test to change."""
     return copy.deepcopy(TINY)

@@ -1,26 +1,25 @@
 """Gathers the runs of a campaign into its tables."""
 
-import json
-import statistics
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sign_ablate.analysis import schemas
+from sign_ablate.analysis.collect import Content, Row, collect
 from sign_ablate.analysis.stats import t_interval
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.files import replacing
 from sign_ablate.jobs.log import complain
 from sign_ablate.store import layout, reading
-from sign_ablate.store.record import DELETE_IT, DamagedError
+from sign_ablate.store.record import DamagedError
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, write_table, write_text
 
-Row = dict[str, Any]
 _VERSION = {"schema_version": str(schemas.TABLES_VERSION)}
 
 
@@ -48,22 +47,28 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     runs = expand(campaign)
     folder = layout.runs_folder(results)
     present = _present(runs, folder, partial)
-    present, tables, times, damaged = _read(present, folder, partial)
-    rows = [_run_row(run, table) for run, table in zip(present, tables, strict=True)]
+    contents, damaged = _read(
+        present, [layout.run_folder(results, run.id) for run in present], out / schemas.KEPT, partial
+    )
+    intact = [run for run in present if run.id in contents]
+    keys = [{"run": run.id, **_cell_row(run), "seed": run.config.seed} for run in intact]
+    rows = [{**key, **_result(contents[run.id])} for run, key in zip(intact, keys, strict=True)]
+    times = [{**key, **contents[run.id].times} for run, key in zip(intact, keys, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / schemas.CAMPAIGN, campaign.model_dump_json(exclude_unset=True) + "\n")
-    _write_epochs(out / schemas.EPOCHS, rows, tables)
+    _write_epochs(out / schemas.EPOCHS, rows, [contents[run.id].metrics for run in intact])
     write_table(out / schemas.RUNS, rows, schemas.RUNS_SCHEMA, _VERSION)
     write_table(out / schemas.SUMMARY, _summary(runs, rows, damaged), schemas.SUMMARY_SCHEMA, _VERSION)
     write_table(out / schemas.TIMES, times, schemas.TIMES_SCHEMA, _VERSION)
 
 
 def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
-    present = [run for run in runs if (folder / run.id / METRICS).exists()]
+    present = [run for run in runs if os.path.exists(f"{folder}/{run.id}/{METRICS}")]
     if partial and not present:
         raise AggregateError(f"none of the campaign's {len(runs)} runs is in {folder}; train one first")
-    missing = [run.id for run in runs if not (folder / run.id / METRICS).exists()]
-    if missing and not partial:
+    if len(present) < len(runs) and not partial:
+        there = {run.id for run in present}
+        missing = [run.id for run in runs if run.id not in there]
         more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise AggregateError(
             f"{len(missing)} of {len(runs)} runs missing in {folder}: {', '.join(missing[:3])}{more}; "
@@ -73,38 +78,21 @@ def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
 
 
 def _read(
-    runs: list[Run], folder: Path, partial: bool
-) -> tuple[list[Run], list[pa.Table], list[Row], list[Run]]:
-    """The intact runs, of each its metrics and its row of times.parquet, and the damaged runs."""
-    intact, tables, times, damaged = [], [], [], []
-    for run in runs:
-        try:
-            table, row = _metrics(run, folder / run.id), _times_row(run, folder / run.id)
-        except DamagedError as error:
-            damaged.append((run, str(error)))
-            continue
-        intact.append(run)
-        tables.append(table)
-        times.append(row)
+    runs: list[Run], folders: list[Path], kept: Path, partial: bool
+) -> tuple[dict[str, Content], list[Run]]:
+    """The content of each intact run by its id, and the damaged runs."""
+    intact, damaged = dict[str, Content](), list[tuple[Run, DamagedError]]()
+    for run, found in zip(runs, collect(runs, folders, kept), strict=True):
+        if isinstance(found, DamagedError):
+            damaged.append((run, found))
+        else:
+            intact[run.id] = found
     if damaged and not (partial and intact):
         more = f" (damaged runs: {len(damaged)}; `sign-ablate status` names them)" if damaged[1:] else ""
-        raise AggregateError(damaged[0][1] + more)
+        raise AggregateError(f"{damaged[0][1]}{more}")
     for _, problem in damaged:
         complain(f"sign-ablate: left out: {problem}")
-    return intact, tables, times, [run for run, _ in damaged]
-
-
-def _metrics(run: Run, folder: Path) -> pa.Table:
-    """A run's metrics, checked to be of this run and, where it finished, of all its epochs."""
-    table, train = reading.metrics(folder), run.config.train
-    spec, status = (table.schema.metadata.get(key) for key in (b"spec", b"status"))
-    problem = "" if spec in {None, run.spec.encode()} else "it belongs to another run"
-    done, last = table.num_rows, table["step"].to_pylist()[-1:]
-    if status == b"finished" and (done != (train.epochs or done) or last != [train.steps or last[0]]):
-        problem = f"it ends at epoch {done}, step {last[0]}"
-    if problem:
-        raise DamagedError(folder / METRICS, problem, DELETE_IT)
-    return table
+    return intact, [run for run, _ in damaged]
 
 
 def _cell_row(run: Run) -> Row:
@@ -120,22 +108,16 @@ def _cell_row(run: Run) -> Row:
     }
 
 
-def _run_row(run: Run, table: pa.Table) -> Row:
-    metadata = table.schema.metadata
-    finished = metadata[b"status"] == b"finished"
-    step = metadata[b"diverged_at_step"].decode()
-    last = table.slice(table.num_rows - 1).to_pylist()[0] if finished else {}
-    accuracies = [value for value in table["test_acc"].to_pylist() if value is not None]
+def _result(content: Content) -> Row:
+    """The columns of runs.parquet that are a run's result."""
+    table, finished = content.metrics, content.status == "finished"
     return {
-        "run": run.id,
-        **_cell_row(run),
-        "seed": run.config.seed,
-        "status": metadata[b"status"].decode(),
-        "diverged_at_step": int(step) if step else None,
+        "status": content.status,
+        "diverged_at_step": content.diverged_at_step,
         "epochs": table.num_rows,
-        "best_test_acc": max(accuracies, default=None),
+        "best_test_acc": pc.max(table["test_acc"]).as_py(),
         **{
-            f"final_{key}": last.get(key)
+            f"final_{key}": reading.last(table, key) if finished else None
             for key in ("test_acc", "test_loss", "train_loss", "train_acc", "val_acc")
         },
     }
@@ -144,7 +126,7 @@ def _run_row(run: Run, table: pa.Table) -> Row:
 def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
     # Column by column: a campaign of 5,000 runs has a million rows.
     index = pa.array([i for i, table in enumerate(tables) for _ in range(table.num_rows)], pa.int32())
-    metrics = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    metrics = pa.concat_tables(tables).combine_chunks()  # the file does not depend on how they were read
     columns = {}
     for column in schemas.EPOCHS_SCHEMA:
         if column.name in METRICS_SCHEMA.names:
@@ -193,21 +175,3 @@ def _statistics(members: list[Row]) -> Row:
         "best_mean": t_interval([row["best_test_acc"] for row in finished]).mean,
         "val_mean": t_interval(validation).mean,
     }
-
-
-def _times_row(run: Run, folder: Path) -> Row:
-    """What is known of a run's execution: nothing here is needed for a result, so no file has to be there."""
-    row: Row = {"run": run.id, **_cell_row(run), "seed": run.config.seed}
-    timing = reading.timing(folder)
-    if timing is not None:
-        columns = timing.to_pydict()
-        row["train_seconds"] = sum(columns["train_seconds"])
-        row["eval_seconds"] = sum(columns["eval_seconds"])
-        row["images_per_second"] = (
-            statistics.median(columns["images_per_second"]) if timing.num_rows else None
-        )
-    environment = reading.environment(folder)
-    row["total_seconds"] = environment.seconds
-    row["versions"] = environment.versions and json.dumps(environment.versions, sort_keys=True)
-    row.update({key: getattr(environment, key) for key in ("device", "host", "code", "git_commit")})
-    return row

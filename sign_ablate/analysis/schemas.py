@@ -12,6 +12,8 @@ EPOCHS = "epochs.parquet"
 RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
+#: what the tables were read from, for the next time; it may be deleted
+KEPT = ".runs.arrow"
 
 _CELL = [
     field("dataset", pa.string(), "label of the data set in the campaign"),

@@ -1,4 +1,4 @@
-"""The typed configuration: the one source of defaults, schema, reference page and errors."""
+"""Typed configuration models. Defaults, JSON schema, reference page and errors are derived from them."""
 
 from sign_ablate.config.campaign import Campaign, Execution, Figure, RunConfig
 from sign_ablate.config.errors import ConfigError

@@ -1,4 +1,4 @@
-"""The campaign: a grid of methods × options × data sets × seeds, and how to run it."""
+"""Campaign model: a grid of methods × options × data sets × seeds, and how to run it."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,30 +14,32 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Execution(Model):
-    """Where and how jobs run. Not part of a run's identity: it may change a number by no more than another
-    kind of machine does, which is the last bits.
-    """
+    """Devices and settings of jobs, not part of a run's identity. They change numbers by rounding only."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: a GPU where there is one. cuda: for a head node that has none itself."
+        "auto",
+        description="auto: use a GPU if there is one. cuda: use a GPU even if the machine that runs "
+        "Snakemake has none, such as a cluster's head node.",
     )
     cpu_fallback: bool = Field(
-        False, description="device: auto: a run that finds every GPU taken takes the CPU and does not wait."
+        False, description="With device: auto, a run uses the CPU instead of waiting if all GPUs are taken."
     )
     deterministic: bool = Field(
-        False, description="Bitwise equal runs on a GPU, at some cost; on the CPU they are so anyway."
+        False, description="Bitwise reproducible runs on a GPU, at some cost in speed. CPU runs always are."
     )
-    threads: int = Field(1, gt=0, description="CPU threads of one run; more runs beat more threads.")
+    threads: int = Field(
+        1, gt=0, description="CPU threads per run. More runs at a time are faster than more threads per run."
+    )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
-        description="torch.compile's mode for the network; on a CPU it needs g++ and Python's headers. Each "
-        "run compiles for itself: `make bench` says after how many steps that pays on your machine.",
+        description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
+        "run compiles on its own; `make bench` measures after how many steps that pays on your machine.",
     )
     warm: bool = Field(
-        True, description="Fork runs from a process that holds torch instead of importing it for each."
+        True, description="Fork runs from a process that has imported torch, instead of importing it per run."
     )
     checkpoint_seconds: int = Field(
-        60, gt=0, description="A run can go on after an interruption from a point at most this far back."
+        60, gt=0, description="Seconds between checkpoints, from which an interrupted run resumes."
     )
 
     @model_validator(mode="after")
@@ -47,7 +49,7 @@ class Execution(Model):
         return self
 
 
-#: kind of figure → the optimizers that it leaves out; one that is added later appears as a baseline
+#: kind of figure → optimizers that it does not show. An optimizer that is added later is shown as a baseline.
 LEFT_OUT = {
     "dithering": ("signsgd", "hybrid", "dithered-hybrid", "naive-switch"),
     "switching": ("signsgd", "adam", "dithered"),
@@ -58,16 +60,16 @@ class Figure(Model):
     """One figure of the paper, drawn from this campaign."""
 
     kind: Literal["dithering", "switching"] = Field(
-        description="dithering: as the paper's figure 1; switching: as its figures 2 and 3."
+        description="dithering: like the paper's figure 1. switching: like its figures 2 and 3."
     )
-    dataset: str = Field(description="One of `datasets`.")
+    dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(
-        None, gt=0, description="Draw the hybrids with this T_switch (kind: switching); unset: all of them."
+        None, gt=0, description="Show only hybrids with this T_switch (kind: switching). Unset: all hybrids."
     )
 
 
 class RunConfig(Model):
-    """All that determines a run's numbers."""
+    """Complete configuration of a run, which determines its numbers."""
 
     data: DatasetSpec
     method: Method
@@ -76,20 +78,20 @@ class RunConfig(Model):
 
 
 class Campaign(Model):
-    """A configuration file. In `train` and `methods`, a list where a value is expected is an axis."""
+    """A configuration file. In `train` and `methods`, a list in place of a value is an axis."""
 
     campaign: Name = Field(description="Results go to results/<campaign>/.")
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, json_schema_extra={"minItems": 1})] = Field(
-        description="Seeds; each sets initialisation, data order and dither of every method."
+        description="Seeds. Each determines initialisation, data order and dither, for every method."
     )
     datasets: dict[Name, DatasetSpec] = Field(min_length=1, description="Label → data set.")
-    train: dict[str, Any] = Field({}, description="Training parameters of all methods.")
+    train: dict[str, Any] = Field({}, description="Training parameters for all methods.")
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
-        description="Label → an optimizer, its options, and training parameters of this method alone.",
+        description="Label → an optimizer, its options, and training parameters for this method only.",
     )
     figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
-    execution: Execution = Field(Execution(), description="Devices and threads.")
+    execution: Execution = Field(Execution(), description="Devices and settings of jobs.")
 
     @field_validator("campaign")
     @classmethod
@@ -101,7 +103,7 @@ class Campaign(Model):
     @field_validator("datasets", "methods", "figures")
     @classmethod
     def _distinct(cls, section: dict[str, Any]) -> dict[str, Any]:
-        """Labels become names of files, which some file systems take for the same."""
+        """Refuse labels that differ in case only: they become file names, where case may be ignored."""
         seen: dict[str, str] = {}
         for label in section:
             first = seen.setdefault(label.casefold(), label)
@@ -112,5 +114,5 @@ class Campaign(Model):
     @field_validator("train", "figures", "execution", mode="before")
     @classmethod
     def _empty_is_absent(cls, section: Any) -> Any:
-        """A key whose lines are all commented out has no value in YAML."""
+        """Accept a section without a value: its lines may all be commented out."""
         return {} if section is None else section

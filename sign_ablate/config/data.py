@@ -1,4 +1,4 @@
-"""Where images come from."""
+"""Configuration models of the data sets."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,50 +8,52 @@ from sign_ablate.config.base import Model
 
 Count = Annotated[int, Field(gt=0)]
 
-#: keys that say where images lie, and not what they are
+#: keys for the location of images, which is not part of a data set's identity
 LOCATION = ("path", "download_dir")
 
 
 class Dataset(Model):
-    """What every data set has. Images become one uint8 file that all runs of the data set read."""
+    """Options of every data set. Its images are stored as one uint8 file, which all of its runs read."""
 
     subset: Count | None = Field(
-        None, description="Keep this many training images, class-balanced; unset: all of them."
+        None, description="Number of training images to keep, class-balanced. Unset: all."
     )
-    test_subset: Count | None = Field(None, description="Keep this many test images, class-balanced.")
+    test_subset: Count | None = Field(
+        None, description="Number of test images to keep, class-balanced. Unset: all."
+    )
     val: int = Field(
-        0, ge=0, description="Hold this many training images out, class-balanced, as a validation split."
+        0, ge=0, description="Number of training images held out as a class-balanced validation split."
     )
     split_seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the choice of subset and validation images."
+        0, ge=0, lt=2**32, description="Seed for the choice of subsets and validation images."
     )
 
     def location(self) -> dict[str, str | None]:
-        """Where the images lie."""
+        """Values of the keys for the location of the images."""
         return {name: getattr(self, name) for name in LOCATION if name in type(self).model_fields}
 
     def without_location(self) -> Self:
-        """The same images, wherever they lie: what a run is identified by."""
+        """Copy without the location of the images. It identifies runs."""
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in self.location()})
 
 
 class Digits(Dataset):
-    """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images, a fixed quarter for test."""
+    """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images. A fixed quarter is for test."""
 
     source: Literal["digits"] = "digits"
 
 
 class CIFAR(Dataset):
-    """CIFAR-10 or CIFAR-100: torchvision's download or a folder of Parquet shards, the same data."""
+    """CIFAR-10 or CIFAR-100 from torchvision's download or a folder of Parquet shards, with equal data."""
 
     path: str | None = Field(
         None,
         min_length=1,
         description="Folder of Parquet shards in the layout of uoft-cs/cifar10 or uoft-cs/cifar100 "
-        "(train-*.parquet, test-*.parquet); unset: torchvision downloads the official files.",
+        "(train-*.parquet, test-*.parquet). Unset: torchvision downloads the official files.",
     )
-    download_dir: str = Field("data/torchvision", description="Where torchvision keeps its download.")
+    download_dir: str = Field("data/torchvision", description="Folder of torchvision's download.")
 
 
 class CIFAR10(CIFAR):
@@ -73,15 +75,15 @@ class ImageFolder(Dataset):
     path: str | None = Field(
         None,
         min_length=1,
-        description="Required. Folder that holds train/ and test/, each with one folder per class.",
+        description="Required. Folder with train/ and test/, each with one folder per class.",
     )
-    image_size: Count = Field(description="Height and width that every image must have, in pixels.")
-    classes: int = Field(ge=2, description="Number of classes that must be found.")
+    image_size: Count = Field(description="Height and width of every image in pixels.")
+    classes: int = Field(ge=2, description="Number of classes.")
     content: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="Digest of the images (docs/data.md), by which runs are identified; unset: computed. "
-        "Where it is set, other images are refused.",
+        description="Digest of the images (docs/data.md), which identifies runs. Unset: computed from the "
+        "images. If set, other images are refused.",
     )
 
     @model_validator(mode="after")
@@ -91,22 +93,22 @@ class ImageFolder(Dataset):
         return self
 
     def without_location(self) -> Self:
-        """As for every data set. Raises ValueError while nobody knows what the images are."""
+        """See `Dataset.without_location`. Raises ValueError if `content` is unset."""
         if self.content is None:
             raise ValueError(f"{self.path}: its content is not known; parse_campaign looks into the folder")
         return super().without_location()
 
 
 class Synthetic(Dataset):
-    """Noisy class prototypes, made on the spot: for tests, not for conclusions."""
+    """Random class prototypes with noise, generated by a job: for tests, not for conclusions."""
 
     source: Literal["synthetic"] = "synthetic"
-    train_images: Count = Field(256, description="Training images.")
-    test_images: Count = Field(128, description="Test images.")
+    train_images: Count = Field(256, description="Number of training images.")
+    test_images: Count = Field(128, description="Number of test images.")
     image_size: Count = Field(8, description="Height and width in pixels.")
-    channels: Literal[1, 3] = Field(3, description="Grey or colour.")
+    channels: Literal[1, 3] = Field(3, description="1: grey. 3: colour.")
     classes: int = Field(4, ge=2, description="Number of classes.")
-    noise: float = Field(0.5, ge=0, description="Noise level; larger is harder.")
+    noise: float = Field(0.5, ge=0, description="Noise level. Larger values are harder to classify.")
 
 
 DatasetSpec = Annotated[Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")]

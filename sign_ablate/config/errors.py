@@ -1,4 +1,4 @@
-"""From pydantic's errors to one line each: the key, the value, what is allowed."""
+"""Conversion of pydantic's errors to one line each, with the key, the value, and what is allowed."""
 
 import datetime
 import difflib
@@ -16,15 +16,15 @@ from sign_ablate.config.base import NAME_PATTERN
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used. The message is made for the user, not for a traceback."""
+    """Raised for an invalid configuration. The message is for the user, without a traceback."""
 
 
-#: longest value and key that a message shows
+#: maximum length of a value or key in a message
 SHOWN_CHARS = 60
 
 
 def shown(value: Any) -> str:
-    """A value as the user wrote it, more or less, on one line."""
+    """Format a value on one line, much as the user wrote it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value) if isinstance(value, datetime.date) else repr(_lists(value))
@@ -40,25 +40,25 @@ def _short(text: str) -> str:
 
 
 def unknown(key: str, name: str, known: Iterable[str], what: str = "unknown") -> str:
-    """A line about a name that is not among the known ones."""
+    """Error line for a name that is not among the known ones."""
     known = sorted(known)
     return f"{key}: {what}{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
 
 
 def _did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The nearest of the known names, upper and lower case being the same."""
+    """Suggestion of the closest known name, ignoring case; empty if none is close."""
     folded = {candidate.casefold(): candidate for candidate in known}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per problem of `error`, which came from `model`."""
+    """Format each problem of `error`, which `model` raised, as one line."""
     return [line(detail, model) for detail in error.errors()]
 
 
 def line(error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
-    """The line of one problem, its key below `prefix`."""
+    """Format one problem as a line. Its key is prefixed with `prefix`."""
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
     path, known = _walk(model, error["loc"])
@@ -85,7 +85,7 @@ def line(error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
     return f"{key} = {shown(value)}: {what}"
 
 
-#: pydantic's kind of a problem → what the user reads
+#: pydantic's error type → text for the user
 _WORDS = {
     "bool_type": "must be true or false",
     "dict_type": "must be a mapping of keys",
@@ -100,7 +100,7 @@ _WORDS = {
 
 
 def _describe(error: ErrorDetails) -> str:
-    """What the value must be, and how to write it."""
+    """Describe what the value must be, and how to write it."""
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
     if kind == "value_error":
@@ -115,9 +115,8 @@ def _describe(error: ErrorDetails) -> str:
         return f"must have at most {context['max_length']} characters"
     what = _WORDS.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"])
     if kind == "literal_error" and isinstance(value, str):
-        what += _did_you_mean(
-            value, re.findall("'(.*?)'", context["expected"]), cutoff=0.75
-        )  # gpu is not cpu
+        # A lower cutoff would suggest cpu for gpu.
+        what += _did_you_mean(value, re.findall("'(.*?)'", context["expected"]), cutoff=0.75)
     if kind == "string_type" and value is not None and not isinstance(value, list | dict):
         what += "; put it in quotes"
     if isinstance(value, str) and kind in {"float_type", "int_type"}:
@@ -136,15 +135,15 @@ def _is_number(text: str) -> bool:
 
 
 def _are_numbers(value: Any) -> bool:
-    """True for a number, and for text such as 0, 1, 2."""
+    """Return True for a number, and for text such as "0, 1, 2"."""
     return isinstance(value, int | float | str) and all(map(_is_number, str(value).split(",")))
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The user's keys in `loc`, and the names that were allowed in place of the last one.
+    """Return the user's keys in `loc`, and the names allowed in place of the last one.
 
-    pydantic's location has the chosen variant of a discriminated union as a key of its own. Where the
-    variant itself is the problem, the names are those of the variants.
+    pydantic's location contains the chosen variant of a discriminated union as a key of its own. If the
+    variant itself is the problem, the allowed names are those of the variants.
     """
     current: Any = model
     path, known = [], list(model.model_fields)
@@ -165,7 +164,7 @@ def _is_model(kind: Any) -> bool:
 
 
 def _inside(kind: Any, part: int | str) -> Any:
-    """The type of what stands at `part`."""
+    """Type of the value at key or index `part` of the type `kind`."""
     if _is_model(kind):
         field = kind.model_fields.get(part)
         return field.annotation if field else None
@@ -174,7 +173,7 @@ def _inside(kind: Any, part: int | str) -> Any:
 
 
 def _variants(kind: Any) -> dict[str, type[BaseModel]]:
-    """The members of a union of models by their discriminators: the fields of one possible value."""
+    """Members of a union of models by their discriminators; empty for other types."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) not in {typing.Union, types.UnionType}:

@@ -1,4 +1,4 @@
-"""Reads configuration files and overrides into a checked campaign."""
+"""Loader of configuration files and overrides into a validated campaign."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from sign_ablate.data.errors import DataError
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top: mappings merge, everything else is replaced."""
+    """Return `base` updated with `over`: mappings are merged, all other values replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -25,9 +25,9 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(values: dict[str, Any], text: str) -> dict[str, Any]:
-    """`values` with an override such as `methods.sgd.lr=0.1`: a path of keys, and a value in YAML.
+    """Return `values` with an override such as `methods.sgd.lr=0.1`: a path of keys and a value in YAML.
 
-    `__` stands for the dot, which Snakemake's --config refuses. Raises ConfigError for an unknown path.
+    `__` may replace the dot, which Snakemake's --config refuses. Raises ConfigError for an unknown path.
     """
     path, equals, value = text.partition("=")
     keys = path.replace("__", ".").split(".")
@@ -51,10 +51,10 @@ def override(values: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Campaign:
-    """The campaign in `paths` (later ones laid over earlier ones), with `overrides` such as `seeds=[0]`.
+    """Load a campaign from files and overrides such as `seeds=[0]`. Later files take precedence.
 
     Raises:
-        ConfigError: with one line for each problem: the key, its value and what is allowed.
+        ConfigError: if the campaign is invalid. Each problem is one line: key, value, and what is allowed.
     """
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import size_problems  # both import this package
@@ -74,7 +74,7 @@ def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) ->
 
 
 def parse_campaign(values: Mapping[str, Any]) -> Campaign:
-    """The campaign that `values` describe, with its grid checked. Raises ConfigError."""
+    """Validate the campaign that `values` describe, and its grid. Raises ConfigError."""
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import figure_problems
 
@@ -92,7 +92,7 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
 
 
 def _with_contents(campaign: Campaign) -> Campaign:
-    """The campaign with the digests of its image folders."""
+    """Copy of the campaign with the digests of its image folders."""
     datasets, problems = dict(campaign.datasets), []
     for label, spec in campaign.datasets.items():
         if isinstance(spec, ImageFolder):

@@ -1,4 +1,4 @@
-"""Reads YAML 1.2: a configuration file, or the value of an override."""
+"""Reader for YAML 1.2: a configuration file, or the value of an override."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from ruamel.yaml.error import YAMLError
 
 from sign_ablate.config.errors import ConfigError, shown
 
-#: levels of nesting; a configuration has four
+#: maximum levels of nesting; a configuration has four
 MAX_DEPTH = 10
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError with the file's name and the line of a problem."""
+    """Read the mapping in a YAML file. Raises ConfigError with the file's name and the problem's line."""
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -33,9 +33,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that `text` describes; its keys are text. Raises ConfigError with the line of a problem."""
+    """Parse a YAML value, whose keys must be text. Raises ConfigError with the problem's line."""
     try:
-        values = YAML(typ="safe", pure=True).load(text)  # its parser in C reads YAML 1.1
+        values = YAML(typ="safe", pure=True).load(text)  # the C parser reads YAML 1.1
     except DuplicateKeyError as error:
         key = error.problem.split('"')[1]
         raise ConfigError(
@@ -50,7 +50,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _syntax(error: YAMLError) -> str:
-    """A line about what is not valid YAML."""
+    """Error line for invalid YAML."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     hints = {
@@ -62,7 +62,7 @@ def _syntax(error: YAMLError) -> str:
 
 
 def _check_keys(values: Any, path: tuple[str, ...]) -> None:
-    """Raise ConfigError for a key that is not text."""
+    """Raise ConfigError for a key that is not text, and for nesting that is too deep."""
     if len(path) > MAX_DEPTH:
         raise ConfigError(f"{'.'.join(path[:3])}…: nested too deeply; does an alias (*) contain itself?")
     if isinstance(values, list):

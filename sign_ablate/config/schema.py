@@ -1,4 +1,4 @@
-"""What is generated from the typed configuration: its JSON schema and its reference page."""
+"""Generator of the configuration's JSON schema and reference page."""
 
 import json
 import re
@@ -19,9 +19,9 @@ LINE_CHARS = 100
 
 
 def schema_text() -> str:
-    """The JSON schema (2020-12) of a configuration file, for editors.
+    """JSON schema (2020-12) of a configuration file, for editors.
 
-    A key that several methods have is defined once, in `$defs`, and methods refer to it.
+    A key that several methods have is defined once, in `$defs`, and the methods refer to it.
     """
     schema = Campaign.model_json_schema()
     definitions = schema["$defs"]
@@ -31,7 +31,7 @@ def schema_text() -> str:
     for name, model in OPTIMIZERS.items():
         own = _with_axes(model.model_json_schema())
         properties = _references(name, own, shared) | {"optimizer": {"const": name}}
-        # An optimizer's name and its required options stand in the method; training keys may.
+        # A method must have `optimizer` and its required options, and may have training keys.
         variants.append(
             {
                 "description": model.__doc__,
@@ -50,7 +50,7 @@ def schema_text() -> str:
 
 
 def _compact(text: str) -> str:
-    """JSON with its innermost objects and lists on one line each, where that is not too long."""
+    """Put the innermost objects and lists of JSON on one line each, if they fit."""
 
     def one_line(match: re.Match[str]) -> str:
         line = re.sub(r"\n *", " ", match[0])
@@ -60,7 +60,7 @@ def _compact(text: str) -> str:
 
 
 def _references(owner: str, schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """References to the properties of a schema, which are added to `shared` unless an equal one is there."""
+    """References to the properties of a schema. Each is added to `shared` unless an equal one is there."""
     found = {}
     for name, prop in schema["properties"].items():
         place = next(key for key in (name, f"{owner}.{name}") if shared.setdefault(key, prop) == prop)
@@ -69,7 +69,7 @@ def _references(owner: str, schema: dict[str, Any], shared: dict[str, Any]) -> d
 
 
 def _with_axes(schema: dict[str, Any]) -> dict[str, Any]:
-    """Every property may also be a list of its values."""
+    """Copy of a schema in which every property may also be a list of its values."""
     schema = json.loads(json.dumps(schema))
     for name, prop in schema["properties"].items():
         outer = {key: prop.pop(key) for key in ("description", "default") if key in prop}
@@ -80,11 +80,11 @@ def _with_axes(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def page_text() -> str:
-    """docs/config.md."""
+    """Text of docs/config.md."""
     parts = [
         "# Configuration reference",
-        "Generated from `sign_ablate/config` by `sign-ablate schema`; `make check` fails where it is out of "
-        "date. Unknown keys are errors. Under `train` and in a method, **a list where a value is expected is "
+        "Generated from `sign_ablate/config` by `sign-ablate schema`; `make check` fails if it is out of "
+        "date. Unknown keys are errors. Under `train` and in a method, **a list in place of a value is "
         "an axis of the grid**. The file is YAML 1.2: `1e-3` is a number, and `yes` is text. A number other "
         f"than 0 lies between {SMALLEST:g} and {LARGEST:g} in magnitude.",
         "## Top level",
@@ -111,7 +111,7 @@ def page_text() -> str:
 
 
 def _method_table(name: str) -> str:
-    """The keys of a method, with the symbols, and what leaves an option without effect."""
+    """Table of a method's keys, with symbols and the conditions under which an option has no effect."""
     method, model = METHODS[name], OPTIMIZERS[name]
     needs = {own.name: "; ".join(method.open_needs(own)) for own in keys(method)}
     symbols = {own.name: own.option.symbol for own in keys(method)} | {"lr": "δ"}
@@ -131,7 +131,7 @@ def _table(model: type[Model], skip: str = "") -> str:
 
 
 def _rows(model: type[Model]) -> dict[str, tuple[str, ...]]:
-    """Key → itself, its type, default and meaning."""
+    """Table row of each key: key, type, default and meaning."""
     properties = model.model_json_schema()["properties"]
     return {
         name: (f"`{name}`", ", ".join(_kinds(properties[name])), _default(field), field.description or "")
@@ -145,7 +145,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _kinds(prop: dict[str, Any]) -> Iterator[str]:
-    """The type and bounds of a property, in words."""
+    """Yield the types of a property with their bounds, in words."""
     for option in prop.get("anyOf", [prop]):
         if option.get("type") == "null":
             continue

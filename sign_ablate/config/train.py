@@ -1,4 +1,4 @@
-"""How a run trains, apart from its optimizer."""
+"""Configuration model of the training parameters."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,27 +8,31 @@ from sign_ablate.config.base import Model
 
 
 class Train(Model):
-    """Training parameters: under `train:` for all methods, or in a method for that one."""
+    """Training parameters: under `train` for all methods, or in a method for that method only."""
 
     model: Literal["small", "resnet18", "resnet18-imagenet"] = Field(
         "small",
-        description="small: 3 convolutions for CPUs; resnet18: 3×3 CIFAR stem; resnet18-imagenet: 7×7 stem.",
+        description="small: 3 convolutions, for CPUs. resnet18: 3×3 CIFAR stem. resnet18-imagenet: 7×7 stem.",
     )
-    epochs: int | None = Field(None, gt=0, description="Passes over the training images (or `steps`).")
-    steps: int | None = Field(None, gt=0, description="Optimizer steps (or `epochs`).")
+    epochs: int | None = Field(
+        None, gt=0, description="Number of passes over the training images. Give `epochs` or `steps`."
+    )
+    steps: int | None = Field(None, gt=0, description="Number of optimizer steps. Give `epochs` or `steps`.")
     batch_size: int = Field(128, gt=0, description="Images per step.")
     schedule: Literal["constant", "multistep", "cosine"] = Field(
-        "constant", description="Learning rate over the run."
+        "constant", description="Learning-rate schedule."
     )
     milestones: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = Field(
         (), description="Epochs after which the learning rate drops (schedule: multistep)."
     )
-    lr_decay: float = Field(0.1, gt=0, lt=1, description="Factor of each drop (schedule: multistep).")
-    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up from 0.")
-    crop_padding: int = Field(0, ge=0, description="Random crops after padding by this many pixels.")
-    flip: bool = Field(False, description="Random horizontal flips.")
+    lr_decay: float = Field(
+        0.1, gt=0, lt=1, description="Factor of each drop of the learning rate (schedule: multistep)."
+    )
+    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear learning-rate warm-up.")
+    crop_padding: int = Field(0, ge=0, description="Zero padding in pixels before random crops. 0: no crops.")
+    flip: bool = Field(False, description="Flip images horizontally with probability 1/2.")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast of the forward pass; parameters stay float32."
+        "float32", description="bfloat16: autocast in the forward pass. Parameters stay float32."
     )
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""From a source of images to batches on a device."""
+"""Data sets: sources of images, the prepared data file, and batches on a device."""

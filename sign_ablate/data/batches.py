@@ -1,4 +1,4 @@
-"""Batches from images that lie on the device as one uint8 tensor."""
+"""Batches of images that are held on the device as one tensor."""
 
 import hashlib
 import math
@@ -10,28 +10,28 @@ from torch.nn.functional import pad
 
 Batch = tuple[Tensor, Tensor]
 
-#: Up to this size, images are normalised once and kept as float32 (four times the uint8 bytes: 38 kB for a
-#: padded 32×32×3 image and its mirror image, so 7,000 such images); above it, batch by batch.
-#: The numbers are the same bit for bit.
+#: Images that take at most this many bytes as float32 are normalised once. Others are held as uint8 and
+#: normalised batch by batch. The batches are bitwise equal. A 32×32×3 image with padding 4 and its mirror
+#: image take 38 kB as float32, so the limit is about 7,000 such images.
 FLOAT_BYTES = 256 * 2**20
 
 
 class Loader:
-    """Images and labels on `device`, in batches of normalised float32 NCHW in channels_last.
+    """Data loader that yields batches of normalised float32 images (NCHW, channels_last) and their labels.
 
-    Crop and flip are one gather per batch: every window of every padded image, and of its mirror
-    image, is a row of one view of them. `index_select` copies whole lines of it, twice as fast as indexing
-    by image, row and column. Nothing in an epoch waits for the device.
+    Random crops and flips are one gather per batch. Every window of every padded image, and of its mirror
+    image, is a row of one strided view. `index_select` copies whole lines of the chosen rows, which is twice
+    as fast as indexing by image, row and column. An epoch never waits for the device.
 
     Args:
         images: (n, height, width, channels) uint8.
         labels: (n,) int64.
-        mean: (channels,), as a fraction of 255.
-        std: (channels,), likewise.
+        mean: (channels,), as fractions of 255.
+        std: (channels,), as fractions of 255.
         batch_size: images per batch; the last batch of an epoch may be smaller.
-        crop_padding: zeros around the image, of which a random window is taken.
-        flip: mirror half of the images.
-        device: where all of this lies.
+        crop_padding: zero pixels added on each side before a random crop to the original size.
+        flip: mirror each image with probability 1/2.
+        device: device of the images, the labels and the batches.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Loader:
         self.batch_size, self.crop_padding, self.flip, self.device = batch_size, crop_padding, flip, device
         self.labels = labels.to(device)
         self._scale, self._shift = (1 / (std * 255)).to(device), (-mean / std).to(device)
-        #: both, repeated for so many pixels
+        #: number of pixels → scale and shift, repeated for each pixel
         self._tiled: dict[int, tuple[Tensor, Tensor]] = {}
         self._images = images.to(device).contiguous()
         augmented = crop_padding > 0 or flip
@@ -62,14 +62,17 @@ class Loader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return math.ceil(len(self) / self.batch_size)
 
     def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Shuffled and augmented batches from batch `first` on, a pure function of (seed, epoch)."""
+        """Yield the shuffled, augmented batches of an epoch from batch `first` on.
+
+        They are a pure function of (seed, epoch).
+        """
         count = len(self)
         generator = torch.Generator().manual_seed(_mix(seed, epoch))
-        # All are always drawn: the order does not depend on the augmentation.
+        # Always draw all three, so that the order does not depend on the augmentation.
         order = torch.randperm(count, generator=generator)
         rows, columns = torch.randint(0, 2 * self.crop_padding + 1, (2, count), generator=generator)
         mirrored = torch.randint(0, 2, (count,), generator=generator)
@@ -83,21 +86,21 @@ class Loader:
             yield self._batch(images), self.labels.index_select(0, order[batch])
 
     def batches(self) -> Iterator[Batch]:
-        """All images in their order, as they are: for evaluation."""
+        """Yield all images in order and without augmentation, for evaluation."""
         for start in range(0, len(self), self.batch_size):
             batch = slice(start, start + self.batch_size)
             yield self._batch(self._images[batch]), self.labels[batch]
 
     def _with_border(self) -> Tensor:
-        """The images, then their mirror images, with their border: zeros before normalisation."""
+        """Images padded with zeros (before normalisation), followed by their mirror images if `flip`."""
         images = torch.cat([self._images, self._images.flip(2)]) if self.flip else self._images
         padding = self.crop_padding
         return pad(images, (0, 0, padding, padding, padding, padding))
 
     def _windows(self) -> Tensor:
-        """(first pixel, height, width · channels): every window of the padded images, a view of them.
+        """View of the padded images, (first pixel, height, width · channels), with one row per window.
 
-        A first pixel from which the window would leave its image is among them, and never chosen.
+        It also has rows whose window crosses the border of its image; `epoch` never selects these.
         """
         _, height, width, channels = self._images.shape
         count, rows, columns, _ = self._padded.shape
@@ -111,11 +114,11 @@ class Loader:
 
     def _batch(self, images: Tensor) -> Tensor:
         normalised = images if images.is_floating_point() else self._normalised(images)
-        return normalised.permute(0, 3, 1, 2)  # NHWC seen as NCHW is the channels_last layout: no copy
+        return normalised.permute(0, 3, 1, 2)  # a permuted NHWC tensor is channels_last: no copy
 
     def _normalised(self, images: Tensor) -> Tensor:
-        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over the last
-        # axis of three channels costs as much again as the gather
+        # (x/255 − mean)/std as one product and one sum over flat images: broadcasting over a last axis of
+        # three channels costs as much as the gather.
         pixels = images.shape[1] * images.shape[2]
         if pixels not in self._tiled:
             self._tiled[pixels] = self._scale.repeat(pixels), self._shift.repeat(pixels)
@@ -124,6 +127,6 @@ class Loader:
 
 
 def _mix(seed: int, epoch: int) -> int:
-    """A 63-bit seed: neighbouring seeds and epochs give unrelated generators."""
+    """63-bit hash of (seed, epoch): neighbouring seeds and epochs give unrelated generators."""
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: torchvision's download, or a folder of Parquet shards. Both give the same bytes."""
+"""CIFAR-10 and CIFAR-100 from torchvision's download or from Parquet shards. Both give the same bytes."""
 
 import hashlib
 from pathlib import Path
@@ -15,10 +15,12 @@ SIZE = 32
 
 
 def cifar(spec: CIFAR10 | CIFAR100) -> Source:
-    """The data set from `spec.path` if that is given, else from torchvision, in an order of its own.
+    """Load the data set from `spec.path` if it is set, otherwise with torchvision.
+
+    Images are sorted by digest, so that both sources give the same order.
 
     Raises:
-        DataError: it cannot be read, or is not the published data set.
+        DataError: if it cannot be read, or is not the published data set.
     """
     facts = FACTS[spec.source]
     train, test = _parquet(Path(spec.path), facts) if spec.path is not None else _torchvision(spec, facts)
@@ -45,7 +47,7 @@ def _torchvision(spec: CIFAR10 | CIFAR100, facts: Facts) -> list[Split]:
 
 
 def _canonical(images: Pixels, labels: Labels, facts: Facts, split: str, where: str) -> Split:
-    """The split in the order of its images' digests: it is the same whatever order they came in."""
+    """Verify the images of a split and sort them by digest, independently of the order of the source."""
     each = [
         hashlib.sha256(bytes([label]) + image.tobytes()).digest()
         for label, image in zip(labels.tolist(), images, strict=True)
@@ -70,7 +72,7 @@ def _parquet(folder: Path, facts: Facts) -> list[Split]:
         if len(labels) != expected:
             raise DataError(
                 f"{folder}: {len(labels):,} {split} images, expected {expected:,}: a {split} shard is "
-                f"missing or stands twice"
+                f"missing or duplicated"
             )
         images = np.concatenate([images for images, _ in shards])
         splits.append(_canonical(images, labels, facts, split, f"{folder}/{split}-*.parquet"))

@@ -1,17 +1,18 @@
-"""What CIFAR-10 and CIFAR-100 are, wherever they come from."""
+"""Classes, sizes and digests of CIFAR-10 and CIFAR-100."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """A data set of 32×32 RGB images, 50,000 to train and 10,000 to test, and its digests.
+    """Facts about a published data set of 32×32 RGB images.
 
-    The digest of a split is the SHA-256 of the sorted SHA-256 of its images, each of which is over the label
-    (one byte) and the 3,072 bytes of its pixels, row by row with the channels last. So it knows no order.
+    The digest of an image is the SHA-256 of its label (one byte) and its 3,072 bytes of pixels, row by row
+    with the channels last. The digest of a split is the SHA-256 of the sorted digests of its images, so it
+    does not depend on their order.
     """
 
-    #: column of the labels in Parquet shards
+    #: name of the label column in Parquet shards
     column: str
     classes: tuple[str, ...]
     digests: dict[str, str]

@@ -1,4 +1,4 @@
-"""What every source of images shares."""
+"""Types shared by all sources of images."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,17 +16,17 @@ Labels = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Training or test images. The labels are known; pixels are decoded for the chosen rows only."""
+    """Training or test images of a source. Pixels are decoded on demand, for the chosen rows only."""
 
-    #: (n,)
+    #: labels of all rows, (n,)
     labels: Labels
-    #: ascending row numbers (k,) → uint8 (k, height, width, channels)
+    #: function from ascending row numbers (k,) to uint8 pixels (k, height, width, channels)
     pixels: Callable[[Labels], Pixels]
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set before anything is chosen from it."""
+    """A data set as published, before subsets and a validation split are chosen."""
 
     train: Split
     test: Split
@@ -34,5 +34,5 @@ class Source:
 
 
 def in_memory(images: Pixels, labels: Labels) -> Split:
-    """A split whose images (n, height, width, channels) are already decoded."""
+    """Split of images (n, height, width, channels) that are already decoded."""
     return Split(labels.astype(np.int64), lambda rows: images[rows])

@@ -1,16 +1,16 @@
-"""Encoded images to uint8 pixels: each kind of image is decoded exactly, or refused in one line.
+"""Decoding of image files to uint8 pixels. Each kind of image is either decoded exactly or refused.
 
-| Pillow's mode | what is done |
+| Pillow's mode | result |
 | --- | --- |
 | `1`, `L` | grey |
 | `I;16`, `I;16B`, `I;16L`, `I;16N` | grey of 16 bits, scaled to 8: round(v / 257) |
 | `P`, `RGB`, `RGBX`, `YCbCr` | colour (of 16-bit RGB, Pillow keeps the high bytes) |
-| `LA`, `PA`, `RGBA`, and any with a transparent colour | refused where a pixel is not opaque |
-| `I`, `F` | refused: nothing says which number is white |
+| `LA`, `PA`, `RGBA`, and any with a transparent colour | refused if any pixel is not opaque |
+| `I`, `F` | refused: the value of white is not defined |
 | `CMYK`, `LAB` and others | refused: their colours depend on a profile |
 
-A file with several frames is refused, but for a photograph's further pictures (MPO). The orientation of EXIF
-is applied.
+A file with several frames is refused, except for the additional pictures of a photograph (MPO). The EXIF
+orientation is applied.
 """
 
 import io
@@ -33,10 +33,10 @@ _MEANING = {"I": " (32-bit integers)", "F": " (floating-point numbers)"}
 
 
 def is_grey(data: bytes, where: str, size: int) -> bool:
-    """True for a grey image, False for colour, by the head of the file alone.
+    """Return True for a grey image and False for a colour image. Only the file's header is read.
 
     Raises:
-        DataError: it is no image, not of size × size pixels, or of a kind that cannot be decoded exactly.
+        DataError: if the file is not an image, is not of size × size pixels, or cannot be decoded exactly.
     """
     with _opened(data, where) as image:
         width, height = image.size
@@ -47,7 +47,7 @@ def is_grey(data: bytes, where: str, size: int) -> bool:
             )
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
-            raise DataError(f"{where}: {frames} frames in one file; save the one that you mean")
+            raise DataError(f"{where}: {frames} frames in one file; save one of them as a file of its own")
         if image.mode not in GREY | COLOUR:
             raise DataError(
                 f"{where}: an image of mode {image.mode}{_MEANING.get(image.mode, '')}; convert it to RGB or "
@@ -59,10 +59,13 @@ def is_grey(data: bytes, where: str, size: int) -> bool:
 
 
 def pixels(data: bytes, where: str, grey: bool) -> Pixels:
-    """uint8 pixels (height, width, channels) of an image that `is_grey` accepted, as grey or as RGB.
+    """Decode an image that `is_grey` accepted, as grey or as RGB.
+
+    Returns:
+        uint8 pixels (height, width, channels).
 
     Raises:
-        DataError: it is truncated or corrupt, or has transparent pixels.
+        DataError: if the image is truncated or corrupt, or has transparent pixels.
     """
     from PIL import ImageOps
 
@@ -81,7 +84,7 @@ def pixels(data: bytes, where: str, grey: bool) -> Pixels:
 
 
 def rgb8(data: bytes, where: str, size: int) -> Pixels:
-    """uint8 pixels (size, size, 3) of an image that is stored as such. Raises DataError for any other."""
+    """Decode an 8-bit RGB image to pixels (size, size, 3). Raises DataError for any other image."""
     with _opened(data, where, "get the file again") as image:
         if image.size != (size, size):
             width, height = image.size
@@ -92,7 +95,7 @@ def rgb8(data: bytes, where: str, size: int) -> Pixels:
 
 
 def _tiff(image: "Image") -> tuple[int, int]:
-    """Bits per sample, and 1 where 0 is black. Pillow gives the numbers of the file whatever they mean."""
+    """Bits per sample and photometric interpretation (1: 0 is black). Pillow applies neither to pixels."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits = tags.get(258, 1)
     return (bits[0] if isinstance(bits, tuple) else bits), tags.get(262)
@@ -113,7 +116,7 @@ def _opened(data: bytes, where: str, advice: str = "replace or remove it") -> It
             yield image
     except DataError:
         raise
-    except UnidentifiedImageError:  # its message has the address of the buffer
+    except UnidentifiedImageError:  # its message shows the address of the buffer
         raise DataError(f"{where}: not a readable image (its format is unknown); {advice}") from None
-    except Exception as error:  # each of Pillow's decoders raises what it likes
+    except Exception as error:  # the exception type depends on Pillow's decoder
         raise DataError(f"{where}: not a readable image ({reason(error)}); {advice}") from None

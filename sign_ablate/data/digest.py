@@ -1,6 +1,6 @@
-"""What is in a folder: the digest that its runs are identified by, whatever the folder is called.
+"""Content digest of an image folder. It identifies the folder's runs, whatever the folder's path is.
 
-It is the SHA-256 of what `sha256sum -z` prints of all images in the order of their names' bytes:
+The digest is the SHA-256 of the output of `sha256sum -z` for all images, sorted by the bytes of their names:
 
     cd data/mine && find train test -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum
 """
@@ -21,21 +21,22 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.jobs.log import complain
 from sign_ablate.store import layout
 
-#: a file per image folder, with its digest and the state of its files at that time
+#: cache of digests: one file per image folder, with its digest and the state of its files at that time
 NOTES = layout.data_folder(layout.RESULTS) / "digests"
-#: A file that was changed a moment ago may change again without a new time: file systems have coarse clocks.
+#: A digest is cached only if no file changed within this time. File systems have coarse clocks, so a file
+#: could change again without a new modification time.
 SETTLED_NS = 2 * 10**9
-#: from this size on, a digest takes so long that it is announced
+#: size in bytes above which a log line announces the reading of a folder
 LARGE = 2**30
 
 
 def identified(spec: ImageFolder) -> ImageFolder:
-    """`spec` with the digest of what is in its folder.
+    """Return `spec` with the digest of its folder as `content`.
 
-    That of a folder that is not there is the last known one, with a warning.
+    If the folder does not exist, the last known digest is used, with a warning.
 
     Raises:
-        DataError: for a folder that cannot be used, or that holds other files than `spec.content` says.
+        DataError: if the folder cannot be used, or its digest differs from `spec.content`.
     """
     if spec.path is None:
         return spec
@@ -45,7 +46,7 @@ def identified(spec: ImageFolder) -> ImageFolder:
         if known is None:
             raise tree.missing(root)
         complain(
-            f"sign-ablate: warning: {root}: no such folder; taken for what it was (content {known:.10}…)"
+            f"sign-ablate: warning: {root}: no such folder; its last known digest is used ({known:.10}…)"
         )
         return spec.model_copy(update={"content": known})
     content = _content(root, spec.classes)
@@ -58,7 +59,7 @@ def identified(spec: ImageFolder) -> ImageFolder:
 
 
 def combined(hashes: Mapping[str, str]) -> str:
-    """The digest of a folder: SHA-256 over the SHA-256 (hexadecimal) of each file by its relative path."""
+    """Digest of a folder, from the hexadecimal SHA-256 of each file by its relative path."""
     whole = hashlib.sha256()
     for file in sorted(hashes, key=os.fsencode):
         whole.update(f"{hashes[file]}  ".encode() + os.fsencode(file) + b"\0")
@@ -66,7 +67,7 @@ def combined(hashes: Mapping[str, str]) -> str:
 
 
 def forget(root: Path) -> None:
-    """Forget what is known of a folder, so that it is read again."""
+    """Delete the cached digest of a folder, so that its files are read again."""
     with contextlib.suppress(OSError):
         _note_path(root).unlink()
 
@@ -75,8 +76,8 @@ def _content(root: Path, classes: int) -> str:
     found = tree.scan(root, classes)
     if found.ignored:
         complain(
-            f"sign-ablate: warning: {root}: {len(found.ignored)} files are no images by their suffix and are "
-            f"left out: {tree.some(found.ignored)}"
+            f"sign-ablate: warning: {root}: {len(found.ignored)} files have no image suffix and are ignored: "
+            f"{tree.some(found.ignored)}"
         )
     files = found.files()
     states = _states(root, files)
@@ -99,7 +100,7 @@ def _content(root: Path, classes: int) -> str:
 
 
 def _states(root: Path, files: list[str]) -> dict[str, tuple[int, int, int]]:
-    """File → size, and times of change. The second time changes where a tool has set back the first."""
+    """Size, mtime and ctime of each file. The ctime changes even if a tool restores the mtime."""
     states = {}
     for file in files:
         try:
@@ -127,7 +128,7 @@ def _note_path(root: Path) -> Path:
 
 
 def _note(root: Path) -> dict[str, str]:
-    """What was known of a folder; empty where nothing was, or where the note is unreadable."""
+    """Cached digest and state of a folder; empty if there is no readable cache file."""
     try:
         values = json.loads(_note_path(root).read_text(encoding="utf-8"))
         return {key: str(values[key]) for key in ("content", "state")}
@@ -136,7 +137,7 @@ def _note(root: Path) -> dict[str, str]:
 
 
 def _write_note(root: Path, values: dict[str, str]) -> None:
-    """Whole or not at all, whoever else writes it. A folder that cannot be written costs time only."""
+    """Write the cache file atomically. If that fails, the digest is computed again the next time."""
     path = _note_path(root)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:

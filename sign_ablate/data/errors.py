@@ -1,10 +1,10 @@
-"""The error of every source of images."""
+"""Error raised by all sources of images."""
 
 
 class DataError(ValueError):
-    """A source or a prepared file that cannot be used: one line that says what, where and the way out."""
+    """Raised if a source or a prepared file cannot be used. The message is one line and names a remedy."""
 
 
 def reason(error: Exception) -> str:
-    """The first line of another library's message, or the error's name where it has none."""
+    """First line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

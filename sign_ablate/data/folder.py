@@ -1,4 +1,4 @@
-"""Your own images: one folder per class."""
+"""Source for the user's own images: one folder per class."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ from sign_ablate.data.common import DataError, Labels, Pixels, Source, Split
 
 
 def folder(spec: ImageFolder) -> Source:
-    """`path/train/<class>/*` and `path/test/<class>/*`. Grey only if all images are.
+    """Load `path/train/<class>/*` and `path/test/<class>/*`. Images are grey only if all of them are.
 
     Raises:
-        DataError: the folder or an image cannot be used, or the images are not those of `spec.content`.
+        DataError: if the folder or an image cannot be used, or the digest differs from `spec.content`.
     """
     root = Path(str(spec.path))
     found = tree.scan(root, spec.classes)
@@ -34,7 +34,7 @@ def folder(spec: ImageFolder) -> Source:
 
 def _check(root: Path, content: str, spec: ImageFolder) -> None:
     if spec.content not in {None, content}:
-        digest.forget(root)  # in case that the note was wrong
+        digest.forget(root)  # the cached digest may be wrong
         raise _changed(root)
 
 
@@ -45,7 +45,7 @@ def _changed(path: Path) -> DataError:
 
 
 def _look(path: Path, size: int) -> tuple[str, bool]:
-    """The file's SHA-256, and True for a grey image."""
+    """SHA-256 of a file, and True for a grey image."""
     data = _bytes(path)
     return hashlib.sha256(data).hexdigest(), decode.is_grey(data, str(path), size)
 

@@ -1,4 +1,4 @@
-"""Sources that need no files: scikit-learn's digits, and synthetic images."""
+"""Sources that need no files: scikit-learn's digits and synthetic images."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from sign_ablate.data.common import Labels, Pixels, Source, in_memory
 
 
 def digits(spec: Digits) -> Source:
-    """1,797 images of 8×8×1. Every fourth image of each class, in the wheel's order, is for test."""
+    """Load 1,797 images of 8×8×1. Every fourth image of a class, in the wheel's order, is a test image."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -24,8 +24,8 @@ def digits(spec: Digits) -> Source:
 
 
 def synthetic(spec: Synthetic) -> Source:
-    """A random prototype for each class, with Gaussian noise: a pure function of the sizes and the noise."""
-    # RandomState's stream is frozen across numpy versions, that of default_rng is not
+    """Generate one random prototype per class plus Gaussian noise, a pure function of the options."""
+    # RandomState's stream is frozen across NumPy versions; default_rng's is not.
     random = np.random.RandomState(0)
     shape = (spec.image_size, spec.image_size, spec.channels)
     prototypes = random.uniform(64, 192, (spec.classes, *shape))

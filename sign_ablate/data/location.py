@@ -1,4 +1,4 @@
-"""The place where the images of a data set lie, looked at before any job."""
+"""Check that the images of a data set exist, before any job."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from sign_ablate.data.errors import DataError
 
 
 def check(spec: DatasetSpec) -> None:
-    """Raise DataError where the images of `spec` lie nowhere, as far as that is known without reading any."""
+    """Raise DataError if the images of `spec` do not exist, as far as can be told without reading any."""
     if isinstance(spec, ImageFolder):
         if spec.path is None:
             raise DataError("a folder source without `path:`; its images are needed")

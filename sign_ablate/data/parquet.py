@@ -1,4 +1,4 @@
-"""A Parquet shard of encoded images and labels, in the layout of uoft-cs/cifar10 and uoft-cs/cifar100."""
+"""Reader for Parquet shards of encoded images, in the layout of uoft-cs/cifar10 and uoft-cs/cifar100."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ HINT = "is this the right data set?"
 
 
 def read(shard: Path, column: str, classes: int, size: int) -> tuple[Pixels, Labels]:
-    """The images (n, size, size, 3) of a shard and its labels in `column`, which are 0 to classes - 1.
+    """Read the images (n, size, size, 3) of a shard and their labels (0 to classes - 1) in `column`.
 
     Raises:
-        DataError: the file is corrupt, of another layout, or has rows without an image or a label.
+        DataError: if the file is corrupt, has another layout, or has rows without an image or a label.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

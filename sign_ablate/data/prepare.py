@@ -1,7 +1,7 @@
-"""One verified uint8 file per data set, which every run of it reads.
+"""Preparation of a data set: one verified uint8 file, which all of its runs read.
 
-The file is an uncompressed .npz: the zip's CRC covers every byte, numpy writes it without a date, and
-it loads at the speed of a copy. All heavy imports stay in the sources: a training job only reads.
+The file is an uncompressed .npz: the zip's CRC covers every byte, NumPy writes no date into it, and it loads
+at the speed of a copy. Only the sources need heavy imports, and a training job does not import them.
 """
 
 from pathlib import Path
@@ -17,11 +17,11 @@ from sign_ablate.files import replacing
 
 
 def prepare(spec: DatasetSpec, out: Path) -> None:
-    """Write the data file of `spec` to `out`; whatever fails, no half of it stays there.
+    """Write the data file of `spec` to `out`. A failure leaves no partial file.
 
     Raises:
-        DataError: for a source that is missing or broken, or that has too few images.
-        OSError: where the file cannot be written.
+        DataError: if the source is missing or broken, or has too few images.
+        OSError: if the file cannot be written.
     """
     source = sources.load(spec)
     train, val = _choose_train(source.train.labels, spec, source.classes)
@@ -45,12 +45,12 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         "classes": np.array(source.classes),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary, temporary.open("wb") as file:  # to a path, savez would append .npz
+    with replacing(out) as temporary, temporary.open("wb") as file:  # savez appends .npz to a path
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel, as fractions of 255; exact, and without a float copy."""
+    """Mean and standard deviation per channel as fractions of 255, exact and without a float copy."""
     values = np.arange(256) / 255
     counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
     mean = counts @ values / counts[0].sum()
@@ -58,7 +58,7 @@ def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _choose_train(labels: Labels, spec: Dataset, classes: list[str]) -> tuple[Labels, Labels]:
-    """Indices of the training and of the validation images, disjoint; the latter do not depend on subset."""
+    """Disjoint indices of training and validation images. The latter do not depend on `subset`."""
     every = np.arange(len(labels))
     rng = _random(spec, 0)
     val = _balanced(labels, every, spec.val, rng=rng, key="val", classes=classes)
@@ -73,7 +73,7 @@ def _choose_train(labels: Labels, spec: Dataset, classes: list[str]) -> tuple[La
 def _balanced(
     labels: Labels, among: Labels, count: int, *, rng: np.random.RandomState, key: str, classes: list[str]
 ) -> Labels:
-    """`count` of the indices `among`, in their order, equally many of each class (±1)."""
+    """Choose `count` of the indices `among`, sorted, with equally many of each class (±1)."""
     quota = np.full(len(classes), count // len(classes))
     quota[rng.permutation(len(classes))[: count % len(classes)]] += 1
     chosen = []
@@ -82,14 +82,14 @@ def _balanced(
         if len(members) < quota[label]:
             raise DataError(
                 f"{key} = {count}: needs {quota[label]} images of class {name}, there are {len(members)}; at "
-                f"most {_most(labels, among, len(classes))} can be had in equal shares"
+                f"most {_most(labels, among, len(classes))} are possible with equally many of each class"
             )
         chosen.append(rng.permutation(members)[: quota[label]])
     return np.sort(np.concatenate(chosen))
 
 
 def _random(spec: Dataset, purpose: int) -> np.random.RandomState:
-    """RandomState's stream is frozen across numpy versions; that of default_rng is not."""
+    """Random generator for one purpose. RandomState's stream is frozen across NumPy versions."""
     return np.random.RandomState([spec.split_seed, purpose])
 
 

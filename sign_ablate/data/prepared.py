@@ -1,4 +1,4 @@
-"""What a training job reads: the data file that `prepare` wrote, as tensors."""
+"""Reader for the data file that `prepare` wrote, for training jobs."""
 
 import dataclasses
 import zipfile
@@ -16,9 +16,9 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error)
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
-    """Images as (n, height, width, channels) uint8, labels as (n,) int64; val may be empty.
+    """A prepared data set: images (n, height, width, channels) uint8, labels (n,) int64; val may be empty.
 
-    `mean` and `std` are per channel, of the training images as fractions of 255.
+    `mean` and `std`, (channels,) float32, are those of the training images, as fractions of 255.
     """
 
     train_images: Tensor
@@ -33,15 +33,15 @@ class PreparedData:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for colour."""
+        """Number of channels: 1 for grey, 3 for colour."""
         return int(self.train_images.shape[3])
 
 
 def read(path: Path) -> PreparedData:
-    """The data in a file that `prepare` wrote, every byte checked.
+    """Read a file that `prepare` wrote, and verify every byte of it.
 
     Raises:
-        DataError: for a file that is missing, unreadable, truncated or altered.
+        DataError: if the file is missing, unreadable, truncated or altered.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:

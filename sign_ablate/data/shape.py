@@ -1,4 +1,4 @@
-"""The size of a data set by its options, without decoding an image."""
+"""Size of a data set, from its options and without decoding an image."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,21 +7,21 @@ from sign_ablate.config.data import CIFAR10, CIFAR100, DatasetSpec, Digits, Imag
 from sign_ablate.data import tree
 from sign_ablate.data.errors import DataError
 
-#: training images of scikit-learn's digits: 1,797 without every fourth of each class
+#: training images of scikit-learn's digits: 1,797 without every fourth image of each class
 DIGITS = 1352
 
 
 class Shape(NamedTuple):
-    """What a training run sees of its data set."""
+    """Number and size of a run's training images."""
 
-    #: images that are trained on, without those held out by `val`
+    #: training images, without those held out by `val`
     train_images: int
     #: height and width in pixels
     image_size: int
 
 
 def shape_of(spec: DatasetSpec) -> Shape | None:
-    """The shape of a data set. None for an image folder that is not there or cannot be used."""
+    """Return the shape of a data set, or None for an image folder that does not exist or cannot be used."""
     if isinstance(spec, Digits):
         images, size = DIGITS, 8
     elif isinstance(spec, CIFAR10 | CIFAR100):

@@ -1,4 +1,4 @@
-"""The sources of images by name."""
+"""Loader for the source of a data set."""
 
 from sign_ablate.config.data import CIFAR10, CIFAR100, DatasetSpec, Digits, ImageFolder
 from sign_ablate.data import location
@@ -11,10 +11,10 @@ __all__ = ["DataError", "load"]
 
 
 def load(spec: DatasetSpec) -> Source:
-    """The whole source: labels at once, pixels for the rows that are asked for.
+    """Load a source: its labels at once, its pixels for the requested rows only.
 
     Raises:
-        DataError: it is missing, truncated, corrupt or not what `spec` says.
+        DataError: if the source is missing, truncated or corrupt, or does not match `spec`.
     """
     location.check(spec)
     if isinstance(spec, Digits):

@@ -1,6 +1,6 @@
-"""The files of an image folder, `train/<class>/<file>` and `test/<class>/<file>`, without opening one.
+"""File names of an image folder, `train/<class>/<file>` and `test/<class>/<file>`. No file is opened.
 
-The Snakefile reads this on every start: the standard library is all that is imported.
+The Snakefile imports this module on every start, so it imports only the standard library.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ SPLITS = ("train", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Class → names of its images, both in alphabetical order. Hidden files and folders are left out."""
+    """Image names by class, both in alphabetical order. Hidden files and folders are ignored."""
 
     train: dict[str, list[str]]
     test: dict[str, list[str]]
-    #: files that are no images by their suffix, relative to the root
+    #: paths of files without an image suffix, relative to the root
     ignored: list[str]
 
     def files(self) -> list[str]:
-        """All images, relative to the root: training images first, class by class."""
+        """Paths of all images relative to the root: training images first, class by class."""
         return [
             f"{split}/{name}/{file}"
             for split, classes in zip(SPLITS, (self.train, self.test), strict=True)
@@ -34,20 +34,20 @@ class Tree:
 
 
 def exists(root: Path) -> bool:
-    """True where there is `train/` or `test/`. An empty mount point is no image folder."""
+    """Return True if `root` contains `train/` or `test/`. An empty mount point is not an image folder."""
     return any((root / split).is_dir() for split in SPLITS)
 
 
 def missing(root: Path) -> DataError:
-    """The error for a folder that is not there."""
+    """Error for an image folder that does not exist."""
     return DataError(f"{root}: no such folder; a folder source holds train/<class>/ and test/<class>/")
 
 
 def scan(root: Path, classes: int) -> Tree:
-    """The images below `root`, which must be of so many classes.
+    """Find the images below `root`, which must have `classes` classes.
 
     Raises:
-        DataError: for a folder that is missing, empty or nested, or other classes than expected.
+        DataError: if a folder is missing, empty or nested, or the classes are not as expected.
     """
     ignored: list[str] = []
     train, test = (_split(root, split, ignored) for split in SPLITS)
@@ -62,7 +62,7 @@ def scan(root: Path, classes: int) -> Tree:
 
 
 def some(names: list[str]) -> str:
-    """The first names of a list, for a message."""
+    """First five of `names`, for a message."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "none"
 
 
@@ -100,7 +100,7 @@ def _images(folder: Path, where: str, ignored: list[str]) -> list[str]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Name, and True for a folder, in alphabetical order."""
+    """Yield each name in a folder, in alphabetical order, with True for a subfolder."""
     try:
         with os.scandir(folder) as entries:
             yield from sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))

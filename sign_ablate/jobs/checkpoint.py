@@ -1,8 +1,8 @@
-"""Checkpoints: where a run goes on after an interruption.
+"""Checkpoints, from which an interrupted run resumes.
 
-They are no outputs of Snakemake's, which deletes what a failed job declares. A checkpoint belongs to
-one specification (with its NUMERICS_VERSION), to one version of this layout, and to the code that wrote it: a
-run that goes on with other code would be of neither.
+They are not declared as outputs, because Snakemake deletes the outputs of a failed job. A checkpoint is valid
+for one run specification (including NUMERICS_VERSION), one version of its layout, and the code that wrote it:
+a run that resumed with other code would not be reproducible with either.
 """
 
 import contextlib
@@ -24,26 +24,26 @@ from sign_ablate.jobs.parent import is_alive, owner_pid
 from sign_ablate.jobs.signals import stop_signals
 from sign_ablate.store import fingerprint
 
-#: Raised when the layout of a checkpoint changes.
+#: Bump when the layout of a checkpoint changes.
 VERSION = 2
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run was asked to stop; if it had begun, its checkpoint is written. The argument is the signal."""
+    """Raised when a run was told to stop. A run that had begun has a checkpoint. Argument: the signal."""
 
 
 def save(path: Path, spec: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint by way of a temporary name, on disk before it replaces the one before.
+    """Write a checkpoint atomically. It is synced to disk before it replaces the previous one.
 
     Raises:
-        OSError: it could not be written; the one before is still there.
+        OSError: if it could not be written. The previous checkpoint is kept.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         try:
             code = fingerprint.of_training()
             torch.save({"version": VERSION, "spec": spec, "code": code, "state": state}, file)
         except RuntimeError as error:
-            # After a write that failed, torch closes its archive, and that fails with an error of its own.
+            # After a failed write, torch closes its archive, which raises a RuntimeError of its own.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -52,15 +52,15 @@ def save(path: Path, spec: str, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
-    """The state in a checkpoint, or None where there is none that can be used.
+    """Load the state in a checkpoint. Returns None if there is no usable checkpoint.
 
-    One that is truncated, corrupt, of another run or of other code is set aside as `*.unusable`, with a
-    message. Where it is memory that is short, nothing is wrong with the checkpoint: that error is passed on.
+    A checkpoint that is truncated, corrupt, or of another run or other code is renamed to `*.unusable`, with
+    a message. Out-of-memory errors are raised, since the checkpoint is not at fault.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums
             if (damaged := archive.testzip()) is not None:
-                raise ValueError(f"{damaged} in it is not what was written")
+                raise ValueError(f"its entry {damaged} is corrupt")
         stored = torch.load(path, map_location=device, weights_only=True)
         if stored["version"] != VERSION:
             raise ValueError(f"its layout is version {stored['version']}, this is {VERSION}")
@@ -71,7 +71,7 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
         state: dict[str, Any] = stored["state"]
     except FileNotFoundError:
         return None
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the exception type depends on the place of the damage
         if is_out_of_memory(error):
             raise
         set_aside(path, error)
@@ -80,7 +80,7 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
 
 
 def set_aside(path: Path, error: Exception) -> None:
-    """Rename a checkpoint that cannot be used, and say so."""
+    """Rename an unusable checkpoint and log it."""
     kept = path.with_name(path.name + ".unusable")
     path.replace(kept)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -88,14 +88,14 @@ def set_aside(path: Path, error: Exception) -> None:
 
 
 class StopSignal:
-    """Notes SIGTERM, SIGINT and SIGHUP, and the end of the owner, for a loop that asks between steps."""
+    """Records SIGTERM, SIGINT and SIGHUP, and the end of the owner, for a loop that polls between steps."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._owner, self._asked = owner_pid(), time.monotonic()
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return True if the run should stop."""
         if time.monotonic() - self._asked > 1 and self.received is None:
             self._asked = time.monotonic()
             if not is_alive(self._owner):
@@ -103,7 +103,7 @@ class StopSignal:
         return self.received is not None
 
     def check(self) -> None:
-        """Raise Interrupted where a signal was received."""
+        """Raise Interrupted if a signal was received."""
         if self() and self.received is not None:
             say(f"stopped by {self.received.name} before it began")
             raise Interrupted(self.received)
@@ -113,7 +113,7 @@ class StopSignal:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals inside, and put the former handlers back."""
+        """Context manager that handles the signals, and restores the former handlers at its end."""
         former = {number: signal.signal(number, self._note) for number in stop_signals()}
         try:
             yield

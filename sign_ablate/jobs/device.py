@@ -1,4 +1,4 @@
-"""What jobs will run on, found without importing torch: the Snakefile asks on every start."""
+"""Devices and CPU features, without importing torch: the Snakefile uses this on every start."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @cache
 def gpu_count() -> int:
-    """CUDA devices that the driver shows this process (CUDA_VISIBLE_DEVICES is respected)."""
+    """Number of CUDA devices visible to this process (CUDA_VISIBLE_DEVICES is respected)."""
     count = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -23,13 +23,13 @@ def gpu_count() -> int:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; True where that cannot be told. Else torch emulates it."""
+    """Return True if the CPU has bfloat16 instructions, or if that is unknown. Otherwise torch emulates."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
@@ -39,7 +39,7 @@ def cpu_has_bfloat16() -> bool:
 
 
 def resolve(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """`auto` is a GPU where there is one. `cuda` is taken at its word: a head node may have none."""
+    """Resolve `auto` to `cuda` if there is a GPU, else to `cpu`. `cuda` is not checked (head nodes)."""
     if device == "auto":
         return "cuda" if gpu_count() > 0 else "cpu"
     return device

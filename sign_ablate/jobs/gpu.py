@@ -1,13 +1,14 @@
-"""Which GPU is whose: each job on a machine with several takes one for itself.
+"""Assignment of GPUs to jobs: each job on a machine with several GPUs locks one for itself.
 
-Snakemake counts GPUs (`--resources gpu=4`) and does not say which one a job has. A claim is a lock on a file
-per device in a folder of this user's on this machine. The kernel frees it when the job ends, however it ends.
+Snakemake counts GPUs (`--resources gpu=4`) but does not assign them to jobs. A job claims a GPU by locking
+the device's file in a folder that belongs to this user and this machine. The kernel releases the lock when
+the job ends, however it ends.
 
-- The devices are the entries of CUDA_VISIBLE_DEVICES, where it is set (numbers or UUIDs), or all there are.
-- The claim becomes CUDA_VISIBLE_DEVICES. CUDA reads that once, when a process first uses it: a claim comes
-  before, in the process that trains. That may be a fork of one that has imported torch, which reads nothing.
-- Slurm gives a job its devices, and may number each job's from 0: claims are apart per Slurm job, and where
-  that has one device, there is nothing to choose.
+- The devices are the entries of CUDA_VISIBLE_DEVICES (numbers or UUIDs) if it is set, otherwise all devices.
+- CUDA_VISIBLE_DEVICES is then set to the claimed device. CUDA reads it once, on first use, so the process
+  that trains claims its device before. It may be a fork of one that imported torch, which does not read it.
+- Slurm assigns devices to a job and may number those of each job from 0. Locks are therefore separate for
+  each Slurm job. A Slurm job with one device needs no lock.
 """
 
 import fcntl
@@ -24,54 +25,57 @@ from sign_ablate.jobs.parent import is_alive, owner_pid
 from sign_ablate.jobs.run_lock import JobError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-#: another campaign's run may be a long one
+#: longest wait for a GPU; a run of another campaign may take long
 WAIT_SECONDS = 3600.0
-#: the locks of this process, held to its end
+#: locks of this process, held until it ends
 _held: list[IO[str]] = []
 
 
 def claim(device: str) -> str:
-    """The device to train on, cpu or cuda, with CUDA_VISIBLE_DEVICES set to a GPU that is this process's own.
+    """Claim a device for this process. For a GPU, CUDA_VISIBLE_DEVICES is set to it.
 
     Args:
-        device: cpu; cuda, which waits for a GPU; or auto, which takes the CPU where no GPU is free.
+        device: "cpu"; "cuda", which waits for a GPU; or "auto", which uses the CPU if no GPU is free.
+
+    Returns:
+        "cpu" or "cuda".
 
     Raises:
-        JobError: where no GPU was free for WAIT_SECONDS.
+        JobError: if no GPU became free within WAIT_SECONDS, or Snakemake ended in the meantime.
     """
     if device == "cpu" or _held:
         return "cpu" if device == "cpu" else "cuda"
     devices = candidates()
     slurm = os.environ.get("SLURM_JOB_ID")
     if not devices:
-        return "cpu" if device == "auto" else "cuda"  # the job says what is wrong with cuda
+        return "cpu" if device == "auto" else "cuda"  # the job reports that CUDA is missing
     if slurm and len(devices) == 1 and VISIBLE in os.environ:
         return "cuda"
     taken = _first_free(devices, slurm)
     if taken is None and device == "auto":
-        say(f"no GPU of {', '.join(devices)} is free: this run takes the CPU (cpu_fallback)")
+        say(f"no GPU is free ({', '.join(devices)}): this run uses the CPU (cpu_fallback)")
         return "cpu"
     os.environ[VISIBLE] = _wait(devices, slurm) if taken is None else taken
     return "cuda"
 
 
 def candidates() -> list[str]:
-    """The devices that this process may use, by the names that CUDA_VISIBLE_DEVICES has for them."""
+    """Devices that this process may use, as named in CUDA_VISIBLE_DEVICES."""
     preset = os.environ.get(VISIBLE)
     if preset is None:
-        # Elsewhere: counting initialises CUDA, and from then on a choice comes too late.
+        # In another process: counting initialises CUDA, after which CUDA_VISIBLE_DEVICES has no effect.
         command = [sys.executable, "-m", "sign_ablate.jobs.device"]
         return [str(n) for n in range(int(subprocess.check_output(command, text=True)))]
     devices: list[str] = []
     for entry in (entry.strip() for entry in preset.split(",")):
-        if not entry or entry.startswith("-"):  # CUDA takes those before an invalid one
+        if not entry or entry.startswith("-"):  # CUDA uses the entries before an invalid one
             break
         devices.append(entry)
     return list(dict.fromkeys(devices))
 
 
 def _first_free(devices: list[str], slurm: str | None) -> str | None:
-    """A device that was free, and is locked now."""
+    """Lock the first free device and return it, or return None if all are taken."""
     folder = _folder()
     for device in devices:
         file = (folder / f"gpu-{slurm + '-' if slurm else ''}{device.replace('/', '_')}.lock").open("w")
@@ -87,7 +91,7 @@ def _first_free(devices: list[str], slurm: str | None) -> str | None:
 
 def _wait(devices: list[str], slurm: str | None) -> str:
     names = ", ".join(devices)
-    say(f"waiting for a GPU: {names} taken by other jobs of this user's")
+    say(f"waiting for a GPU: {names} taken by this user's other jobs")
     owner, end = owner_pid(), time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.2)
@@ -103,7 +107,7 @@ def _wait(devices: list[str], slurm: str | None) -> str:
 
 
 def _folder() -> Path:
-    """Where the locks are: on this machine, and this user's alone."""
+    """Folder of the lock files, local to this machine and private to this user."""
     folder = Path(tempfile.gettempdir()) / f"sign-ablate-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():

@@ -1,30 +1,28 @@
-"""Too little memory, where the system says so. Where it kills instead, `lock` tells the next process."""
+"""Out-of-memory errors. If the system kills the process instead, `run_lock` tells the next process."""
 
 import contextlib
 from collections.abc import Iterator
 
 import torch
 
-from sign_ablate.jobs.run_lock import ADVICE, JobError
+from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on either kind of device, had no memory for something."""
+    """Return True if Python, or torch on a CPU or GPU, ran out of memory."""
     # On a CPU, torch raises a bare RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say in one line what ran out.
-
-    Raises:
-        JobError: in place of the errors for which `is_out_of_memory` holds.
-    """
+    """Context manager that replaces out-of-memory errors by a one-line OutOfMemoryError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["no details"])[0]
-        raise JobError(f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size") from error
+        raise OutOfMemoryError(
+            f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size"
+        ) from error

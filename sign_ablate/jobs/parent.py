@@ -1,20 +1,20 @@
-"""The Snakemake process that a job belongs to: a job whose Snakemake is gone stops too."""
+"""The owner of a job: its Snakemake process. A job stops when its owner ends."""
 
 import os
 import select
 
-#: process id, on this machine
+#: environment variable with the owner's process id on this machine
 VARIABLE = "SIGN_ABLATE_OWNER"
 
 
 def owner_pid() -> int | None:
-    """The owner, or None for a job that somebody started by hand."""
+    """Process id of the owner, or None for a job that was started by hand."""
     value = os.environ.get(VARIABLE)
     return int(value) if value else None
 
 
 def is_alive(pid: int | None) -> bool:
-    """Whether the process runs; True where there is no owner. One that nobody has waited for yet does not."""
+    """Return True if the process runs, or if `pid` is None. A zombie process does not run."""
     if pid is None:
         return True
     try:

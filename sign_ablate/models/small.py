@@ -4,9 +4,10 @@ from torch import Tensor, nn
 
 
 def small(channels: int, classes: int) -> nn.Module:
-    """Three 3×3 convolutions of 16, 32 and 64 maps with batch norm; 24,346 parameters for 3 → 10.
+    """Build three 3×3 convolutions of 16, 32 and 64 maps with batch norm; 24,346 parameters for 3 → 10.
 
-    The stem has stride 2 and the others end in 2×2 pooling, so any image of at least 8×8 fits.
+    The first has stride 2. Max pooling (2×2) follows the second, and global mean pooling the third. Images
+    may have any size from 8×8.
     """
     return nn.Sequential(
         *_block(channels, 16, stride=2),
@@ -25,5 +26,5 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
 
 class _GlobalMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        # the mean of a view in NHWC, so that its gradient is in channels_last as well: a tenth of the step
+        # The mean of an NHWC view keeps the gradient in channels_last, which saves a tenth of the step.
         return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)

@@ -15,6 +15,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 _MASK = (1 << 32) - 1
 #: constants of Philox4x32-10
@@ -53,7 +54,7 @@ def philox(counter: tuple[_Word, _Word, _Word, _Word], key: tuple[int, int]) -> 
 def _mixed(product: _Word, other: _Word, key: int) -> _Word:
     """The high half of a product, with another word and a key."""
     high = product >> 32  # a new tensor where one is wanted: what follows may be in place
-    if isinstance(high, Tensor) and not (isinstance(other, Tensor) and other.dim() > high.dim()):
+    if isinstance(high, Tensor) and (not isinstance(other, Tensor) or _fits(other, high)):
         return high.bitwise_xor_(other).bitwise_xor_(key).bitwise_and_(_MASK)
     return (high ^ other ^ key) & _MASK
 
@@ -61,6 +62,11 @@ def _mixed(product: _Word, other: _Word, key: int) -> _Word:
 def round_keys(seed: int) -> list[tuple[int, int]]:
     """The key of each round."""
     return [((seed + i * WEYL[0]) & _MASK, ((seed >> 32) + i * WEYL[1]) & _MASK) for i in range(ROUNDS)]
+
+
+def _fits(x: Tensor, into: Tensor) -> bool:
+    """Whether x broadcasts to the shape of another tensor, which then can take x in place."""
+    return x.shape == into.shape or torch.broadcast_shapes(x.shape, into.shape) == into.shape
 
 
 def words(
@@ -171,7 +177,7 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
     if (
         type(x) is Tensor
         and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
+        and not (torch.compiler.is_compiling() or is_functorch_wrapped_tensor(x))
         and bool((size <= 1).all())
     ):
         return near  # nothing to wait for, and the usual case

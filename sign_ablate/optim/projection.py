@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.sign_step import triton_step
-from sign_ablate.optim.sign_step.inputs import delta
 
-Group = dict[str, Any]
 #: what a group keeps of each λ: the average of r_k, its weight, the last r_k, and how many were left out
 STATE = ("lambda_ema", "lambda_weight", "lambda_last", "lambda_skipped")
 
@@ -67,10 +66,10 @@ def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool
         group[key] = group[key].to(sums.device)  # after a load from another device
     whole = len(slots) == size
     if whole and triton_step.observes(group, sums):
-        return triton_step.observe(group, [group[key] for key in STATE], sums, delta(group), phase)
+        return triton_step.observe(group, [group[key] for key in STATE], sums, rate(group), phase)
     values, found = ratio(sums, group)
     if group["lambda_schedule"] == "frozen":
-        values = values * delta(group)
+        values = values * rate(group)
     one = 1 - group["eta"]
     useful, useless = found, ~found
     if isinstance(phase, Tensor):
@@ -114,7 +113,7 @@ def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
     Where nothing was observed r̄ is the mean of what the other groups and tensors observed, and 1 (λ̄ = δ)
     if they did not either. At the naive hand-off λ̄ is `sgd_lr`.
     """
-    lr = delta(group)
+    lr = rate(group)
     if not group["calibrate"]:
         value: Tensor | float = lr * group["naive_ratio"]
         return value
@@ -124,7 +123,7 @@ def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
         return lr * otherwise
     average = averaged(group, otherwise)
     average = average.reshape(()) if average.numel() == 1 else average
-    return average * rate(group)
+    return average * factor(group)
 
 
 def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | float]:
@@ -139,19 +138,19 @@ def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | fl
     bars = [torch.as_tensor(lambda_bar(group, groups)).reshape(-1) for group in chosen]
     out: dict[str, Tensor | float] = {"lambda_bar": torch.cat(bars).mean()}
     if in_sgd is not True:
-        out["lambda_k"] = torch.cat([group["lambda_last"] * rate(group) for group in chosen]).mean()
+        out["lambda_k"] = torch.cat([group["lambda_last"] * factor(group) for group in chosen]).mean()
     out["lambda_skipped"] = torch.cat([group["lambda_skipped"] for group in chosen]).sum()
     return out
 
 
-def rate(group: Group) -> float | Tensor:
+def factor(group: Group) -> float | Tensor:
     """The factor that makes λ of the group's averages: 1 where the schedule is frozen, else δ."""
-    return 1.0 if group["lambda_schedule"] == "frozen" else delta(group)
+    return 1.0 if group["lambda_schedule"] == "frozen" else rate(group)
 
 
 def _unit(group: Group) -> float | Tensor:
     """The divisor that makes λ/δ of the group's averages: δ where the schedule is frozen, else 1."""
-    return delta(group) if group["lambda_schedule"] == "frozen" else 1.0
+    return rate(group) if group["lambda_schedule"] == "frozen" else 1.0
 
 
 def _mean_ratio(groups: list[Group]) -> Tensor | float:

@@ -1,7 +1,7 @@
-"""Fingerprints of source code: a change of what it computes changes them, one of its text alone does not.
+"""Fingerprints of source code, which change with what the code computes.
 
-Comments, docstrings, formatting and the outputs of notebooks are left out. A fingerprint is the same in every
-version of Python. It is of the files as they are now: a process asks before it works, not when it is done.
+Comments, docstrings, formatting and the outputs of notebooks are ignored. A fingerprint is the same in every
+version of Python. It is computed from the files as they are now, so a process takes it before its work.
 """
 
 import ast
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-#: What makes the numbers of a run, and what does not. A run's `spec` has the options that were set, and a
-#: changed default needs a new NUMERICS_VERSION (tests/test_golden.py).
+#: Sources that determine the numbers of a run. NOT_TRAINING is excluded: a run's `spec` has the options that
+#: were set, and a changed default needs a new NUMERICS_VERSION (tests/test_golden.py).
 TRAINING = ("optim", "models", "data", "train")
 NOT_TRAINING = "optim/options"
-#: What makes tables, figures and reports of the runs. The labels of cells are in campaign/grid.py.
+#: Sources that determine tables, figures and reports. campaign/grid.py makes the labels of cells.
 ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
@@ -26,18 +26,18 @@ _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'
 
 @cache
 def of_training() -> str:
-    """The fingerprint of the code that makes the numbers of a run; computed once per process."""
+    """Fingerprint of the code that determines the numbers of a run, computed once per process."""
     return of_files(_files(TRAINING))
 
 
 @cache
 def of_analysis() -> str:
-    """The fingerprint of the code that makes tables and figures of runs; computed once per process."""
+    """Fingerprint of the code that makes tables, figures and reports, computed once per process."""
     return of_files(_files(ANALYSIS))
 
 
 def of_files(paths: Iterable[Path]) -> str:
-    """The fingerprint of Python modules, C sources and notebooks, each with its name."""
+    """Fingerprint of Python modules, C sources and notebooks, and of their names."""
     digest = hashlib.sha256()
     for path in paths:
         text = path.read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def of_files(paths: Iterable[Path]) -> str:
 
 
 def _files(names: Iterable[str]) -> list[Path]:
-    """The sources of modules and packages of sign_ablate, in an order of their own."""
+    """Source files of modules and packages of sign_ablate, in a fixed order."""
     found = []
     for name in names:
         path = PACKAGE / name
@@ -57,12 +57,12 @@ def _files(names: Iterable[str]) -> list[Path]:
 def _python(text: str) -> Any:
     try:
         return _plain(ast.parse(text))
-    except SyntaxError:  # for the process that imports it to say
+    except SyntaxError:  # the process that imports it reports the error
         return text
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples and lists. Not `ast.dump`, which differs between versions of Python."""
+    """Convert a syntax tree to nested tuples and lists. `ast.dump` differs between versions of Python."""
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
         return type(node).__name__, *((name, _plain(value)) for name, value in fields)
@@ -72,7 +72,7 @@ def _plain(node: Any) -> Any:
 
 
 def _is_docstring(node: Any) -> bool:
-    """True where a statement is a string and nothing else."""
+    """Return True if a statement is a string and nothing else."""
     constant = node.value if isinstance(node, ast.Expr) else None
     return isinstance(constant, ast.Constant) and isinstance(constant.value, str)
 

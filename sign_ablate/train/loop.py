@@ -1,4 +1,4 @@
-"""Trains one run: epochs of steps, each epoch one row of metrics."""
+"""Training loop of one run. Each epoch gives one row of metrics."""
 
 import dataclasses
 import math
@@ -26,7 +26,10 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass
 class Result:
-    """What a run measured. `diverged_at_step` is the first step k (from 0) that was not finite."""
+    """Metrics and timing of a run.
+
+    `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
+    """
 
     metrics: list[Row]
     timing: list[Row]
@@ -34,18 +37,18 @@ class Result:
 
     @property
     def status(self) -> Literal["finished", "diverged"]:
-        """finished or diverged."""
+        """Status of the run: "finished" or "diverged"."""
         return "finished" if self.diverged_at_step is None else "diverged"
 
 
 class Trainer:
-    """A run in progress: network, optimizer, schedule and data on one device.
+    """Network, optimizer, schedule and data of one run on one device.
 
     Args:
-        run: the run.
-        data: its images.
-        device: where everything lies; nothing in an epoch leaves it.
-        compile_mode: none, or torch.compile's mode for the network.
+        run: configuration of the run.
+        data: prepared data set of the run.
+        device: device of the network and the data.
+        compile_mode: torch.compile's mode for the network, or "none".
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Trainer:
         network = models.build(train.model, data.channels, len(data.classes), seed=run.seed)
         self.network = network.to(device).to(memory_format=torch.channels_last)
         if compile_mode != "none":
-            # in place: the names in checkpoints stay; a batch size each, of which there are four at most
+            # In place, so that checkpoints keep their names. Static shapes, since there are few batch sizes.
             self.network.compile(mode=compile_mode, dynamic=False)
         self.loader = Loader(
             data.train_images, data.train_labels, data.mean, data.std,
@@ -84,7 +87,7 @@ class Trainer:
         self._restart_epoch()
 
     def _restart_epoch(self) -> None:
-        #: of the epoch in progress: images, per-step sums on the device, seconds
+        #: images, per-step sums (on the device) and seconds of the epoch in progress
         self.images, self.sums, self.seconds = 0, list[Tensor](), 0.0
 
     def fit(
@@ -92,17 +95,17 @@ class Trainer:
         report: Callable[[Row, Row], None] = lambda metrics, timing: None,
         before_step: Callable[[], None] = lambda: None,
     ) -> Result:
-        """Train to the end, or to the first loss or gradient that is not finite.
+        """Train to the end of the run, or of the first epoch with a loss or gradient that is not finite.
 
         Args:
-            report: called with the metrics and the timing of each epoch.
-            before_step: called where `state_dict` is a complete account of the run; it may raise.
+            report: called with the metrics and the timing of each finite epoch.
+            before_step: called before each step, where `state_dict` is complete; may raise to stop the run.
         """
         while self.step < self.total_steps:
             first = self.step - self.step % self.loader.steps_per_epoch
             self.train_epoch(before_step)
             start = time.perf_counter()
-            steps = torch.stack(self.sums).cpu().double()  # the epoch's one synchronisation with the device
+            steps = torch.stack(self.sums).cpu().double()  # the epoch's only synchronisation with the device
             self.seconds += time.perf_counter() - start
             bad = torch.nonzero(~torch.isfinite(steps).all(dim=1))
             if len(bad):
@@ -113,7 +116,7 @@ class Trainer:
         return self.result
 
     def train_epoch(self, before_step: Callable[[], None] = lambda: None) -> None:
-        """Train to the end of the epoch in progress, without a host synchronisation."""
+        """Train to the end of the epoch in progress, without synchronising with the device."""
         self.network.train()
         epoch, done = divmod(self.step, self.loader.steps_per_epoch)
         start = time.perf_counter()
@@ -134,15 +137,15 @@ class Trainer:
         loss.backward()
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
-        self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the scheduler moves on
-        if hasattr(self.optimizer, "report_loss"):  # for a switch that waits for a plateau
+        self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it
+        if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
             self.optimizer.report_loss(loss)
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1
         self.images += len(y)
         correct = (logits.argmax(1) == y).sum()
-        # summed loss, correct, ‖g‖₁, ‖g‖₂
+        # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
         self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
 
     def _finish_epoch(self, steps: Tensor) -> None:
@@ -160,7 +163,7 @@ class Trainer:
         self._restart_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a run is between two steps, in types that `torch.load(weights_only=True)` takes."""
+        """State of the run between two steps, in types that `torch.load(weights_only=True)` accepts."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -172,7 +175,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken. Raises what torch raises for a state that does not fit."""
+        """Restore a state from `state_dict`. A state that does not fit raises torch's own errors."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a factor of the configured one."""
+"""Learning-rate schedules, as factors of the configured learning rate."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from sign_ablate.config.train import Train
 
 
 def lr_factor(train: Train, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
-    """Step k (from 0) → factor of lr. A milestone e takes effect at step e·steps_per_epoch.
+    """Return the function from step k (from 0) to the factor of lr.
 
-    Warm-up rises linearly to 1 in its last step; cosine then falls to 0 at the end of the run.
+    Milestone e takes effect at step e·steps_per_epoch. Warm-up rises linearly to 1 in its last step. The
+    cosine schedule then falls to 0 at the end of the run.
     """
     warmup = train.warmup_epochs * steps_per_epoch
     milestones = [epoch * steps_per_epoch for epoch in train.milestones]

@@ -1,5 +1,6 @@
 """From made-up run folders to the tables."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import AggregateError, aggregate
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
+from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.layout import run_folder
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, TIMING
-from tests.analysis.conftest import METHODS, make_campaign, write_run
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
+from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 WriteAll = Callable[[Campaign], None]
 FILES = (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.TIMES)
@@ -147,6 +149,80 @@ def test_the_same_bytes_twice_whatever_the_times(results: Path, tmp_path: Path, 
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert not list(tmp_path.glob("*/*.tmp"))
     assert rows(tmp_path / "b" / schemas.TIMES)[0]["device"] is None
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as unchanged from the moment they are written."""
+    monkeypatch.setattr("sign_ablate.analysis.collect._UNSETTLED_SECONDS", -60.0)
+
+
+@pytest.mark.usefixtures("settled")
+def test_runs_that_have_not_changed_are_not_read_again(
+    results: Path, tmp_path: Path, write_all: WriteAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    first = {name: (tmp_path / name).read_bytes() for name in FILES}
+    changed = expand(campaign)[3]
+    read, actual = [], reading.metrics
+    monkeypatch.setattr(reading, "metrics", lambda folder: read.append(folder.name) or actual(folder))
+    aggregate(campaign, results, tmp_path)
+    assert read == []
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == first
+    write_run(results, changed, curve(0.5, 4))
+    aggregate(campaign, results, tmp_path)
+    assert read == [changed.id]
+    assert rows(tmp_path / schemas.RUNS)[3]["final_test_acc"] == pytest.approx(0.5)
+    aggregate(campaign, results, tmp_path)
+    assert read == [changed.id]
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("name", [METRICS, RUN, TIMING, ENVIRONMENT])
+def test_damage_is_noticed_after_a_run_was_read(
+    name: str, results: Path, tmp_path: Path, write_all: WriteAll
+) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    path = run_folder(results, expand(campaign)[0].id) / name
+    times, size = path.stat(), path.stat().st_size
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times
+    with pytest.raises(AggregateError, match=f"{name}: damaged"):
+        aggregate(campaign, results, tmp_path)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("content", [b"", b"ARROW1\0\0 and no more", None])
+def test_what_was_kept_is_not_needed(
+    content: bytes | None, results: Path, tmp_path: Path, write_all: WriteAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    first = (tmp_path / schemas.EPOCHS).read_bytes()
+    if content is None:  # kept by other code
+        monkeypatch.setattr(fingerprint, "of_analysis", lambda: "0123456789ab")
+    else:
+        (tmp_path / schemas.KEPT).write_bytes(content)
+    read, actual = [], reading.metrics
+    monkeypatch.setattr(reading, "metrics", lambda folder: read.append(folder.name) or actual(folder))
+    aggregate(campaign, results, tmp_path)
+    assert len(read) == 15
+    assert (tmp_path / schemas.EPOCHS).read_bytes() == first
+
+
+def test_files_written_a_moment_ago_are_read_again(
+    results: Path, tmp_path: Path, write_all: WriteAll
+) -> None:
+    """Within one tick of the file system's clock, a second change leaves no trace in the times."""
+    campaign = make_campaign()
+    write_all(campaign)
+    aggregate(campaign, results, tmp_path)
+    assert not (tmp_path / schemas.KEPT).exists()
 
 
 def test_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:

@@ -1,4 +1,4 @@
-"""A run is its resolved configuration: what changes its id, what does not, and what the grid contains."""
+"""Expansion of the grid, and the changes of a configuration that do and do not change a run's id."""
 
 import itertools
 import json
@@ -85,7 +85,7 @@ def test_changed_value_changes_only_its_own_runs(tiny: dict[str, Any]) -> None:
     [
         lambda c: c["execution"].update(device="cuda", threads=4),
         lambda c: c["figures"].clear(),
-        lambda c: c["train"].update(batch_size=32, flip=False),  # the default, written out
+        lambda c: c["train"].update(batch_size=32, flip=False),  # writes a default explicitly
         lambda c: c["methods"]["adam"].update(beta1=0.9),
         lambda c: c.update(methods=dict(reversed(c["methods"].items()))),
     ],
@@ -122,7 +122,7 @@ def test_spec_of_another_version_is_refused(tiny: dict[str, Any]) -> None:
 
 
 def _defaults() -> dict[str, dict[str, Any]]:
-    """Every default that an id leaves out."""
+    """All defaults that an id leaves out."""
     models = [Train, *OPTIMIZERS.values(), *Dataset.__subclasses__()]
     return {
         model.__name__: {
@@ -135,7 +135,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
 
 
 def test_changed_default_needs_a_new_numerics_version() -> None:
-    """Ids leave defaults out, so a default that changes would give old results to new configurations."""
+    """Ids leave defaults out, so a changed default would reuse the results of the old default."""
     golden = json.loads((GOLDEN / "defaults.json").read_text())
     assert golden["numerics"] == grid.NUMERICS_VERSION, "run: python -m tests.golden.update"
     now = _defaults()

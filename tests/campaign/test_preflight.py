@@ -1,4 +1,4 @@
-"""Values that do not fit the data, the figures or the machine: errors and warnings before any job."""
+"""Errors and warnings, before any job, for values that do not fit the data, the figures or the machine."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from sign_ablate.jobs import device
 from tests.conftest import ROOT
 from tests.test_config import merged
 
-#: change of the tiny campaign (96 images of 8×8, batches of 32) → the error, and the largest value without it
+#: change of the tiny campaign (96 images of 8×8, batches of 32) → its error, and the largest valid value
 TOO_MUCH: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "crop without an image": (
         {"train": {"crop_padding": 8}},
@@ -110,7 +110,7 @@ def test_data_that_are_not_there_are_not_checked(
 
 
 def test_images_that_are_not_enough_are_not_counted(file: Path, tiny: dict[str, Any]) -> None:
-    """`prepare` says so, with the classes that lack them."""
+    """`prepare` reports this error, and names the class."""
     tiny["datasets"]["synthetic"]["val"] = 200
     file.write_text(json.dumps(tiny))
     assert _warnings(load_campaign([file])) == []

@@ -9,7 +9,7 @@ from tests.data.helpers import encode
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Four cats filled with 0 and four dogs filled with 1 to train, two of each for test, all 6×6 RGB."""
+    """Folder of 6×6 RGB images, cats filled with 0 and dogs with 1: four of each to train, two for test."""
     folder = tmp_path / "images"
     for part, count in (("train", 4), ("test", 2)):
         for value, name in enumerate(("cat", "dog")):

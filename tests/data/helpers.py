@@ -1,4 +1,4 @@
-"""Encoded images, and what a broken source must give."""
+"""Encoded images, and the check of a broken source."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,7 @@ def prepared(spec: Any, folder: Path) -> PreparedData:
 
 
 def fails(spec: Any, folder: Path, message: str) -> None:
-    """One line, and nothing is left."""
+    """Assert that `prepare` raises a one-line error and leaves no file."""
     out = folder / "prepared"
     out.mkdir()
     with pytest.raises(DataError, match=message) as caught:

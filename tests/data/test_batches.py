@@ -1,4 +1,4 @@
-"""Batches: exact crops and flips, determinism, layout, and no need of the host."""
+"""Batches: exact crops and flips, determinism, layout, and no synchronisation with the host."""
 
 import itertools
 
@@ -74,7 +74,7 @@ def test_epoch_is_a_function_of_seed_and_epoch() -> None:
 def test_size_of_the_data_does_not_change_a_bit(
     channels: int, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Normalised once and gathered, or gathered and normalised."""
+    """Small data are normalised before the gather, large data after it."""
     small = loader(channels, **options)
     monkeypatch.setattr(batches, "FLOAT_BYTES", 0)
     large = loader(channels, **options)

@@ -1,4 +1,4 @@
-"""CIFAR from two sources that must agree, and the one line that each broken one gets."""
+"""CIFAR from two sources that must agree, and the errors for broken sources."""
 
 import dataclasses
 import hashlib
@@ -33,7 +33,7 @@ def draw(seed: int, count: int, classes: int = 10) -> tuple[Pixels, Labels]:
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(count) % classes
-    pixels[:, 0, 0, 0] = labels  # by which a test sees that pixels and labels belong together
+    pixels[:, 0, 0, 0] = labels  # so that a test can match pixels and labels
     return pixels, labels
 
 
@@ -44,7 +44,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 def digest(pixels: Pixels, labels: Labels) -> str:
-    """As docs/data.md says it, another way: the labels as a column before the pixels."""
+    """Digest by the definition in docs/data.md, with the labels as a column before the pixels."""
     rows = np.concatenate([labels[:, None].astype(np.uint8), pixels.reshape(len(pixels), -1)], axis=1)
     hashes = np.sort(np.array([hashlib.sha256(row).hexdigest() for row in rows]))
     return hashlib.sha256(bytes.fromhex("".join(hashes))).hexdigest()
@@ -55,7 +55,7 @@ TRAIN, TEST = draw(1, 40), draw(2, 20)
 
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A CIFAR-10 of 60 images, which is the published one for this test."""
+    """CIFAR-10 of 60 images, which passes for the published one in this test."""
     digests = {"train": digest(*TRAIN), "test": digest(*TEST)}
     small = dataclasses.replace(FACTS["cifar10"], digests=digests, counts={"train": 40, "test": 20})
     monkeypatch.setitem(FACTS, "cifar10", small)
@@ -63,7 +63,7 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(folder: Path, train: list[Any], test: Any) -> Path:
-    """Shards with these rows."""
+    """Write Parquet shards with these rows."""
     folder.mkdir()
     for number, rows in enumerate(train):
         images, labels = (part[[*rows]] for part in TRAIN)
@@ -75,7 +75,7 @@ def put(folder: Path, train: list[Any], test: Any) -> Path:
 
 @pytest.fixture
 def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same images in another order, under names that are not asked for."""
+    """torchvision's data set of the same images in another order, with other class names."""
 
     class Fake:
         classes = tuple("abcdefghij")
@@ -151,7 +151,7 @@ def bad_pages(folder: Path) -> None:
 
 
 def of_test(images: Any = None, labels: Any = None, **options: Any) -> Callable[[Path], None]:
-    """Other test images or labels than 20 good ones; a single image stands in row 13."""
+    """Replace some of the 20 test images or labels; a single image goes into row 13."""
     good = [encode()] * 20
     chosen = images if isinstance(images, list) else [*good[:13], images or encode(), *good[14:]]
     chosen_labels = [*range(10)] * 2 if labels is None else labels
@@ -164,7 +164,7 @@ def two_columns(folder: Path) -> None:
 
 
 def other_schema(folder: Path) -> None:
-    """The second train shard has its labels as text."""
+    """Second train shard with labels as text."""
     write(folder / "train-00001.parquet", [encode()] * 2, ["0", "1"])
 
 
@@ -215,7 +215,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "huge label": (of_test(labels=pa.array([2**63] * 20, pa.uint64())), r"label 9223372036854775808 is out"),
     "missing shard": (
         lambda f: write(f / "train-00000.parquet", [encode()] * 20, [*range(10)] * 2),
-        r"20 train images, expected 40: a train shard is missing or stands twice",
+        r"20 train images, expected 40: a train shard is missing or duplicated",
     ),
     "no test shard": (
         lambda f: (f / "test-00000.parquet").unlink(),

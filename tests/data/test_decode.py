@@ -1,4 +1,4 @@
-"""Every kind of image that Pillow reads is decoded exactly, or refused in one line."""
+"""Every kind of image that Pillow reads is decoded exactly or refused with one line."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from sign_ablate.data.common import DataError, Pixels
 
 GREY = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
 COLOUR = np.stack([GREY, GREY[::-1], GREY.T], axis=-1)
-DEEP = np.arange(36, dtype=np.uint16).reshape(6, 6) * 1872  # up to 65,520: what was pure white in 8 bits
+DEEP = np.arange(36, dtype=np.uint16).reshape(6, 6) * 1872  # up to 65,520, which scales to 255
 SCALED = np.rint(DEEP / 257).astype(np.uint8)
 
 
@@ -34,7 +34,7 @@ def decoded(data: bytes) -> Pixels:
 
 
 def turned(kind: str, pixels: Any) -> bytes:
-    """Stored a quarter turn to the left, with the remark that it must be turned right."""
+    """Image stored a quarter turn to the left, with the EXIF orientation that turns it right."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return of(np.rot90(pixels, 1).copy(), kind, exif=exif)
@@ -109,7 +109,7 @@ def frames(kind: str) -> bytes:
 
 
 def huge() -> bytes:
-    """The head of an image of 400 megapixels: no more is read."""
+    """Header of an image of 400 megapixels. Nothing after it is read."""
     data = bytearray(encoded(Image.new("L", (6, 6))))
     data[16:24] = (20_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "F": (of(GREY, "TIFF", mode="F"), r"an image of mode F \(floating-point numbers\); convert it"),
     "16-bit PGM": (of(DEEP, "PPM"), r"an image of mode I \(32-bit integers\)"),
     "white is 0": (of(DEEP, "TIFF", tiffinfo={262: 0}), "a grey TIFF of 12 bits, or whose 0 is white"),
-    "animated GIF": (frames("GIF"), "2 frames in one file; save the one that you mean"),
+    "animated GIF": (frames("GIF"), "2 frames in one file; save one of them as a file of its own"),
     "animated PNG": (frames("PNG"), "2 frames in one file"),
     "animated WebP": (frames("WEBP"), "2 frames in one file"),
     "pages of TIFF": (frames("TIFF"), "2 frames in one file"),

@@ -1,4 +1,4 @@
-"""Folders are identified by what is in them, and read again only where that may have changed."""
+"""Folders are identified by their content, which is read again only if it may have changed."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files whose content was read. What was written a moment ago is as good as old."""
+    """Record the files whose content is read. Digests of new files are cached as well."""
     found: list[Path] = []
     hash_of = digest._hash
     monkeypatch.setattr(digest, "_hash", lambda path: found.append(path) or hash_of(path))
@@ -113,7 +113,7 @@ def test_specs_say_what_the_data_are_and_not_where(images: Path, config: dict[st
     assert parse_run(found.spec) == found.config
     shutil.rmtree(images)
     shutil.rmtree("results")
-    assert expand(parse_campaign(json.loads(campaign_spec(campaign))))[0].id == found.id  # as tables are made
+    assert expand(parse_campaign(json.loads(campaign_spec(campaign))))[0].id == found.id
 
 
 def test_folder_that_nobody_looked_into_has_no_identity() -> None:
@@ -201,7 +201,7 @@ def test_missing_folder_is_what_it_was(images: Path, config: dict[str, Any], cap
     images.rename("away")
     assert run(config).id == before.id
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("sign-ablate: warning: images: no such folder; taken for what it was (content ")
+    assert line.startswith("sign-ablate: warning: images: no such folder; its last known digest is used (")
     images.mkdir()  # an empty mount point
     assert run(config).id == before.id
 
@@ -239,7 +239,7 @@ def test_files_that_are_no_images_are_counted(images: Path, capsys: Any) -> None
     content()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        "sign-ablate: warning: images: 3 files are no images by their suffix and are left out: "
+        "sign-ablate: warning: images: 3 files have no image suffix and are ignored: "
         "train/README.md, train/cat/Thumbs.db, test/dog/x.png.bak"
     )
 

@@ -1,4 +1,4 @@
-"""Your own images: what is read, and the one line for what is not."""
+"""Image folders: the images that are read, and the errors for those that are refused."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def test_16_bits_are_not_white(images: Path, tmp_path: Path) -> None:
     data = prepared(of(images), tmp_path)
     assert data.channels == 1
     assert (data.train_images == 90).all()
-    (images / "test" / "dog" / "0.png").write_bytes(encode(6))  # one in colour
+    (images / "test" / "dog" / "0.png").write_bytes(encode(6))  # one colour image
     data = prepared(of(images), tmp_path)
     assert (data.train_images == 90).all()
     assert data.train_images.shape[-1] == 3
@@ -159,7 +159,7 @@ def test_image_that_changes_while_it_is_read_is_refused(
 
 
 def test_digest_is_what_sha256sum_says(images: Path) -> None:
-    (images / "train/cat-2").mkdir()  # "-" comes before "/": the order of names is not that of folders
+    (images / "train/cat-2").mkdir()  # "-" sorts before "/": paths and folders sort differently
     (images / "test/cat-2").mkdir()
     for name in ("train/cat-2/ä b.png", "test/cat-2/new\nline.png"):
         (images / name).write_bytes(encode(6))

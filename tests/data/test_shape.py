@@ -1,4 +1,4 @@
-"""The size of a data set, known before any image is decoded."""
+"""Size of a data set, from its options alone."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What jobs will run on."""
+"""Devices of jobs, and features of the CPU."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _ask_again() -> None:
         ("flags\t\t: fpu avx2 amx_bf16 amx_tile\n", True),
         ("Features\t: fp asimd bf16\n", True),
         ("flags\t\t: fpu avx2 avx512f\n", False),
-        ("processor\t: 0\n", True),  # it cannot be told
+        ("processor\t: 0\n", True),  # unknown
     ],
 )
 def test_bfloat16_by_the_flags_of_the_cpu(

@@ -1,7 +1,7 @@
-"""A full disk, a read-only folder, a vanished data file, no memory: one line, and nothing lost or half done.
+"""A full disk, a read-only folder, a vanished data file, no memory: a one-line error, and no partial results.
 
-What fails here fails for real: a file system that is full or read-only where one may be mounted, and a limit
-on the size of a file, which needs no permission.
+The failures are real: a full or read-only file system, where mounting is permitted, and a limit on the size
+of files, which needs no permission.
 """
 
 import contextlib
@@ -24,7 +24,9 @@ from sign_ablate.campaign.grid import expand, identity
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.jobs import checkpoint, parent, training
+from sign_ablate.jobs import checkpoint, training
+from sign_ablate.store import progress
+from sign_ablate.store.layout import PROGRESS
 from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY
@@ -52,7 +54,7 @@ def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpointed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The checkpoint of a run that was interrupted."""
+    """Checkpoint of an interrupted run."""
 
     def before_step() -> None:
         if trainer.step == STEP:
@@ -67,7 +69,7 @@ def checkpointed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class Disk:
-    """A small file system."""
+    """Small file system, of which a chosen number of blocks is free."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -111,7 +113,7 @@ def limited(kind: int, limit: int) -> Iterator[None]:
 
 
 def status(call: Callable[..., None], **options: Any) -> int:
-    """A command's exit status, as its process would have it."""
+    """Exit status of a command, as its process would return it."""
     try:
         call(**options)
     except SystemExit as ended:
@@ -119,10 +121,12 @@ def status(call: Callable[..., None], **options: Any) -> int:
     return 0
 
 
-def train(data: Path, out: Path, spec: str = HYBRID.spec, checkpoint_seconds: float = math.inf) -> int:
+def train(
+    data: Path, out: Path, spec: str = HYBRID.spec, checkpoint_seconds: float = math.inf, attempt: int = 1
+) -> int:
     return status(
         cli.train, spec=spec, data=data, out=out, device="cpu", deterministic=0, threads=1,
-        compile_mode="none", checkpoint_seconds=checkpoint_seconds,
+        compile_mode="none", checkpoint_seconds=checkpoint_seconds, attempt=attempt,
     )  # fmt: skip
 
 
@@ -143,7 +147,7 @@ def check_same(out: Path, undisturbed: Path) -> None:
 
 
 def test_checkpoint_that_does_not_fit_leaves_the_one_before(checkpointed: bytes, tmp_path: Path) -> None:
-    """Cut off anywhere: what torch raises depends on where its archive was cut."""
+    """Writes fail at many places, because torch's error depends on the place in its archive."""
     path = tmp_path / CHECKPOINT
     path.write_bytes(checkpointed)
     state = torch.load(path)["state"]
@@ -181,7 +185,7 @@ def test_job_that_cannot_write_its_checkpoint_goes_on_from_the_one_before(
     with limited(resource.RLIMIT_FSIZE, 9000):
         assert train(file, out, checkpoint_seconds=0) == 1
     assert f"File too large: '{out / CHECKPOINT}'; raise the limit" in the_line(capsys)
-    assert names(out) == {CHECKPOINT, LOCK}
+    assert names(out) == {CHECKPOINT, LOCK, PROGRESS}
     assert (out / CHECKPOINT).read_bytes() == checkpointed
     assert train(file, out) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -189,7 +193,7 @@ def test_job_that_cannot_write_its_checkpoint_goes_on_from_the_one_before(
 
 
 def test_full_disk(disk: Disk, file: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With room for nothing, for the first file, for the first two …"""
+    """The disk has room for no file, for the first file, for the first two files, and so on."""
     failed = []
     for blocks in range(12):
         out = disk.path / str(blocks)
@@ -217,7 +221,8 @@ def test_full_disk_leaves_the_checkpoint(
         assert train(file, out, checkpoint_seconds=0) == 1
         assert f"No space left on device: '{out / CHECKPOINT}'; make room there" in the_line(capsys)
         assert (out / CHECKPOINT).read_bytes() == checkpointed
-        assert disk.free() == blocks  # nothing is left of the attempt
+        (out / PROGRESS).unlink(missing_ok=True)
+        assert disk.free() == blocks  # the temporary file is deleted
     disk.leave(100)
     assert train(file, out, checkpoint_seconds=0) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -263,24 +268,6 @@ def test_log_on_a_full_disk_costs_no_run(file: Path, undisturbed: Path, tmp_path
     check_same(out, undisturbed)
 
 
-@linux
-def test_error_that_the_log_cannot_take_is_told_to_snakemake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (tmp_path / "terminal").open("w") as terminal:
-        snakemake = subprocess.Popen(["sleep", "60"], stderr=terminal)
-    monkeypatch.setenv(parent.VARIABLE, str(snakemake.pid))
-    full = os.open("/dev/full", os.O_WRONLY)
-    try:
-        with monkeypatch.context() as patch, contextlib.suppress(OSError), os.fdopen(full, "w") as log:
-            patch.setattr(sys, "stderr", log)
-            assert train(tmp_path / "missing.npz", tmp_path / "out") == 1
-    finally:
-        snakemake.kill()
-        snakemake.wait()
-    assert "missing.npz: no such data file; run snakemake again" in (tmp_path / "terminal").read_text()
-
-
 def check_cannot_be_written(
     folder: Path, file: Path, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +306,54 @@ def test_folder_of_somebody_else(file: Path, tmp_path: Path, capsys: pytest.Capt
     assert names(tmp_path) == {"out"}
 
 
+def test_error_that_stays_is_not_tried_again(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert train(tmp_path / "missing.npz", out) == 1
+    line = the_line(capsys)
+    assert train(file, out, attempt=2) == 1  # although it would succeed by now
+    assert the_line(capsys) == line
+    assert train(file, out) == 0  # another call of Snakemake's
+    assert PROGRESS not in names(out)
+
+
+def test_traceback_is_in_the_log_of_the_second_attempt_too(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a mistake\nin two lines")
+
+    monkeypatch.setattr(Trainer, "_evaluate", fail)
+    with pytest.raises(ValueError, match="a mistake"):
+        train(file, tmp_path)
+    recorded = progress.read(tmp_path)
+    assert recorded is not None
+    assert recorded.failure is not None
+    assert (recorded.failure.kind, recorded.failure.cause) == ("failed", "ValueError: a mistake")
+    assert train(file, tmp_path, attempt=2) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback (most recent call last):")
+    assert "in fail" in text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: unspecified launch failure")])
+def test_error_that_may_pass_is_tried_again(
+    error: Exception, file: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, contextlib.suppress(RuntimeError):
+        patch.setattr(Trainer, "_evaluate", fail)
+        train(file, tmp_path)
+    recorded = progress.read(tmp_path)
+    assert recorded is not None
+    assert recorded.failure is not None
+    assert train(file, tmp_path, attempt=2) == 0
+    check_same(tmp_path, undisturbed)
+
+
 def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -338,7 +373,7 @@ def test_data_that_were_there_a_moment_ago(
     happens(data)
     assert train(data, out) == 1
     assert re.search(f"{data}: {reason}", the_line(capsys))
-    assert names(out) == {CHECKPOINT, LOCK}
+    assert names(out) == {CHECKPOINT, LOCK, PROGRESS}
     data.write_bytes(file.read_bytes())
     assert train(data, out) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -350,7 +385,7 @@ def test_data_that_must_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"{tmp_path}: cannot be read (Is a directory); make it readable" in the_line(capsys)
 
 
-#: the command line, with 32 MiB more than it holds when all is imported
+#: runs the command line with at most 32 MiB more memory than its imports take
 SHORT_OF_MEMORY = """
 import os, resource, sys
 from sign_ablate.jobs import gpu
@@ -372,13 +407,13 @@ def test_no_memory(tmp_path: Path) -> None:
     run = expand(parse_campaign(config))[0]
     prepare(run.config.data, tmp_path / "data")
     arguments = command(run, tmp_path / "data", tmp_path / "out")[3:]
-    # In a process of its own: one that has run other tests has memory left over, which has no limit.
+    # In a process of its own: one that ran other tests holds free memory, to which the limit does not apply.
     line = [sys.executable, "-c", SHORT_OF_MEMORY, *arguments]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
     assert re.search(r"out of memory \(.*\)\. Run fewer jobs at a time \(--cores\)", message)
-    assert names(tmp_path / "out") == {LOCK}
+    assert names(tmp_path / "out") == {LOCK, PROGRESS}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to")])
@@ -394,11 +429,11 @@ def test_checkpoint_is_good_where_memory_is_short(
     monkeypatch.setattr(place, fail)
     assert train(file, tmp_path) == 1
     assert "out of memory" in the_line(capsys)
-    assert names(tmp_path) == {CHECKPOINT, LOCK}
+    assert names(tmp_path) == {CHECKPOINT, LOCK, PROGRESS}
 
 
 def trainer_of(out: Path) -> int:
-    """The process that holds a run's lock."""
+    """Id of the process that holds a run's lock."""
     inode = (out / LOCK).stat().st_ino
     return int(re.search(rf"FLOCK .* (\d+) \w+:\w+:{inode} ", Path("/proc/locks").read_text())[1])  # type: ignore[index]
 
@@ -410,14 +445,14 @@ def test_killed_for_its_memory_and_the_siblings_go_on(
     undisturbed: Path,
     tmp_path: Path,
 ) -> None:
-    """Through the warm process, which the siblings share. Without it, the kill is in test_resume."""
+    """The jobs share a warm process. test_resume has the kill without a warm process."""
     victim = boss.start(command(long(10_000), file, tmp_path / "victim", "--checkpoint-seconds", "0.05"))
     wait_until((tmp_path / "victim" / CHECKPOINT).exists)
     sibling = boss.start(command(HYBRID, file, tmp_path / "sibling"))
     os.kill(trainer_of(tmp_path / "victim"), signal.SIGKILL)
     output = victim.communicate(timeout=60)[0]
     assert victim.returncode == 128 + signal.SIGKILL
-    assert "the training process was ended by SIGKILL\nout of memory? Run fewer jobs at a time" in output
+    assert "the training process was ended by SIGKILL; out of memory? Run fewer jobs at a time" in output
     assert METRICS not in names(tmp_path / "victim")
     sibling.communicate(timeout=60)
     assert sibling.returncode == 0

@@ -1,4 +1,4 @@
-"""GPU claims, with device lists that need no GPU: one process per device, and none for ever."""
+"""GPU claims, with device lists that need no GPU: one process per device, and claims end with it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from sign_ablate.jobs import gpu
 from sign_ablate.jobs.run_lock import JobError
 from tests.conftest import ROOT
 
-#: claims, says what CUDA will be shown, and stays until its input ends
+#: claims a device, prints CUDA_VISIBLE_DEVICES, and runs until its input ends
 JOB = """
 import os, sys
 from sign_ablate.jobs.gpu import claim
@@ -61,7 +61,7 @@ def test_jobs_have_devices_of_their_own_and_one_too_many_waits(start: Start) -> 
     lines = {job.line(): job for job in jobs}
     assert set(lines) == {"cuda 3", "cuda GPU-8f6a", "cuda MIG-1/2/0"}
     late = start(CUDA_VISIBLE_DEVICES=visible)
-    assert late.line() == "waiting for a GPU: 3, GPU-8f6a, MIG-1/2/0 taken by other jobs of this user's"
+    assert late.line() == "waiting for a GPU: 3, GPU-8f6a, MIG-1/2/0 taken by this user's other jobs"
     lines["cuda GPU-8f6a"].end(signal.SIGKILL)
     assert late.line() == "cuda GPU-8f6a"
 
@@ -74,24 +74,24 @@ def test_overlapping_lists_share_no_device(start: Start) -> None:
 def test_fallback_takes_the_cpu_at_once(start: Start) -> None:
     assert start("auto", CUDA_VISIBLE_DEVICES="0").line() == "cuda 0"
     second = start("auto", CUDA_VISIBLE_DEVICES="0")
-    assert second.line() == "no GPU of 0 is free: this run takes the CPU (cpu_fallback)"
+    assert second.line() == "no GPU is free (0): this run uses the CPU (cpu_fallback)"
     assert second.line() == "cpu 0"
     assert start("auto", CUDA_VISIBLE_DEVICES="").line() == "cpu"
     assert start("cpu", CUDA_VISIBLE_DEVICES="0").line() == "cpu 0"
 
 
 def test_slurm_jobs_number_their_devices_from_0(start: Start) -> None:
-    """Device 0 of two Slurm jobs is not one device; several jobs within one of them share its devices."""
+    """Device 0 of two Slurm jobs are two devices. Several jobs in one Slurm job share its devices."""
     first = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
     assert [start(**first).line(), start(**first).line()] == ["cuda 0", "cuda 1"]
     assert start(SLURM_JOB_ID="8", CUDA_VISIBLE_DEVICES="0,1").line() == "cuda 0"
     only = {"SLURM_JOB_ID": "9", "CUDA_VISIBLE_DEVICES": "0"}
-    assert [start(**only).line(), start(**only).line()] == ["cuda 0", "cuda 0"]  # Slurm's own affair
+    assert [start(**only).line(), start(**only).line()] == ["cuda 0", "cuda 0"]  # assigned by Slurm: no lock
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """This process, with a lock folder and claims of its own."""
+    """Give this process a lock folder and claims of its own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(gpu, "_held", [])
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)

@@ -1,4 +1,4 @@
-"""An interrupted run ends byte for byte like an undisturbed one."""
+"""An interrupted and resumed run gives the same bytes as an undisturbed one."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_every_registered_optimizer_is_resumed() -> None:
 
 @pytest.mark.parametrize("label", RUNS)
 def test_interrupted_twice_at_every_pair_of_steps(label: str, data: PreparedData, tmp_path: Path) -> None:
-    """Through a file each time: in the first epoch, at the switch, after it."""
+    """Each interruption goes through a file: in the first epoch, at the switch, and after it."""
     run = RUNS[label]
     expected = Trainer(run.config, data, CPU).fit().metrics
     for cuts in ((1, 2), (2, 3), (3, 4), (4, 8), (5, 6)):
@@ -157,7 +157,7 @@ def alter(path: Path) -> None:
 
 
 def flip_one_bit(path: Path) -> None:
-    """Of a parameter: the file is sound, and the number another one."""
+    """Flip a bit of a parameter: the archive is readable, but the value has changed."""
     weight = torch.load(path)["state"]["network"]["11.weight"]
     content = bytearray(path.read_bytes())
     content[content.index(weight.numpy().tobytes())] ^= 1

@@ -1,4 +1,4 @@
-"""A job's files: what is a pure function of the run, what is not, and what an interruption leaves."""
+"""Files of a training job: the deterministic ones, the others, and those left by an interruption."""
 
 import json
 import shutil
@@ -48,14 +48,14 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert table.schema.metadata[b"spec"].decode() == run.spec
     described = json.loads((out / RUN).read_text())
     assert described["status"] == "finished"
-    assert described["resolved"]["method"]["momentum"] == 0.9  # a default, written out
+    assert described["resolved"]["method"]["momentum"] == 0.9  # a default, which the spec omits
     assert pq.read_table(out / TIMING)["epoch"].to_pylist() == [1, 2, 3]
     environment = json.loads((out / ENVIRONMENT).read_text())
     assert environment["device"] == "cpu"
     assert environment["code"] == fingerprint.of_training()
     assert environment["versions"]["torch"]
     assert environment["seconds"] > 0
-    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than the former
+    assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than 50 MiB
 
 
 def test_compile_without_a_compiler_is_one_line(

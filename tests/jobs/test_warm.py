@@ -1,4 +1,4 @@
-"""The warm process: a job through it is a job like any other, and it outlives nobody."""
+"""Warm start: a forked job behaves like any other job, and the server ends with its Snakemake."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Lin
 
 
 class Owner:
-    """A process in Snakemake's place, and the jobs that belong to it."""
+    """Stand-in for a Snakemake process, and the jobs that it owns."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(["sleep", "600"])
@@ -48,7 +48,7 @@ class Owner:
             )
 
     def processes(self) -> list[int]:
-        """All that belong to it."""
+        """Ids of all processes that it owns."""
         mark, found = f"{parent.VARIABLE}={self.process.pid}".encode(), []
         for pid in pids("."):
             with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def test_forked_jobs_leave_the_same_files(boss: Owner, file: Path, tmp_path: Pat
 
 
 def test_server_that_imports_already_is_waited_for(boss: Owner, file: Path, tmp_path: Path) -> None:
-    """As the Snakefile starts it, before there is a job."""
+    """The Snakefile starts the server before the first job."""
     client.start(boss.process.pid)
     wait_until(boss.servers)
     (server,) = boss.servers()
@@ -121,7 +121,7 @@ def test_other_commands_use_a_server_and_start_none(boss: Owner, tmp_path: Path)
     os.kill(pid, signal.SIGSTOP)
     forked = boss.start(aggregate)
     try:
-        with pytest.raises(subprocess.TimeoutExpired):  # it is the server that does it
+        with pytest.raises(subprocess.TimeoutExpired):  # the stopped server would have to run it
             forked.wait(5)
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -146,13 +146,13 @@ def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_pa
     assert len(boss.servers()) == 1
 
 
-#: what torch.compile needs on a CPU
+#: requirements of torch.compile on a CPU
 COMPILER = shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 @pytest.mark.skipif(not COMPILER, reason="torch.compile needs g++ and Python's headers")
 def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None:
-    """As the eager one but for rounding; checkpoints are interchangeable; the compiler leaves no process."""
+    """Compiled and eager runs agree to rounding and share checkpoints; the compiler leaves no process."""
     run = RUNS["sgd"]
     done = boss.run(command(run, file, tmp_path / "out", "--compile", "default"))
     assert done.returncode == 0, done.stderr
@@ -200,7 +200,7 @@ def test_killed_server_loses_nothing(boss: Owner, file: Path, tmp_path: Path) ->
         os.kill(pid, signal.SIGKILL)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert "the warm process is gone; this job goes on by itself" in output
+    assert "the warm process has ended; this job now runs on its own" in output
     assert "goes on from step" in output
     assert (tmp_path / "out" / METRICS).read_bytes() == (tmp_path / "undisturbed" / METRICS).read_bytes()
 

@@ -1,4 +1,4 @@
-"""A run: determinism, pairing, divergence, schedules, and one epoch without a host synchronisation."""
+"""Training loop: determinism, pairing, divergence, schedules, and no host synchronisation in an epoch."""
 
 import math
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> 
     assert "lambda_bar" not in rows["naive-switch"][0]
 
 
-#: which methods have a value in which column
+#: column → methods that have a value in it
 COLUMNS = {
     "lambda_k": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
     "lambda_skipped": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
@@ -105,7 +105,7 @@ COLUMNS = {
 
 
 def test_a_column_means_one_thing(tiny: dict[str, Any], data: PreparedData) -> None:
-    """Of every registered optimizer; SWATS's γ_k is not the paper's λ_k."""
+    """Checked for every registered optimizer. SWATS's γ_k is not the paper's λ_k."""
     tiny["methods"] = EVERY_METHOD
     found: dict[str, set[str]] = {name: set() for name in COLUMNS}
     for run in cells(tiny).values():
@@ -157,7 +157,7 @@ def test_divergence_is_a_result_with_its_step(tiny: dict[str, Any], data: Prepar
 def test_gradient_that_is_not_finite_is_found_where_the_loss_is(
     tiny: dict[str, Any], data: PreparedData
 ) -> None:
-    """`torch.sign(nan)` is 0: a sign method would go on as if nothing had happened."""
+    """`torch.sign(nan)` is 0, so a sign method would hide the divergence."""
     trainer = Trainer(cells(tiny)["signsgd-m"].config, data, CPU)
     parameter = next(trainer.network.parameters())
     calls = iter(range(100))
@@ -188,7 +188,7 @@ EVERY_LABEL = [
 
 @pytest.mark.parametrize("label", EVERY_LABEL)
 def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
-    """There, `.item()` and a stray CPU tensor raise: an epoch needs no host synchronisation."""
+    """`.item()` and stray CPU tensors raise on the meta device, so an epoch needs no host synchronisation."""
     trainer = on_meta(label, tiny, data)
     trainer.train_epoch()
     trainer.train_epoch()  # after the switch

@@ -103,7 +103,7 @@ def test_missing_folder_blocks_nothing_that_needs_no_image(copy: Repository) -> 
     (copy.folder / PATH).rename(copy.folder / "away")
     done = copy.call()
     assert "Nothing to be done" in done.stdout + done.stderr
-    assert f"sign-ablate: warning: {PATH}: no such folder; taken for what it was" in done.stderr
+    assert f"sign-ablate: warning: {PATH}: no such folder; its last known digest is used" in done.stderr
     (copy.folder / "results/mine/summary.parquet").unlink()
     assert copy.jobs() == TABLES
     run(copy).unlink()

@@ -27,8 +27,11 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import default_config
+from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 
+if workflow.is_main_process:
+    workflow_log.install(logger, workflow.output_settings)
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
 # Of outputs that are `update`, Snakemake says that there is no older file to restore where a job has failed, and
@@ -206,6 +209,9 @@ def lock_campaign():
     folder = pathlib.Path(RESULTS, layout.PARTIAL if targets and partial else "")
     try:
         campaign_lock.hold(folder)
+        (folder / layout.RUNNING).write_text(
+            CAMPAIGN.model_dump_json(exclude_unset=True)
+        )
     except (JobError, OSError) as error:
         logger.error(str(error))
         sys.exit(1)

@@ -1,17 +1,17 @@
-"""A process that holds torch, and forks for each job instead of importing it again.
+"""Warm start: a server process that has imported torch forks a child for each job.
 
-A job's import of torch takes as long as a short cell's training. Here the job (`client`) hands its
-arguments and standard streams to a server, which forks; to Snakemake it is a job like any other, with
-its own log, exit status and signals.
+Importing torch takes as long as training a short cell. The job (`client`) sends its arguments and standard
+streams to the server, which forks. To Snakemake the client is a job like any other, with its own log, exit
+status and signals.
 
-- The server is one per Snakemake process and per state of the source: its address holds both, so that
-  an edit starts a new one, and old code is never run. The address is an abstract socket: no file.
-- It ends with its Snakemake, and its children with it, having written their checkpoints.
-- A client that loses the server runs the job itself. A client that dies takes its child with it.
-- It only imports torch: CUDA is initialised in the children, never before a fork.
+- There is one server per Snakemake process and state of the source. Its address contains both, so an edit
+  starts a new server, and old code is never run. The address is an abstract socket, without a file.
+- The server ends with its Snakemake. Its children then write their checkpoints and end as well.
+- A client whose server ends runs the job itself. A child whose client ends is killed.
+- The server only imports torch. CUDA is initialised in the children, never before a fork.
 
-The price in isolation: the children share the server's imports and environment, and Snakemake's
-`benchmark` sees the client's memory only. `execution.warm: false` switches it off.
+Jobs are less isolated: the children share the server's imports, and Snakemake's `benchmark` measures only the
+client's memory. `execution.warm: false` turns the warm start off.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ import os
 import sys
 from pathlib import Path
 
-#: 1: jobs are forked. Their Snakemake is in `owner.VARIABLE`.
+#: environment variable: 1 if jobs are forked; `parent.VARIABLE` then holds their Snakemake
 VARIABLE = "SIGN_ABLATE_WARM"
-#: how long either side waits for the other
+#: timeout of client and server for each other
 WAIT_SECONDS = 60.0
-#: standard input, output and error, which a client hands over
+#: standard input, output and error, which a client passes to the server
 STREAMS = (0, 1, 2)
 
 
 def address(owner: int) -> bytes:
-    """The server's abstract socket: of this user, this Snakemake, and this state of the source."""
+    """Abstract socket of the server for this user, this Snakemake, and this state of the source."""
     stamp = hashlib.sha256(sys.executable.encode())
     for path in sorted(p for p in Path(__file__).parents[2].rglob("*") if p.suffix in {".py", ".c"}):
         found = path.stat()

@@ -1,4 +1,4 @@
-"""The job's side: hand a command over to the server. Imported in every job, so it imports little."""
+"""Client of the warm server: sends it a command. Every job imports this module, so it imports little."""
 
 import contextlib
 import json
@@ -16,11 +16,14 @@ from sign_ablate.jobs.warm import STREAMS, VARIABLE, WAIT_SECONDS, address
 
 
 def run(arguments: list[str], *, start_server: bool) -> int | None:
-    """Have the server run `sign-ablate ARGUMENTS`. The exit status, or None where it has to be run here.
+    """Run `sign-ablate ARGUMENTS` in the server.
 
     Args:
-        arguments: of the command line.
-        start_server: start the server where there is none.
+        arguments: command-line arguments.
+        start_server: start the server if it is not running.
+
+    Returns:
+        The exit status, or None if the caller has to run the command itself.
     """
     owner = owner_pid()
     if os.environ.get(VARIABLE) != "1" or owner is None or not hasattr(os, "pidfd_open"):  # not Linux
@@ -32,7 +35,7 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
 
     def pass_on(number: int, _: object) -> None:
         received.append(number)
-        with contextlib.suppress(OSError):  # the server is gone, and has taken the child along
+        with contextlib.suppress(OSError):  # the server is gone, and its child with it
             connection.send(bytes([number]))
 
     asked = {"folder": os.getcwd(), "arguments": arguments, "environment": dict(os.environ)}
@@ -40,7 +43,7 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     try:
         socket.send_fds(connection, [struct.pack("!I", len(request))], list(STREAMS))
         connection.sendall(request)
-        for number in numbers:  # not before the request, which it would garble
+        for number in numbers:  # not before the request, which a signal would corrupt
             signal.signal(number, pass_on)
         answer = connection.recv(4)
     except OSError:
@@ -50,25 +53,24 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     if len(answer) < 4:
         if received or not is_alive(owner):
             return 128 + (received or [signal.SIGTERM])[0]  # the child was told to write its checkpoint
-        say("the warm process is gone; this job goes on by itself")
+        say("the warm process has ended; this job now runs on its own")
         return None
     return _exit_status(*struct.unpack("!i", answer))
 
 
 def start(owner: int) -> None:
-    """Start the server of the Snakemake `owner`, and do not wait for it. One that is there already stays."""
+    """Start the server of the Snakemake `owner` without waiting for it. A running server is kept."""
     import subprocess
 
-    # Of several that start at once, the first to bind stays. A session of its own: Ctrl-C is for
-    # the clients, which pass it on. No stream of the first job's: whoever reads that to its end
-    # would wait for the server.
+    # If several servers start at once, the first one to bind stays. The new session keeps Ctrl-C for the
+    # clients, which pass it on. A reader of the first job's output would wait for a server that inherits it.
     none = subprocess.DEVNULL
     command = [sys.executable, "-m", "sign_ablate.jobs.warm.server", str(owner)]
     subprocess.Popen(command, start_new_session=True, stdin=none, stdout=none, stderr=none)
 
 
 def _connect(owner: int, start_server: bool) -> socket.socket | None:
-    """A connection to the server, which need not be ready yet; None where there is none in time."""
+    """Connect to the server, which need not be ready yet. Returns None if there is none in time."""
     name, started = address(owner), False
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
@@ -88,10 +90,9 @@ def _connect(owner: int, start_server: bool) -> socket.socket | None:
 
 
 def _exit_status(status: int) -> int:
-    """What a shell would say of the child's status, with a line where a signal has ended it."""
+    """Convert a child's status to a shell's exit status, and log the signal that ended the child, if any."""
     if status >= 0:
         return status
-    complain(f"the training process was ended by {signal.Signals(-status).name}")
-    if status == -signal.SIGKILL:
-        complain("out of memory? Run fewer jobs at a time (--cores)")
+    hint = "; out of memory? Run fewer jobs at a time (--cores)" if status == -signal.SIGKILL else ""
+    complain(f"the training process was ended by {signal.Signals(-status).name}{hint}")
     return 128 - status

@@ -1,4 +1,4 @@
-"""The server's side: fork a child per job (`python -m sign_ablate.jobs.warm.server PID`)."""
+"""Warm server: forks a child for each job (`python -m sign_ablate.jobs.warm.server PID`)."""
 
 import contextlib
 import ctypes
@@ -17,21 +17,21 @@ from sign_ablate.jobs.warm import STREAMS, WAIT_SECONDS, address
 from sign_ablate.store import fingerprint
 
 _PR_SET_PDEATHSIG = 1
-#: What jobs import. Every optimizer imports torch._dynamo when it is made, and pyarrow imports pandas
-#: when it makes its first table.
+#: Modules that jobs import. Constructing an optimizer imports torch._dynamo, and pyarrow imports pandas for
+#: its first table.
 _MODULES = ("sign_ablate.cli", "sign_ablate.jobs.gpu", "sign_ablate.jobs.training", "torch._dynamo", "pandas")
 
 
 class Server:
-    """Forks a child per connection, and tells each client how its child ended."""
+    """Forks a child for each connection, and sends the child's exit status to the client."""
 
     def __init__(self, owner: int, name: bytes) -> None:
         self.owner = os.pidfd_open(owner)
         self.selector = selectors.DefaultSelector()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(name)  # OSError: another server was first
-        self.listener.listen(128)  # clients may connect, and wait until it serves
-        #: a client's connection → its child
+        self.listener.listen(128)  # clients may connect before it serves
+        #: connection to a client → process id of its child
         self.children: dict[socket.socket, int] = {}
 
     def serve(self) -> None:
@@ -50,7 +50,7 @@ class Server:
         if struct.unpack("3i", credentials)[1] != os.getuid():
             connection.close()
             return
-        connection.settimeout(WAIT_SECONDS)  # a client that was stopped must not stop the others
+        connection.settimeout(WAIT_SECONDS)  # a stopped client must not block the others
         try:
             header, streams, _, _ = socket.recv_fds(connection, 4, len(STREAMS))
             (size,) = struct.unpack("!I", header)
@@ -66,13 +66,13 @@ class Server:
             os.close(stream)
         self.children[connection] = child
         self.selector.register(connection, selectors.EVENT_READ, self._hear)
-        # A child's end is an event like the others.
+        # The descriptor becomes readable when the child ends.
         self.selector.register(
             os.pidfd_open(child), selectors.EVENT_READ, lambda fd: self._end(fd, connection)
         )
 
     def _hear(self, connection: socket.socket) -> None:
-        """A client passes a signal on, or is gone."""
+        """Pass a client's signal on to its child, or kill the child if the client is gone."""
         try:
             numbers = connection.recv(16)
         except OSError:
@@ -83,7 +83,7 @@ class Server:
             self.selector.unregister(connection)
 
     def _end(self, descriptor: int, connection: socket.socket) -> None:
-        """Tell the client how its child ended."""
+        """Send the exit status of a child to its client."""
         self.selector.unregister(descriptor)
         os.close(descriptor)
         _, status = os.waitpid(self.children.pop(connection), 0)
@@ -94,11 +94,11 @@ class Server:
         connection.close()
 
     def _run(self, request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
-        """The child: run the command and exit. With its server it ends as well."""
+        """Run the command in the child and exit. The kernel sends SIGTERM if the server ends."""
         code = 1
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != server:  # it was gone before it could be noticed
+            if os.getppid() != server:  # the server ended before prctl
                 raise SystemExit(128 + signal.SIGTERM)
             self.selector.close()
             self.listener.close()
@@ -118,7 +118,7 @@ class Server:
             if isinstance(ended.code, str):
                 print(ended.code, file=sys.stderr)
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        except BaseException:  # a traceback in the job's log, as a process of its own would leave
+        except BaseException:  # as in a process of its own, the traceback goes to the job's log
             sys.excepthook(*sys.exc_info())
         finally:
             with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def main() -> None:
-    """Serve the jobs of the Snakemake whose process id is the argument."""
+    """Serve the jobs of the Snakemake whose process id is the command-line argument."""
     owner = int(sys.argv[1])
     name = address(owner)
     try:
@@ -147,10 +147,10 @@ def main() -> None:
         return
     for module in _MODULES:
         importlib.import_module(module)
-    fingerprint.of_training()  # once for all children: of the source that was imported
-    if address(owner) != name:  # an edit while it imported: it may hold some of either
+    fingerprint.of_training()  # cached for all children, for the imported source
+    if address(owner) != name:  # the source was edited during the imports: old and new code may be mixed
         return
-    # A collection in a child would write to every object that it inherits, and so copy its page.
+    # Garbage collection in a child would write to all inherited objects, and so copy their memory pages.
     gc.collect()
     gc.freeze()
     server.serve()

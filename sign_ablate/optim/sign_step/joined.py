@@ -68,11 +68,11 @@ def apply(
 
 
 def _chunks(items: Sequence[Item]) -> list[list[int]]:
-    """Places in `items` of those that are joined. Shards and permuted parameters stay alone."""
+    """Places in `items` of those that are joined. Shards, and parameters with gaps, stay alone."""
     out: list[list[int]] = []
     room = 0
     for i, x in enumerate(items):
-        alone = x.first != 0 or x.order is not None
+        alone = x.first != 0 or x.numbers is not None
         if alone or x.p.numel() > room:
             out.append([])
             room = 0 if alone else MOST
