@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from sign_ablate.repository import default_config
+from sign_ablate.terminal.sorting import Sort
 
 if TYPE_CHECKING:
     from sign_ablate.config import Campaign
@@ -64,16 +65,18 @@ def train(
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or torch.compile's mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     replaces: Annotated[int, typer.Option(help="Train again the result of this time (ns).")] = 0,
+    attempt: Annotated[int, typer.Option(min=1, help="2 or more: not where the one before was final.")] = 1,
 ) -> None:
     """Train one run (a job of Snakemake's). A diverged run is a result: exit 0. One that is done stays."""
-    from sign_ablate.config import ConfigError
-    from sign_ablate.data.common import DataError
     from sign_ablate.jobs import training
+    from sign_ablate.jobs.attempt import EXPECTED, repeated
     from sign_ablate.jobs.checkpoint import Interrupted
     from sign_ablate.jobs.gpu import claim
-    from sign_ablate.jobs.log import say
-    from sign_ablate.jobs.run_lock import JobError
+    from sign_ablate.jobs.log import complain, say
 
+    if attempt > 1 and (before := repeated(out)) is not None:
+        complain(before.details or f"sign-ablate: error: {before.cause}")
+        sys.exit(1)
     try:
         result = training.train(
             spec, data, out,
@@ -81,7 +84,7 @@ def train(
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
             replaces=replaces,
         )  # fmt: skip
-    except (ConfigError, DataError, JobError, OSError) as error:
+    except EXPECTED as error:
         _fail(error)
     except Interrupted as stopped:
         sys.exit(128 + stopped.args[0])
@@ -160,7 +163,10 @@ def plan(
 
 @app.command()
 def status(
-    config: Config = DEFAULT_CONFIG,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", help="Configuration; by default that of the campaign that runs now."),
+    ] = None,
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
@@ -169,12 +175,18 @@ def status(
     ] = None,
 ) -> None:
     """Runs done of all, time left, the runs in progress and the newest results."""
+    from sign_ablate.jobs.log import complain
     from sign_ablate.terminal import status as people
+    from sign_ablate.terminal.current import running
 
+    current = [] if config or overrides else running(results)
+    for other in current[1:]:
+        complain(f"sign-ablate: {other.campaign} runs as well; sign-ablate status --config FILE shows it")
+    campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides)
     if watch is None:
-        print(people.status(_campaign(config, overrides), results))
+        print(people.status(campaign, results))
     else:
-        people.watch(_campaign(config, overrides), results, watch)
+        people.watch(campaign, results, watch)
 
 
 @app.command()
@@ -226,6 +238,22 @@ def prune(
     try:
         print(text(_campaigns(configs), results, delete=delete))
     except (JobError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
+def compare(
+    campaigns: Annotated[list[str] | None, typer.Argument(help="Names of campaigns; all by default.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Order of the rows; then by test accuracy.")] = Sort.DATASET,
+    results: Path = Path("results"),
+) -> None:
+    """The cells of several campaigns in one table, with their test accuracy."""
+    from sign_ablate.terminal.compare import NothingToCompareError
+    from sign_ablate.terminal.compare import compare as text
+
+    try:
+        print(text(results, campaigns or (), sort))
+    except NothingToCompareError as error:
         _fail(error)
 
 

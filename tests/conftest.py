@@ -74,7 +74,7 @@ EVERY_METHOD: dict[str, Any] = {
     "swats": {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3},
     "onebit-adam": {"optimizer": "onebit-adam", "lr": 0.003, "warmup_steps": 4, "eps": 1.0e-4},
 }  # fmt: skip
-# One that is registered and has no line above runs with its defaults.
+# A registered optimizer without an entry above runs with its defaults.
 for _name in METHODS.keys() - {method["optimizer"] for method in EVERY_METHOD.values()}:
     EVERY_METHOD[_name] = {"optimizer": _name, "lr": 0.01}
 

@@ -14,9 +14,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Execution(Model):
-    """Devices and settings of jobs. They are not part of a run's identity: they change its numbers by
-    rounding at most, as another kind of machine does.
-    """
+    """Devices and settings of jobs, not part of a run's identity. They change numbers by rounding only."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",

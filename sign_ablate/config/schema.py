@@ -19,9 +19,9 @@ LINE_CHARS = 100
 
 
 def schema_text() -> str:
-    """The JSON schema (2020-12) of a configuration file, for editors.
+    """JSON schema (2020-12) of a configuration file, for editors.
 
-    A key that several methods have is defined once, in `$defs`, and methods refer to it.
+    A key that several methods have is defined once, in `$defs`, and the methods refer to it.
     """
     schema = Campaign.model_json_schema()
     definitions = schema["$defs"]
@@ -50,7 +50,7 @@ def schema_text() -> str:
 
 
 def _compact(text: str) -> str:
-    """JSON with its innermost objects and lists on one line each, where that is not too long."""
+    """Put the innermost objects and lists of JSON on one line each, if they fit."""
 
     def one_line(match: re.Match[str]) -> str:
         line = re.sub(r"\n *", " ", match[0])
@@ -60,7 +60,7 @@ def _compact(text: str) -> str:
 
 
 def _references(owner: str, schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """References to the properties of a schema, which are added to `shared` unless an equal one is there."""
+    """References to the properties of a schema. Each is added to `shared` unless an equal one is there."""
     found = {}
     for name, prop in schema["properties"].items():
         place = next(key for key in (name, f"{owner}.{name}") if shared.setdefault(key, prop) == prop)
@@ -111,7 +111,7 @@ def page_text() -> str:
 
 
 def _method_table(name: str) -> str:
-    """The keys of a method, with the symbols, and what leaves an option without effect."""
+    """Table of a method's keys, with symbols and the conditions under which an option has no effect."""
     method, model = METHODS[name], OPTIMIZERS[name]
     needs = {own.name: "; ".join(method.open_needs(own)) for own in keys(method)}
     symbols = {own.name: own.option.symbol for own in keys(method)} | {"lr": "δ"}
@@ -131,7 +131,7 @@ def _table(model: type[Model], skip: str = "") -> str:
 
 
 def _rows(model: type[Model]) -> dict[str, tuple[str, ...]]:
-    """Key → itself, its type, default and meaning."""
+    """Table row of each key: key, type, default and meaning."""
     properties = model.model_json_schema()["properties"]
     return {
         name: (f"`{name}`", ", ".join(_kinds(properties[name])), _default(field), field.description or "")

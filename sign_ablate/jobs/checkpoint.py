@@ -103,7 +103,7 @@ class StopSignal:
         return self.received is not None
 
     def check(self) -> None:
-        """Raise Interrupted where a signal was received."""
+        """Raise Interrupted if a signal was received."""
         if self() and self.received is not None:
             say(f"stopped by {self.received.name} before it began")
             raise Interrupted(self.received)

@@ -2,9 +2,6 @@
 
 import contextlib
 import sys
-from pathlib import Path
-
-from sign_ablate.jobs.parent import owner_pid
 
 
 def say(line: str) -> None:
@@ -14,9 +11,6 @@ def say(line: str) -> None:
 
 
 def complain(line: str) -> None:
-    """Print a line to standard error, or else to that of the job's Snakemake."""
-    try:
+    """Print a line to standard error, with the same care."""
+    with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-    except OSError:
-        with contextlib.suppress(OSError), Path(f"/proc/{owner_pid()}/fd/2").open("a") as stream:
-            stream.write(f"{line}\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from sign_ablate.jobs.run_lock import ADVICE, JobError
+from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -16,11 +16,13 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Context manager that replaces out-of-memory errors by a one-line JobError."""
+    """Context manager that replaces out-of-memory errors by a one-line OutOfMemoryError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["no details"])[0]
-        raise JobError(f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size") from error
+        raise OutOfMemoryError(
+            f"out of memory ({reason}). {ADVICE}, or set a smaller train.batch_size"
+        ) from error

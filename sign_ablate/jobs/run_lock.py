@@ -15,6 +15,15 @@ ADVICE = "Run fewer jobs at a time (--cores)"
 class JobError(RuntimeError):
     """A job that cannot start or go on. The message says what to do."""
 
+    #: whether a second attempt would end the same way
+    final = True
+
+
+class OutOfMemoryError(JobError):
+    """A second attempt may find more memory: other jobs have ended by then."""
+
+    final = False
+
 
 @contextlib.contextmanager
 def locked(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:

@@ -15,6 +15,7 @@ import torch
 from sign_ablate.campaign.grid import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
+from sign_ablate.jobs.attempt import Attempt
 from sign_ablate.jobs.log import say
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.jobs.run_lock import JobError, locked
@@ -33,7 +34,7 @@ from sign_ablate.store.run_files import (
     write_table,
     write_text,
 )
-from sign_ablate.train.loop import Result, Trainer
+from sign_ablate.train.loop import Result, Row, Trainer
 
 
 def train(
@@ -75,36 +76,37 @@ def train(
     """
     start = time.monotonic()
     run = parse_run(spec)
-    chosen = _device(device, deterministic)
-    _check_compiler(compile_mode, device)
-    torch.set_num_threads(threads)
     stop = checkpoint.StopSignal()
     # Signals are noted to the end: a run that is trained is written down.
-    with stop.listening(), memory.explained(), locked(out, stop.check):
+    with stop.listening(), locked(out, stop.check):
         if _is_done(out, replaces):
             say(f"{out.name}  is done: another process has trained it")
             return None
-        described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
-        trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
-        result = _fit(trainer, stop, spec, out, checkpoint_seconds)
-        described |= {
-            "deterministic": deterministic or device == "cpu",
-            "compile": compile_mode,
-            "seconds": time.monotonic() - start,
-            "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
-        }
-        write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
-        _write(result, run.model_dump(mode="json"), spec, out)
-        for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
-            (out / name).unlink(missing_ok=True)
+        with Attempt(out).recorded() as attempt, memory.explained():
+            chosen = _device(device, deterministic)
+            _check_compiler(compile_mode, device)
+            torch.set_num_threads(threads)
+            described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
+            trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
+            result = _fit(trainer, attempt, stop, spec, out, checkpoint_seconds)
+            described |= {
+                "deterministic": deterministic or device == "cpu",
+                "compile": compile_mode,
+                "seconds": time.monotonic() - start,
+                "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
+            }
+            write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+            _write(result, run.model_dump(mode="json"), spec, out)
+            for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
+                (out / name).unlink(missing_ok=True)
     return result
 
 
 def _is_done(out: Path, replaces: int) -> bool:
     """True where `out` has an undamaged result that is not the one to be replaced."""
     try:
-        _, recorded = record.verified(out)
-        return recorded is not None and (out / METRICS).stat().st_mtime_ns != replaces
+        record.verified(out)
+        return (out / METRICS).stat().st_mtime_ns != replaces
     except (FileNotFoundError, record.DamagedError):
         return False
 
@@ -128,7 +130,12 @@ def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
 
 
 def _fit(
-    trainer: Trainer, stop: checkpoint.StopSignal, spec: str, out: Path, checkpoint_seconds: float
+    trainer: Trainer,
+    attempt: Attempt,
+    stop: checkpoint.StopSignal,
+    spec: str,
+    out: Path,
+    checkpoint_seconds: float,
 ) -> Result:
     saved = time.monotonic()
 
@@ -141,8 +148,14 @@ def _fit(
             say(f"stopped by {stop.received.name}; a checkpoint is kept, and the next call goes on from it")
             raise checkpoint.Interrupted(stop.received)
 
+    attempt.begins(trainer.epochs, trainer.step, trainer.total_steps, trainer.result.metrics)
     with Progress(out.name, trainer.epochs, len(trainer.result.metrics)) as progress:
-        return trainer.fit(progress.epoch, before_step)
+
+        def after_epoch(row: Row, timing: Row) -> None:
+            attempt.epoch(row)
+            progress.epoch(row, timing)
+
+        return trainer.fit(after_epoch, before_step)
 
 
 def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> None:

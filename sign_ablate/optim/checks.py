@@ -1,6 +1,7 @@
 """Checks of a parameter group's options, by their declaration."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -19,11 +20,38 @@ def learning_rate(lr: Any) -> Any:
     return 0.0 if lr.device.type == "meta" else lr.item()
 
 
+def python_number(value: Any) -> Any:
+    """A number of another type, numpy's for one, as Python's int or float; anything else as it is.
+
+    Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
+    """
+    if type(value) is tuple:
+        return tuple(map(python_number, value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def python_numbers(options: Group) -> dict[str, Any]:
+    """The options, their numbers by `python_number`."""
+    return {name: python_number(value) for name, value in dict(options).items()}
+
+
 def group(options: type, values: Group) -> None:
     """Raise ValueError for an option that is of the wrong type, out of range, or lacks another."""
     check(options, {**values, "lr": learning_rate(values["lr"])})
     for name, problem in missing(options, values):
         raise ValueError(f"{name} {problem}")
+
+
+def same_for_all(values: Group, shared: Group) -> None:
+    """Raise ValueError unless a group has the values of the options that all groups share."""
+    for name, value in shared.items():
+        if values[name] != value:
+            raise ValueError(
+                f"{name} is the optimizer's and {value!r}, not one of a group, which has {values[name]!r}: "
+                "give it to the constructor"
+            )
 
 
 def effects(options: type, groups: Sequence[Group]) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.compressors import Compressor, from_dict
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, whole
+from sign_ablate.optim.ops import Group, decay, descend, rate, real, whole
 from sign_ablate.optim.options.compressed_sgd import CompressedSGDOptions
 
 
-class CompressedSGD(ForLoop):
+class CompressedSGD(DeclaredOptimizer):
     """SGD whose update goes through a compressor C.
 
     With error feedback (Karimireddy et al. 2019, arXiv 1901.09847, Algorithm 2; e starts at 0):
@@ -24,19 +25,6 @@ class CompressedSGD(ForLoop):
     TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
     one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
     as one may wish for biases. A sharded parameter (FSDP2) is gathered: C(p) is that of the whole tensor.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: step size.
-        compressor: one of `sign_ablate.optim.compressors`. A group stores its name and options as a
-            plain dict, so that `state_dict` loads with `weights_only`.
-        error_feedback: carry what the compressor dropped into the next step.
-        momentum: heavy-ball μ in [0, 1): v ← μv + g in place of g.
-        momentum_after: apply it to what the compressor returns instead (v ← μv + C(g)): on the
-            receiver, not on the sender. With error feedback v then contains lr.
-        weight_decay: added to g; or, with `decoupled`, x ← (1 − lr·weight_decay)·x, uncompressed.
-        decoupled: see weight_decay.
-        maximize: ascend instead.
 
     Raises:
         ValueError: for an argument out of range, or one without effect: `decoupled` without weight_decay,
@@ -77,7 +65,7 @@ class CompressedSGD(ForLoop):
         if group["compressor"] is not None:
             from_dict(group["compressor"])
 
-    def _update(self, p: Tensor, index: int, group: Group) -> None:
+    def _update(self, p: Tensor, number: int, group: Group) -> None:
         x, lr, step = real(p), rate(group), self._count(p)
         u = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
         if group["decoupled"]:
@@ -92,7 +80,7 @@ class CompressedSGD(ForLoop):
         if error is not None:
             descend(error, u, -lr)  # the buffer holds p = e + lr·u, until Δ leaves it below
             u, lr = error, 1.0
-        sent = _compressed(compress, u, step, index)
+        sent = _compressed(compress, u, step, number)
         late = group["momentum_after"]
         descend(x, self._heavy_ball(p, sent, group) if late else sent, lr)
         if error is not None:

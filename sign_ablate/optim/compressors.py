@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import noise
-from sign_ablate.optim.forloop import sign
+from sign_ablate.optim import checks, noise
+from sign_ablate.optim.ops import sign
 from sign_ablate.optim.options.compressors import (
     OneBitOptions,
     QSGDOptions,
@@ -31,6 +31,8 @@ class Compressor(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # a frozen dataclass has no plain assignment, here either
+            object.__setattr__(self, name, checks.python_number(value))
         check(type(self), vars(self))
 
     @abstractmethod

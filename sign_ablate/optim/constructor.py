@@ -2,13 +2,14 @@
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.options.declare import declared
+from sign_ablate.optim.options.declare import Declared, declared, open_needs
 
 _P = ParamSpec("_P")
 _Options = TypeVar("_Options")
@@ -60,3 +61,20 @@ def _signature(options: Any) -> inspect.Signature:
 def _type(name: str, kind: Any, optional: bool) -> Any:
     kind = kind | Tensor if name == "lr" else kind
     return kind | None if optional else kind
+
+
+def with_arguments(doc: str, options: Any) -> str:
+    """A class's docstring with a section on the constructor's arguments, made from their declaration."""
+    lines = ["params: parameters, named parameters, or parameter groups."]
+    lines += [_argument(own) for own in declared(options).values()]
+    wrap = functools.partial(textwrap.fill, width=100, initial_indent=" " * 8, subsequent_indent=" " * 12)
+    arguments = "\n".join(["    Args:", *map(wrap, lines)])
+    before, raises, after = doc.partition("    Raises:\n")
+    return f"{before}{arguments}\n\n{raises}{after}" if raises else f"{doc.rstrip()}\n\n{arguments}\n    "
+
+
+def _argument(own: Declared) -> str:
+    about = ", ".join(filter(None, [own.option.symbol, str(own.option.range or "")]))
+    needs = "; ".join(open_needs(own, [{}]))
+    text = f"{own.name}{about and f' ({about})'}: {own.option.meaning}"
+    return f"{text} No effect {needs}." if needs else text

@@ -26,33 +26,14 @@ class HybridSignSGD(SignSGD):
     A group that is added with scope "global" takes the r̄ of the others. With the other scopes it measures its
     own; a group or tensor without a gradient before the switch takes the mean r̄ of all that had one.
 
-    Args:
-        switch_step: T_switch in optimizer steps; 0 is SGD from the start with λ̄ = lr; None with
-            `trigger="fixed"` never switches.
-        trigger: "fixed" switches at `switch_step`; "stable" when λ̄ has changed by less than
-            `tolerance` (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the
-            rule of SWATS; "plateau" when the averaged loss has not fallen by `tolerance` (relative) for
-            `patience` steps: give the loss by a closure or `report_loss`.
-        tolerance: see `trigger`.
-        patience: see `trigger`.
-        eta: decay η of the average, in [0, 1).
-        bias_correction: divide the average by 1 − ηᵏ.
-        eps: ϵ of eq. (12).
-        lambda_rule: "paper" projects the sign step on the gradient (eq. 11); "swats" scales the gradient
-            step so that its projection on the sign step s is that: ‖s‖² / (|⟨s, g⟩| + ϵ).
-        lambda_scope: one λ for "global" (all parameters), each "group", or each "tensor".
-        lambda_step: measure the "clean" sign(m), or the "applied", dithered step.
-        lambda_momentum: take the sign of m "updated" (m_{k+1}) or "previous" (m_k), free of this gradient.
-        lambda_schedule: "relative" averages λ_k/δ_k and follows lr; "frozen" averages λ_k and does not.
-        calibrate: False is the naive hand-off: no projection, SGD steps with `sgd_lr`.
-        sgd_lr: learning rate at the naive hand-off, following lr's schedule; None reuses δ.
-        sgd_momentum: "none" (the paper), or "swats": v ← βv + g, x ← x − (1−β)λ̄v from v = 0.
+    The trigger "fixed" switches at `switch_step`; "stable" when λ̄ has changed by less than `tolerance`
+    (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the rule of SWATS;
+    "plateau" when the averaged loss has not fallen by `tolerance` (relative) for `patience` steps: give the
+    loss by a closure or `report_loss`. Dither acts in the sign phase.
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
         RuntimeError: in `step`, with trigger "plateau" and no loss.
-
-    The other arguments are SignSGD's; its dither acts in the sign phase.
 
     >>> x = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
     >>> optimizer = HybridSignSGD([x], lr=0.5, beta=0.0, switch_step=1)
@@ -192,9 +173,7 @@ class HybridSignSGD(SignSGD):
                 else:
                     slots = [owners[i][1][5] for i in mine]
             size = len(group["params"]) if group["lambda_scope"] == "tensor" else 1
-            ratios, useful = projection.ratio(own, group)
-            projection.observe(group, ratios, useful, slots, size, phase)
-            out.append(useful)
+            out.append(projection.observe(group, own, slots, size, phase))
         return out
 
     @torch.no_grad()

@@ -1,14 +1,18 @@
 """Memory layout of tensors: the order of their coordinates, their shapes, and the bounds of their storage."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
 def memory_order(x: Tensor) -> tuple[int, ...] | None:
     """The permutation of the dimensions of `x` that makes it contiguous; None where it has gaps or overlaps.
+
+    Of a DTensor, that of the whole tensor.
 
     >>> import torch
     >>> memory_order(torch.zeros(2, 3).T)
@@ -27,6 +31,15 @@ def memory_order(x: Tensor) -> tuple[int, ...] | None:
             return None
         expected *= sizes[d]
     return tuple(order)
+
+
+def contiguous_strides(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor.
+
+    >>> contiguous_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    return tuple(math.prod(sizes[d + 1 :]) for d in range(len(sizes)))
 
 
 def dense_alike(tensors: Sequence[Tensor]) -> bool:
@@ -57,6 +70,17 @@ def check_shape(name: str, x: Any, p: Any) -> None:
         raise RuntimeError(
             f"the {name} of a parameter of shape {tuple(p.shape)} has shape {tuple(x.shape)}: it belongs to "
             "another parameter; load the state that was saved with these parameters, in their order"
+        )
+
+
+def check_inference(*tensors: Tensor | None) -> None:
+    """Raise RuntimeError for an inference tensor outside inference mode, as in-place operations do."""
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+        return
+    if any(x is not None and x.is_inference() for x in tensors):
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed: a parameter or "
+            "momentum was made in inference mode; clone it, or step in inference mode"
         )
 
 

@@ -4,24 +4,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.forloop import ForLoop, Group, decay, descend, rate, real, sign
+from sign_ablate.optim.ops import Group, decay, descend, rate, real, sign
 from sign_ablate.optim.options.lion import LionOptions
 
 
-class Lion(ForLoop):
+class Lion(DeclaredOptimizer):
     """EvoLved Sign Momentum: one momentum buffer, read with β₁ and written with β₂.
 
     c ← β₁m + (1−β₁)g,  x ← x − lr·(sign(c) + weight_decay·x),  m ← β₂m + (1−β₂)g.
 
     β₁ = β₂ is SignSGD-M. The paper takes lr 3–10× smaller and weight_decay 3–10× larger than AdamW's.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: step size.
-        betas: β₁ and β₂.
-        weight_decay: decoupled weight decay.
-        maximize: ascend instead.
 
     Raises:
         ValueError: for an argument out of range.
@@ -41,7 +35,7 @@ class Lion(ForLoop):
     def __init__(self, params: ParamsT, options: LionOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, index: int, group: Group) -> None:
+    def _update(self, p: Tensor, number: int, group: Group) -> None:
         x, g, m = real(p), self._gradient(p, group), self._buffer(p, "exp_avg")
         beta1, beta2 = group["betas"]
         direction = sign(torch.lerp(m, g, 1 - beta1))

@@ -15,11 +15,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 _MASK = (1 << 32) - 1
-_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-_WEYL = 0x9E3779B9, 0xBB67AE85
-_ROUNDS = 10
+#: constants of Philox4x32-10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+ROUNDS = 10
 #: coordinates that share 16 blocks
 GROUP = 64
 #: Uses of the noise. Streams of one parameter and step are independent.
@@ -39,22 +41,32 @@ def philox(counter: tuple[_Word, _Word, _Word, _Word], key: tuple[int, int]) -> 
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
     (a, b, c, d), (k0, k1) = counter, key
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         # An int64 product wraps modulo 2⁶⁴, which keeps all bits of a product of 32-bit words. The upper
         # halves of b and d are left dirty: they are cut off with those of a and c.
-        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+        p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, c = _mixed(q, b, k0), _mixed(p, d, k1)
         b, d = q, p
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
     return a, b & _MASK, c, d & _MASK
 
 
 def _mixed(product: _Word, other: _Word, key: int) -> _Word:
     """The high half of a product, with another word and a key."""
     high = product >> 32  # a new tensor where one is wanted: what follows may be in place
-    if isinstance(high, Tensor) and not (isinstance(other, Tensor) and other.dim() > high.dim()):
+    if isinstance(high, Tensor) and (not isinstance(other, Tensor) or _fits(other, high)):
         return high.bitwise_xor_(other).bitwise_xor_(key).bitwise_and_(_MASK)
     return (high ^ other ^ key) & _MASK
+
+
+def _fits(x: Tensor, into: Tensor) -> bool:
+    """Return True if `x` broadcasts to the shape of `into`, so that an operation in place can take it."""
+    return x.shape == into.shape or torch.broadcast_shapes(x.shape, into.shape) == into.shape
+
+
+def round_keys(seed: int) -> list[tuple[int, int]]:
+    """The key of each round."""
+    return [((seed + i * WEYL[0]) & _MASK, ((seed >> 32) + i * WEYL[1]) & _MASK) for i in range(ROUNDS)]
 
 
 def words(
@@ -165,7 +177,7 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
     if (
         type(x) is Tensor
         and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
+        and not (torch.compiler.is_compiling() or is_functorch_wrapped_tensor(x))
         and bool((size <= 1).all())
     ):
         return near  # nothing to wait for, and the usual case

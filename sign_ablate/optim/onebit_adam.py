@@ -5,13 +5,14 @@ import math
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.compressors import ScaledSign
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.forloop import ForLoop, Group, decay, rate, real
+from sign_ablate.optim.ops import Group, decay, rate, real
 from sign_ablate.optim.options.onebit_adam import OneBitAdamOptions
 
 
-class OneBitAdam(ForLoop):
+class OneBitAdam(DeclaredOptimizer):
     """Adam for `warmup_steps`, then momentum SGD preconditioned by the frozen variance, compressed.
 
     Warm-up: m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  x ← x − lr·m/(√v + eps).
@@ -21,18 +22,6 @@ class OneBitAdam(ForLoop):
     The paper's second compression, of the servers' average, changes nothing with one worker. Steps are
     counted per parameter, so that one that gets its first gradient late has a warm-up too. After the
     warm-up a coordinate whose v is still 0 is divided by eps alone: see docs/optim/onebit-adam.md.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: step size γ.
-        betas: β₁ and β₂.
-        warmup_steps: T_w, at least 1; 15–25 % of all steps in the paper.
-        eps: η of the paper, added to √v.
-        norm: the compressor's scale: "l2", ‖p‖₂/√d, as in the authors' code, or "l1", ‖p‖₁/d.
-        bias_correction: Adam's, frozen for v with it. The paper switches it off.
-        weight_decay: added to g; or, with `decoupled`, x ← (1 − lr·weight_decay)·x.
-        decoupled: see weight_decay.
-        maximize: ascend instead.
 
     Raises:
         ValueError: for an argument out of range, or `decoupled` without weight_decay.
@@ -57,7 +46,7 @@ class OneBitAdam(ForLoop):
     def __init__(self, params: ParamsT, options: OneBitAdamOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, index: int, group: Group) -> None:
+    def _update(self, p: Tensor, number: int, group: Group) -> None:
         x, k = real(p), self._count(p)
         g = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
         m, v = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
@@ -67,7 +56,7 @@ class OneBitAdam(ForLoop):
             v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         else:
             error = self._buffer(p, "error").add_(m)
-            m.copy_(ScaledSign(group["norm"])(error, k, index))
+            m.copy_(ScaledSign(group["norm"])(error, k, number))
             error.sub_(m)
         correction1 = correction2 = 1.0
         if group["bias_correction"]:

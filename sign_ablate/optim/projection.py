@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.sign_step.inputs import delta
+from sign_ablate.optim.ops import Group, rate
+from sign_ablate.optim.sign_step import triton_step
 
-Group = dict[str, Any]
 #: what a group keeps of each λ: the average of r_k, its weight, the last r_k, and how many were left out
 STATE = ("lambda_ema", "lambda_weight", "lambda_last", "lambda_skipped")
 
@@ -47,15 +47,14 @@ def ratio(sums: Tensor, group: Group) -> tuple[Tensor, Tensor]:
     return value, (low > 0) & (high < torch.inf)
 
 
-def observe(
-    group: Group, values: Tensor, useful: Tensor, slots: list[int], size: int, phase: bool | Tensor
-) -> None:
+def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool | Tensor) -> Tensor:
     """Average r_k, in place (CUDA graphs); where the phase says SGD, leave the average alone.
+
+    Returns which of the r_k are of use. The others are counted.
 
     Args:
         group: the parameter group, which keeps the averages: torch would cast them elsewhere.
-        values: r_k, one per slot.
-        useful: which of them to average; the others are counted.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖², a row per slot.
         slots: which of the `size` averages they belong to.
         size: 1, or the number of parameters.
         phase: see HybridSignSGD.phase.
@@ -63,15 +62,18 @@ def observe(
     for key in STATE:
         if group[key] is None:
             dtype = torch.int32 if key == "lambda_skipped" else torch.float32
-            group[key] = torch.zeros(size, dtype=dtype, device=values.device)
-        group[key] = group[key].to(values.device)  # after a load from another device
+            group[key] = torch.zeros(size, dtype=dtype, device=sums.device)
+        group[key] = group[key].to(sums.device)  # after a load from another device
+    whole = len(slots) == size
+    if whole and triton_step.observes(group, sums):
+        return triton_step.observe(group, [group[key] for key in STATE], sums, rate(group), phase)
+    values, found = ratio(sums, group)
     if group["lambda_schedule"] == "frozen":
-        values = values * delta(group)
+        values = values * rate(group)
     one = 1 - group["eta"]
-    useless = ~useful
+    useful, useless = found, ~found
     if isinstance(phase, Tensor):
         useful, useless = useful & ~phase, useless & ~phase
-    whole = len(slots) == size
     for i, slot in enumerate([0] if whole else slots):
         of, where = (slice(None), slice(None)) if whole else (slice(i, i + 1), slice(slot, slot + 1))
         ema, weight, last, skipped = (group[key][where] for key in STATE)
@@ -81,6 +83,7 @@ def observe(
         for old, new in ((ema, average), (weight, seen), (last, value)):
             old.copy_(torch.where(use, new, old))
         skipped.add_(useless[of])
+    return found
 
 
 def join(group: Group, others: list[Group]) -> None:
@@ -110,7 +113,7 @@ def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
     Where nothing was observed r̄ is the mean of what the other groups and tensors observed, and 1 (λ̄ = δ)
     if they did not either. At the naive hand-off λ̄ is `sgd_lr`.
     """
-    lr = delta(group)
+    lr = rate(group)
     if not group["calibrate"]:
         value: Tensor | float = lr * group["naive_ratio"]
         return value
@@ -120,7 +123,7 @@ def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
         return lr * otherwise
     average = averaged(group, otherwise)
     average = average.reshape(()) if average.numel() == 1 else average
-    return average * rate(group)
+    return average * factor(group)
 
 
 def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | float]:
@@ -135,19 +138,19 @@ def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | fl
     bars = [torch.as_tensor(lambda_bar(group, groups)).reshape(-1) for group in chosen]
     out: dict[str, Tensor | float] = {"lambda_bar": torch.cat(bars).mean()}
     if in_sgd is not True:
-        out["lambda_k"] = torch.cat([group["lambda_last"] * rate(group) for group in chosen]).mean()
+        out["lambda_k"] = torch.cat([group["lambda_last"] * factor(group) for group in chosen]).mean()
     out["lambda_skipped"] = torch.cat([group["lambda_skipped"] for group in chosen]).sum()
     return out
 
 
-def rate(group: Group) -> float | Tensor:
+def factor(group: Group) -> float | Tensor:
     """The factor that makes λ of the group's averages: 1 where the schedule is frozen, else δ."""
-    return 1.0 if group["lambda_schedule"] == "frozen" else delta(group)
+    return 1.0 if group["lambda_schedule"] == "frozen" else rate(group)
 
 
 def _unit(group: Group) -> float | Tensor:
     """The divisor that makes λ/δ of the group's averages: δ where the schedule is frozen, else 1."""
-    return delta(group) if group["lambda_schedule"] == "frozen" else 1.0
+    return rate(group) if group["lambda_schedule"] == "frozen" else 1.0
 
 
 def _mean_ratio(groups: list[Group]) -> Tensor | float:

@@ -1,32 +1,25 @@
 """SignSGD with momentum and dither: Algorithm 1 and equations (9), (10) of arXiv 2604.25550."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, overload
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import (
-    Optimizer,
-    ParamsT,
-    _default_to_fused_or_foreach,
-    _use_grad_for_differentiable,
-)
+from torch.optim.optimizer import ParamsT, _default_to_fused_or_foreach
 
-from sign_ablate.optim import checks, diagnostics, layout
+from sign_ablate.optim import diagnostics, layout
+from sign_ablate.optim.base import DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.options.signsgd import SignSGDOptions
 from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
-from sign_ablate.optim.sign_step.inputs import Item, Rule, delta, sigma_k, work_dtype
+from sign_ablate.optim.sign_step.inputs import Item, Rule, sigma_k, work_dtype
 
-#: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
-_HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
-    Optimizer, "_accelerator_graph_capture_health_check", None
-) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
 #: (parameter, local parameter, its gradient, its momentum, number, number in the group)
 Work = tuple[Tensor, Tensor, Tensor, Tensor | None, int, int]
 
 
-class SignSGD(Optimizer):
+class SignSGD(DeclaredOptimizer):
     """SignSGD, SignSGD-M and their dithered forms.
 
     m ← βm + (1−β)g, then one of
@@ -37,35 +30,6 @@ class SignSGD(Optimizer):
 
     with ξ ~ N(0, σ_k²), σ_k² = α(1+k)^−γ (eq. 9) and k the step. β = 0 is SignSGD.
     Where m is not finite the parameter becomes NaN: `torch.sign(nan)` is 0 and would hide a divergence.
-
-    Args:
-        params: parameters, named parameters, or parameter groups.
-        lr: step size δ.
-        beta: momentum β in [0, 1).
-        weight_decay: decoupled, x ← (1 − δ·weight_decay)x; or, with `decoupled=False`, added to g.
-        decoupled: how weight decay acts.
-        momentum_form: "ema", or "heavy_ball" m ← βm + g (only absolute pre-sign dither sees a difference).
-        loss_scale: multiplies g. The batch size turns the gradient of a mean loss into that of a sum.
-        momentum_dtype: None for the parameter's, or "bfloat16" for float32 and float64 parameters.
-        sign_of_zero: sign(0): "zero", "plus" (+1) or "random" (±1 evenly).
-        dither: None, "pre" or "post".
-        alpha: dither variance α at k = 0.
-        gamma: annealing exponent γ.
-        law: "gaussian"; "uniform" on ±A, A = √3·σ_k (the same variance; E sign(m+ξ) = m/A exactly
-            where |m| ≤ A); "subtractive": uniform, and ξ/A subtracted again after the sign.
-        scale: what σ_k multiplies: 1 ("absolute", the paper), or the rms of m over all parameters
-            ("global_rms") or over each tensor ("tensor_rms").
-        k_unit: k in eq. (9) counts "step" or "epoch".
-        steps_per_epoch: for `k_unit="epoch"`.
-        seed: seed of all noise. Two optimizers with one seed draw the same: give each its own.
-        stochastic_rounding: round bfloat16 parameters up or down at random, with the right mean, so
-            that steps below half a unit in the last place are not lost.
-        maximize: ascend.
-        foreach: torch's foreach functions; by default where torch's own optimizers use them (CUDA).
-        fused: the step in one pass, compiled C on a CPU and a Triton kernel on a CUDA device; by default
-            where it applies (dense float32 on the CPU; dense float32 or bfloat16 on CUDA).
-        differentiable: let autograd record the step.
-        capturable: keep the step on the device, for CUDA graphs and torch.compile.
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
@@ -87,18 +51,13 @@ class SignSGD(Optimizer):
         self._start(params, options)
 
     def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
-        """Check and take the options of this class or a subclass: the defaults of every group."""
-        defaults = {**vars(options), **state}
-        self._check({**defaults, "params": []})
-        super().__init__(params, {**defaults, "step": 0})  # in the group: load_state_dict keeps it as it is
-        checks.effects(self.options, self.param_groups)
+        super()._start(params, options, step=0, **state)  # in the group: load_state_dict keeps it as it is
         for group in self.param_groups:
             if group["stochastic_rounding"] and all(p.dtype != torch.bfloat16 for p in group["params"]):
                 raise ValueError("stochastic_rounding has no effect without bfloat16 parameters")
 
-    def _check(self, group: dict[str, Any]) -> None:
-        """Raise ValueError for an option of a group that is out of range or that others exclude."""
-        checks.group(self.options, group)
+    def _check(self, group: Group) -> None:
+        super()._check(group)
         if group["fused"]:
             for other in ("foreach", "differentiable", "capturable"):
                 if group[other]:
@@ -110,50 +69,23 @@ class SignSGD(Optimizer):
         ):
             raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for key, value in self.defaults.items():
-                group.setdefault(key, value)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; it joins the others at their step."""
+    def add_param_group(self, param_group: Group) -> None:
+        """As every optimizer's; the group joins the others at their step."""
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        try:
-            self._check(group)
-        except ValueError:
-            del self.param_groups[-1]
-            raise
-        group["step"] = self.param_groups[0]["step"]
+        self.param_groups[-1]["step"] = self.param_groups[0]["step"]
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @_use_grad_for_differentiable
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step. Returns the closure's loss, if one is given."""
-        _HEALTH_CHECK(self)
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._observe(loss)
-        groups = zip(self.param_groups, self._collect(), strict=True)
-        todo = [(group, work, self._rule(group)) for group, work in groups if work]
+    def _advance(self, entries: list[Entry]) -> None:
+        groups = self._work(entries)
+        for _, work in groups:
+            for p, _, _, m, *_ in work:
+                layout.check_inference(p, m)
+        todo = [(group, work, self._rule(group)) for group, work in groups]
         if any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo):
             todo = shards.relative(todo)
         self._track([(group, work, self._run(work, rule, group)) for group, work, rule in todo])
         self._finish()
-        return loss
 
-    def _observe(self, loss: Any) -> None:
-        """For a subclass that watches the loss."""
-
-    def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
+    def _track(self, results: list[tuple[Group, list[Work], list[Any]]]) -> None:
         """For a subclass that tracks λ: the last item has ⟨s, g⟩, ‖g‖² and ‖s‖² of each parameter."""
 
     def _finish(self) -> None:
@@ -165,25 +97,20 @@ class SignSGD(Optimizer):
         for group in self.param_groups:
             group["step"] = step
 
-    def _collect(self) -> list[list[Work]]:
-        """What there is to do in each group: parameters with a gradient, and their momenta."""
-        out, index = [], 0
-        for group in self.param_groups:
-            work: list[Work] = []
-            for slot, p in enumerate(group["params"]):
-                if p.grad is not None:
-                    if p.grad.layout != torch.strided:
-                        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-                    layout.check_shape("gradient", p.grad, p)
-                    m = self._momentum(p, group) if group["beta"] else None
-                    whole = type(p) is nn.Parameter and not p.is_complex()
-                    local = (p, p.grad, m) if whole else shards.local(p, p.grad, m)
-                    work.append((p, *local, index, slot))
-                index += 1
-            out.append(work)
+    def _work(self, entries: Iterable[Entry]) -> list[tuple[Group, list[Work]]]:
+        """What there is to do in each group that has something to do."""
+        out: list[tuple[Group, list[Work]]] = []
+        for p, group, number, slot in entries:
+            m = self._momentum(p, group) if group["beta"] else None
+            g: Any = m if p.grad is None else p.grad  # after a step gradients may be gone
+            simple = type(p) is nn.Parameter and not p.is_complex()
+            local = (p, g, m) if simple else shards.local(p, g, m)
+            if not out or out[-1][0] is not group:
+                out.append((group, []))
+            out[-1][1].append((p, *local, number, slot))
         return out
 
-    def _momentum(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+    def _momentum(self, p: Tensor, group: Group) -> Tensor:
         state = self.state[p]
         dtype = torch.bfloat16 if group["momentum_dtype"] and not p.is_complex() else p.dtype
         m = state.get("momentum_buffer")
@@ -198,14 +125,14 @@ class SignSGD(Optimizer):
                 m = state["momentum_buffer"] = fitting.copy_(m)
         return m
 
-    def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
+    def _rule(self, group: Group, **more: Any) -> Rule:
         """The constants of this step. In the capturable form they are tensors."""
         device = group["params"][0].device if group["params"] else None
         if group["capturable"] and not isinstance(group["step"], Tensor):
             shared = torch.tensor(self.param_groups[0]["step"], dtype=torch.int64, device=device)
             for other in self.param_groups:
                 other["step"] = shared
-        lr = delta(group)
+        lr = rate(group)
         decayed, decoupled = group["weight_decay"], group["decoupled"]
         return Rule(
             lr=lr,
@@ -224,23 +151,26 @@ class SignSGD(Optimizer):
             **more,
         )
 
-    def _run(self, work: list[Work], rule: Rule, group: dict[str, Any]) -> list[Any]:
+    def _run(self, work: list[Work], rule: Rule, group: Group) -> list[Any]:
         """Step every parameter by the implementation that is asked for, or else the best that applies."""
         sums: list[Any] = [None] * len(work)
         rest = list(range(len(work)))
         if group["fused"] or (group["fused"] is None and group["foreach"] is None):
             rest = self._run_fused(work, rule, group, sums)
+        if rule.noisy:
+            for i in rest:
+                shards.check_block(work[i][0])
         items = [(i, shards.item(*work[i])) for i in rest if work[i][1].numel()]
         foreach = group["foreach"]
         if foreach is None and group["fused"] is None and items:
             foreach = _default_to_fused_or_foreach([x.p for _, x in items], group["differentiable"])[1]
-        if foreach and rule.phase is False:
+        if foreach and isinstance(rule.phase, bool):
             items = _multi_tensor_signsgd(items, rule, sums)
         for i, x in items:
             sums[i] = plain.step_item(x, rule)
         return sums
 
-    def _run_fused(self, work: list[Work], rule: Rule, group: dict[str, Any], sums: list[Any]) -> list[int]:
+    def _run_fused(self, work: list[Work], rule: Rule, group: Group, sums: list[Any]) -> list[int]:
         """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
         rest, chosen = list(range(len(work))), []
         for compiled in (fused, triton_step):
@@ -251,11 +181,12 @@ class SignSGD(Optimizer):
             ]  # fmt: skip
             rest = [i for i in rest if i not in set(mine)]
             chosen.append((compiled, mine))
-        if group["fused"] and rest and rule.phase is False:
+        late = rule.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
+        if group["fused"] and (rest or late):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a rule without rms, zero or heavy-ball options, and a C compiler; or dense float32 or "
-                "bfloat16 on a CUDA device, and Triton"
+                "CPU, a rule without rms, zero, heavy-ball or sgd_momentum options, and a C compiler; or "
+                "dense float32 or bfloat16 on a CUDA device, and Triton"
             )
         for compiled, mine in chosen:
             found = compiled.step([work[i][1:] for i in mine], rule) if mine else []
@@ -268,15 +199,23 @@ class SignSGD(Optimizer):
         """What the last step looked like, computed afterwards from the state: no cost in `step`.
 
         Returns 0-dim tensors on the parameters' device: `sigma` σ_k; `momentum_rms`, the rms of m;
-        `flip_fraction`, the fraction of coordinates whose sign the dither changed.
+        `flip_fraction`, the fraction of coordinates whose sign the dither changed. With β = 0 they are those
+        of the gradients: call it before `zero_grad`, after which there are none.
         """
         step = self.param_groups[0]["step"]
         if not isinstance(step, Tensor) and step == 0:
             return {}
-        groups = zip(self.param_groups, self._collect(), strict=True)
-        return diagnostics.of_step(
-            [(group, work, SignSGD._rule(self, group)) for group, work in groups if work]
-        )
+        stepped = [
+            entry
+            for entry in self._parameters()
+            if (
+                "momentum_buffer" in self.state.get(entry.p, {})
+                if entry.group["beta"]
+                else entry.p.grad is not None
+            )
+        ]
+        groups = self._work(stepped)
+        return diagnostics.of_step([(group, work, SignSGD._rule(self, group)) for group, work in groups])
 
 
 def _multi_tensor_signsgd(
@@ -286,14 +225,16 @@ def _multi_tensor_signsgd(
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
-    noisy = rule.site is not None or rule.zero == "random"
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
-        same = same and not (noisy and x.p.device.type == "cpu")
+        same = same and not (rule.noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
+        if rule.phase:
+            plain.sgd_foreach([x for _, x in chosen], rule)
+            continue
         found = plain.step_foreach([x for _, x in chosen], rule)
         for (i, _), value in zip(chosen, found, strict=True):
             sums[i] = value

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim.base import DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.forloop import ForLoop, Group, Item, rate, real, whole
+from sign_ablate.optim.ops import Group, rate, real, whole
 from sign_ablate.optim.options.swats import SWATSOptions
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
@@ -15,13 +16,13 @@ Products = dict[Tensor, tuple[Tensor, Tensor]]
 _NUMBERS = ("gamma", "lambda", "switched", "stepped", "ratio")
 
 
-class SWATS(ForLoop):
+class SWATS(DeclaredOptimizer):
     """Adam until the learning rate that SGD would need has settled, then SGD with that rate.
 
     Adam takes the step p_k, and with k = 1, 2, … (Algorithm 1)
 
     - γ_k ← p_kᵀp_k / (−p_kᵀg_k): the rate at which SGD's step, projected on p_k, is p_k,
-    - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0,
+    - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0 or γ_k is not finite,
     - if k > 1 and |λ_k/(1−β₂ᵏ) − γ_k| < tol: Λ ← λ_k/(1−β₂ᵏ), and SGD from the next step on.
 
     SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, holds (1−β₁)v.
@@ -31,17 +32,8 @@ class SWATS(ForLoop):
 
     Groups of the global scope keep the relation of their learning rates: SGD steps with Λ_i = ρ·lr_i in
     group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. What λ_k
-    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: Adam's step size α.
-        betas: β₁ and β₂.
-        eps: ϵ, added to the denominator as `torch.optim.Adam` does.
-        tol: the trigger's tolerance, absolute; the paper has one ϵ for this and eps.
-        scope: "global": one γ over all parameters, as the paper writes it; "tensor": each by itself.
-        weight_decay: coupled, added to g.
-        maximize: ascend instead.
+    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above. A tensor whose products are
+    not finite is left out of the sums, so that it does not keep the others from their switch.
 
     Raises:
         ValueError: for an argument out of range.
@@ -67,14 +59,13 @@ class SWATS(ForLoop):
         # phase of the coming and of the last step, and Λ/lr at its switch.
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
-    def _update_all(self, items: list[Item]) -> None:
-        if not items:
+    def _advance(self, entries: list[Entry]) -> None:
+        if not entries:
             return
         groups = [group for group in self.param_groups if group["params"]]
         for group in groups:
             self._place(group, senior=groups[0])
-        position = {p: i for group in groups for i, p in enumerate(group["params"])}
-        self._track(groups, {p: self._update(p, position[p], group) for _, p, group in items})
+        self._track(groups, {p: self._update(p, slot, group) for p, group, _, slot in entries})
 
     @staticmethod
     def _place(group: Group, senior: Group) -> None:
@@ -94,8 +85,8 @@ class SWATS(ForLoop):
         for key in _NUMBERS:
             group[key] = group[key].to(first.device)
 
-    def _update(self, p: Tensor, index: int, group: Group) -> tuple[Tensor, Tensor]:
-        """Move p, number `index` of its group, by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k."""
+    def _update(self, p: Tensor, slot: int, group: Group) -> tuple[Tensor, Tensor]:
+        """Move p, number `slot` of its group, by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k."""
         x, g, k = real(p), self._gradient(p, group, group["weight_decay"]), self._count(p)
         m, a = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
         beta1, beta2 = group["betas"]
@@ -104,8 +95,8 @@ class SWATS(ForLoop):
         a.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         denominator = (a.sqrt() / math.sqrt(1 - beta2**k)).add_(group["eps"])
         adam = (m / denominator).mul_(lr / (1 - beta1**k))
-        sgd = m * (group["ratio"][index] * lr)
-        x.sub_(torch.where(group["switched"][index], sgd, adam))
+        sgd = m * (group["ratio"][slot] * lr)
+        x.sub_(torch.where(group["switched"][slot], sgd, adam))
         dtype = group["lambda"].dtype
         return whole(adam.square().sum(dtype=dtype)), whole((adam * g).sum(dtype=dtype))
 
@@ -116,7 +107,8 @@ class SWATS(ForLoop):
         sums, joint = [], []
         for group in groups:
             pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
-            sums.append(torch.stack(pairs, dim=1))  # 2 × tensors
+            own = torch.stack(pairs, dim=1)  # 2 × tensors
+            sums.append(torch.where(own.isfinite().all(0), own, 0))
             if _is_global(group):
                 pp, pg = sums[-1].sum(1)
                 joint.append(torch.stack([pp, pg * (rate(group) / unit)]))
@@ -134,8 +126,9 @@ class SWATS(ForLoop):
     def _trigger(group: Group, pp: Tensor, pg: Tensor, unit: float | Tensor) -> Tensor:
         """Update the group's numbers, γ in units of this learning rate. Returns which tensors switch now."""
         beta2, k = group["betas"][1], group["step"]
-        tracked = (pg != 0) & ~group["switched"]
-        gamma = torch.where(tracked, pp / pg, group["gamma"])
+        gamma = pp / pg
+        tracked = (pg != 0) & gamma.isfinite() & ~group["switched"]
+        gamma = torch.where(tracked, gamma, group["gamma"])
         group["gamma"] = gamma
         group["lambda"] = torch.where(tracked, beta2 * group["lambda"] + (1 - beta2) * gamma, group["lambda"])
         mean = group["lambda"] / (1 - beta2**k)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.projection import averaged, rate
+from sign_ablate.optim.projection import averaged, factor
 
 Groups = list[dict[str, Any]]
 
@@ -53,7 +53,7 @@ def _swats(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, f
     settled = []
     for group in groups:
         if group["lambda_ema"] is not None:
-            distance = (averaged(group) - group["lambda_last"]).abs() * rate(group)
+            distance = (averaged(group) - group["lambda_last"]).abs() * factor(group)
             settled.append((distance < groups[0]["tolerance"]) | (group["lambda_weight"] == 0))
     return torch.cat(settled).all() & fresh & (state["steps"] > 0)
 

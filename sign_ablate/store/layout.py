@@ -20,9 +20,14 @@ TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"
 #: of a run that was interrupted
 CHECKPOINT = "checkpoint.pt"
+#: of a run that is not done
+PROGRESS = "progress.json"
 #: held with flock while a process trains the run, or while Snakemake works on a campaign; its presence alone
 #: means nothing
 LOCK = ".lock"
+
+#: configuration of a campaign as Snakemake works on it
+RUNNING = "running.json"
 
 #: folder of a campaign for what is made of the runs that exist (`snakemake partial`)
 PARTIAL = "partial"

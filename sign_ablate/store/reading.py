@@ -62,7 +62,7 @@ def metrics(folder: Path) -> pa.Table:
 def end(folder: Path) -> tuple[str, int | None]:
     """A run's status, finished or diverged, and the step of its divergence. Raises as `metrics` does."""
     _, recorded = record.verified(folder)
-    if recorded is not None and recorded.metrics_sha256 is not None:
+    if recorded.metrics_sha256 is not None:
         if recorded.metrics_version != SCHEMA_VERSION:
             raise DamagedError(folder / METRICS, OTHER_COLUMNS, DELETE_IT)
         return recorded.status, recorded.diverged_at_step

@@ -54,7 +54,9 @@ def results_text() -> str:
         "`diverged_at_step`), the `spec` that identifies the run, and the `resolved` configuration with all "
         "defaults. What differs from run to run is in `timing.parquet` and `environment.json` (fingerprint "
         "of the code that makes the numbers, git commit, versions, device, compile mode, seconds, and the "
-        "most memory that the run held, in MiB: that of a warm run includes what it shares with others).",
+        "most memory that the run held, in MiB: that of a warm run includes what it shares with others). "
+        "While a run is not done, `progress.json` has its epoch and how its last attempt ended, and "
+        "`checkpoint.pt` is where the next one goes on.",
         "### `metrics.parquet`: a row per epoch",
         _table(run_files.METRICS_SCHEMA),
         "### `timing.parquet`: a row per epoch",

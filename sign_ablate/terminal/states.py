@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sign_ablate.campaign.grid import Run
 from sign_ablate.jobs.run_lock import is_running
-from sign_ablate.store import reading
+from sign_ablate.store import progress, reading
 from sign_ablate.store.record import DamagedError
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
 
@@ -57,12 +57,17 @@ def _modified(path: Path) -> float:
 
 
 def state(folder: Path) -> str:
-    """done, diverged, damaged, running or missing."""
+    """done, diverged, damaged, running, failed, interrupted or missing."""
     ended = outcome(folder)
     if (ended is None or ended.state == "damaged") and is_running(folder):
         return "running"
     ended = ended or outcome(folder)  # it may have ended between the two looks
-    return ended.state if ended else "missing"
+    if ended:
+        return ended.state
+    unfinished = progress.read(folder)
+    if unfinished is None:
+        return "missing"
+    return unfinished.failure.kind if unfinished.failure else "failed"  # it was killed
 
 
 def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -83,10 +88,8 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """A line per row: the first column to the left, the others to the right."""
+def columns(rows: list[tuple[str, ...]], left: int = 1) -> list[str]:
+    """A line per row: the first `left` columns to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+    sides = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return ["  ".join(side(c, w) for side, c, w in zip(sides, row, widths, strict=True)) for row in rows]

@@ -13,6 +13,7 @@ from sign_ablate.config.campaign import Campaign
 from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.layout import runs_folder
 from sign_ablate.store.record import DamagedError
+from sign_ablate.terminal.failures import Failure, block
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
 from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
@@ -21,6 +22,7 @@ from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
 RUNNING_SHOWN = 8
 NEWEST_SHOWN = 5
 DAMAGED_SHOWN = 5
+STOPPED_SHOWN = 5
 
 
 def status(campaign: Campaign, results: Path) -> str:
@@ -72,6 +74,7 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
         _running(snapshot.running),
         _newest(snapshot.ended, runs_folder(results), snapshot.now),
         _damaged(snapshot.damaged),
+        _stopped(snapshot.stopped),
         _other_code(snapshot.ended),
         _total(snapshot),
     ]
@@ -79,8 +82,8 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
 
 
 def _cells(title: str, runs: list[Run], states: dict[str, str]) -> list[str]:
-    damaged = ("damaged",) if "damaged" in states.values() else ()
-    rows: list[tuple[str, ...]] = [(title, "done", "diverged", *damaged, "running", "missing")]
+    seldom = [name for name in ("damaged", "failed", "interrupted") if name in states.values()]
+    rows: list[tuple[str, ...]] = [(title, "done", "diverged", *seldom, "running", "missing")]
     for name, members in by_cell(runs).items():
         count = Counter(states[run.id] for run in members)
         rows.append((name, *(str(count[key] or "·") for key in rows[0][1:])))
@@ -94,7 +97,8 @@ def _running(running: list[Running]) -> list[str]:
     for r in running[:RUNNING_SHOWN]:
         epoch = "·" if r.epoch is None else f"{r.epoch}/{r.epochs}"
         left = "?" if r.left is None else duration(r.left)
-        rows.append((_name(r.run), epoch, r.test_acc or "·", left, _hash(r.run)))
+        test = "·" if r.test_acc is None else f"{r.test_acc:.2%}"
+        rows.append((_name(r.run), epoch, test, left, _hash(r.run)))
     more = [f"and {len(running) - RUNNING_SHOWN} more"] if len(running) > RUNNING_SHOWN else []
     return [*columns(rows), *more] if running else []
 
@@ -112,6 +116,12 @@ def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[
 def _damaged(problems: list[str]) -> list[str]:
     more = [f"and {len(problems) - DAMAGED_SHOWN} more"] if len(problems) > DAMAGED_SHOWN else []
     return [*problems[:DAMAGED_SHOWN], *more]
+
+
+def _stopped(stopped: list[tuple[Run, Failure]]) -> list[str]:
+    lines = [line for run, failure in stopped[:STOPPED_SHOWN] for line in block(run.id, failure).split("\n")]
+    more = [f"and {len(stopped) - STOPPED_SHOWN} more"] if len(stopped) > STOPPED_SHOWN else []
+    return [*lines, *more]
 
 
 def _other_code(ended: list[tuple[Run, Outcome]]) -> list[str]:

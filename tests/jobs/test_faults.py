@@ -24,7 +24,9 @@ from sign_ablate.campaign.grid import expand, identity
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.jobs import checkpoint, parent, training
+from sign_ablate.jobs import checkpoint, training
+from sign_ablate.store import progress
+from sign_ablate.store.layout import PROGRESS
 from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY
@@ -119,10 +121,12 @@ def status(call: Callable[..., None], **options: Any) -> int:
     return 0
 
 
-def train(data: Path, out: Path, spec: str = HYBRID.spec, checkpoint_seconds: float = math.inf) -> int:
+def train(
+    data: Path, out: Path, spec: str = HYBRID.spec, checkpoint_seconds: float = math.inf, attempt: int = 1
+) -> int:
     return status(
         cli.train, spec=spec, data=data, out=out, device="cpu", deterministic=0, threads=1,
-        compile_mode="none", checkpoint_seconds=checkpoint_seconds,
+        compile_mode="none", checkpoint_seconds=checkpoint_seconds, attempt=attempt,
     )  # fmt: skip
 
 
@@ -181,7 +185,7 @@ def test_job_that_cannot_write_its_checkpoint_goes_on_from_the_one_before(
     with limited(resource.RLIMIT_FSIZE, 9000):
         assert train(file, out, checkpoint_seconds=0) == 1
     assert f"File too large: '{out / CHECKPOINT}'; raise the limit" in the_line(capsys)
-    assert names(out) == {CHECKPOINT, LOCK}
+    assert names(out) == {CHECKPOINT, LOCK, PROGRESS}
     assert (out / CHECKPOINT).read_bytes() == checkpointed
     assert train(file, out) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -217,6 +221,7 @@ def test_full_disk_leaves_the_checkpoint(
         assert train(file, out, checkpoint_seconds=0) == 1
         assert f"No space left on device: '{out / CHECKPOINT}'; make room there" in the_line(capsys)
         assert (out / CHECKPOINT).read_bytes() == checkpointed
+        (out / PROGRESS).unlink(missing_ok=True)
         assert disk.free() == blocks  # the temporary file is deleted
     disk.leave(100)
     assert train(file, out, checkpoint_seconds=0) == 0
@@ -263,24 +268,6 @@ def test_log_on_a_full_disk_costs_no_run(file: Path, undisturbed: Path, tmp_path
     check_same(out, undisturbed)
 
 
-@linux
-def test_error_that_the_log_cannot_take_is_told_to_snakemake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (tmp_path / "terminal").open("w") as terminal:
-        snakemake = subprocess.Popen(["sleep", "60"], stderr=terminal)
-    monkeypatch.setenv(parent.VARIABLE, str(snakemake.pid))
-    full = os.open("/dev/full", os.O_WRONLY)
-    try:
-        with monkeypatch.context() as patch, contextlib.suppress(OSError), os.fdopen(full, "w") as log:
-            patch.setattr(sys, "stderr", log)
-            assert train(tmp_path / "missing.npz", tmp_path / "out") == 1
-    finally:
-        snakemake.kill()
-        snakemake.wait()
-    assert "missing.npz: no such data file; run snakemake again" in (tmp_path / "terminal").read_text()
-
-
 def check_cannot_be_written(
     folder: Path, file: Path, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +306,54 @@ def test_folder_of_somebody_else(file: Path, tmp_path: Path, capsys: pytest.Capt
     assert names(tmp_path) == {"out"}
 
 
+def test_error_that_stays_is_not_tried_again(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert train(tmp_path / "missing.npz", out) == 1
+    line = the_line(capsys)
+    assert train(file, out, attempt=2) == 1  # although it would succeed by now
+    assert the_line(capsys) == line
+    assert train(file, out) == 0  # another call of Snakemake's
+    assert PROGRESS not in names(out)
+
+
+def test_traceback_is_in_the_log_of_the_second_attempt_too(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a mistake\nin two lines")
+
+    monkeypatch.setattr(Trainer, "_evaluate", fail)
+    with pytest.raises(ValueError, match="a mistake"):
+        train(file, tmp_path)
+    recorded = progress.read(tmp_path)
+    assert recorded is not None
+    assert recorded.failure is not None
+    assert (recorded.failure.kind, recorded.failure.cause) == ("failed", "ValueError: a mistake")
+    assert train(file, tmp_path, attempt=2) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback (most recent call last):")
+    assert "in fail" in text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: unspecified launch failure")])
+def test_error_that_may_pass_is_tried_again(
+    error: Exception, file: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, contextlib.suppress(RuntimeError):
+        patch.setattr(Trainer, "_evaluate", fail)
+        train(file, tmp_path)
+    recorded = progress.read(tmp_path)
+    assert recorded is not None
+    assert recorded.failure is not None
+    assert train(file, tmp_path, attempt=2) == 0
+    check_same(tmp_path, undisturbed)
+
+
 def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -338,7 +373,7 @@ def test_data_that_were_there_a_moment_ago(
     happens(data)
     assert train(data, out) == 1
     assert re.search(f"{data}: {reason}", the_line(capsys))
-    assert names(out) == {CHECKPOINT, LOCK}
+    assert names(out) == {CHECKPOINT, LOCK, PROGRESS}
     data.write_bytes(file.read_bytes())
     assert train(data, out) == 0
     assert f"goes on from step {STEP} of 9" in capsys.readouterr().out
@@ -378,7 +413,7 @@ def test_no_memory(tmp_path: Path) -> None:
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
     assert re.search(r"out of memory \(.*\)\. Run fewer jobs at a time \(--cores\)", message)
-    assert names(tmp_path / "out") == {LOCK}
+    assert names(tmp_path / "out") == {LOCK, PROGRESS}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to")])
@@ -394,7 +429,7 @@ def test_checkpoint_is_good_where_memory_is_short(
     monkeypatch.setattr(place, fail)
     assert train(file, tmp_path) == 1
     assert "out of memory" in the_line(capsys)
-    assert names(tmp_path) == {CHECKPOINT, LOCK}
+    assert names(tmp_path) == {CHECKPOINT, LOCK, PROGRESS}
 
 
 def trainer_of(out: Path) -> int:
@@ -417,7 +452,7 @@ def test_killed_for_its_memory_and_the_siblings_go_on(
     os.kill(trainer_of(tmp_path / "victim"), signal.SIGKILL)
     output = victim.communicate(timeout=60)[0]
     assert victim.returncode == 128 + signal.SIGKILL
-    assert "the training process was ended by SIGKILL\nout of memory? Run fewer jobs at a time" in output
+    assert "the job's process was ended by SIGKILL; out of memory? Run fewer jobs at a time" in output
     assert METRICS not in names(tmp_path / "victim")
     sibling.communicate(timeout=60)
     assert sibling.returncode == 0

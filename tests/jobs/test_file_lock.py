@@ -1,4 +1,4 @@
-"""Locks on files, and what uses them: a data file is made once, a campaign has one Snakemake."""
+"""File locks and their users: a data file is made once, and a campaign has one Snakemake at a time."""
 
 import fcntl
 import subprocess
@@ -27,7 +27,7 @@ input()
 def test_lock_is_of_one_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not is_locked(path)
-    assert not path.exists()  # a look leaves nothing
+    assert not path.exists()  # a check creates no file
     with try_lock(path) as held:
         assert held is not None
         assert is_locked(path)
@@ -37,7 +37,7 @@ def test_lock_is_of_one_process(tmp_path: Path) -> None:
 
 
 def test_file_that_is_deleted_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `prune` deletes a run: the next process locks another file of that name."""
+    """If `prune` deletes a run, the next process locks a new file of the same name."""
     path, flock = tmp_path / "lock", fcntl.flock
 
     def slow(file: IO[bytes], how: int) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sign_ablate.optim import QSGD, SWATS, CompressedSGD, Lion, OneBit, OneBitAdam, ScaledSign, TernGrad, TopK
-from sign_ablate.optim.forloop import ForLoop
+from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.registry import METHODS, load
 
-Make = Callable[..., ForLoop]
+Make = Callable[..., DeclaredOptimizer]
 _KINDS = {Lion, SWATS, OneBitAdam, CompressedSGD}
 
 COMPRESSORS = {
@@ -49,8 +49,9 @@ CASES["topk+ef+momentum-after"] = _with(
 # One that is registered and has no recipe above gets one, with its defaults.
 for _name, _method in METHODS.items():
     _kind = load(_method.optimizer)
-    if isinstance(_kind, type) and issubclass(_kind, ForLoop) and _kind not in _KINDS:
+    if isinstance(_kind, type) and issubclass(_kind, DeclaredOptimizer) and _kind not in _KINDS:
         CASES[_name] = _with(_kind)
+        _KINDS.add(_kind)
 
 #: a 0-dim, an empty, a single element, and ordinary ones
 SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (5,), (3, 4), (2, 3, 2, 2)]
@@ -72,7 +73,7 @@ def gradients(params: Iterable[Tensor], step: int) -> list[Tensor]:
 
 
 def train(
-    optimizer: ForLoop, params: list[nn.Parameter], steps: Iterable[int], keep: bool = True
+    optimizer: DeclaredOptimizer, params: list[nn.Parameter], steps: Iterable[int], keep: bool = True
 ) -> list[list[Tensor]]:
     """Steps with `gradients`; returns the parameters after each."""
     trajectory = []

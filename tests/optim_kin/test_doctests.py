@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sign_ablate.optim import compressed_sgd, compressors, forloop, lion, onebit_adam, swats
+from sign_ablate.optim import base, compressed_sgd, compressors, lion, onebit_adam, swats
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_the_optimizers_import_only_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
-    assert forloop.__doc__
+    assert base.__doc__

@@ -1,7 +1,6 @@
 """A campaign whose files are made by hand, and a lock that another process holds."""
 
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -15,9 +14,8 @@ import pytest
 
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
-from sign_ablate.jobs.progress import Progress
-from sign_ablate.store import fingerprint, run_files
-from sign_ablate.store.layout import run_folder, train_log
+from sign_ablate.store import fingerprint, progress, run_files
+from sign_ablate.store.layout import run_folder
 from sign_ablate.terminal.status import status
 from tests.conftest import ROOT, write_outcome
 
@@ -103,11 +101,15 @@ class Campaigner:
             finally:
                 process.communicate()
 
-    def log(self, name: str, text: str, ago: float) -> None:
-        path = train_log(self.results, "tiny", self.runs[name].id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode(errors="surrogateescape"))
-        os.utime(path, (self.now - ago, self.now - ago))
+    def at_epoch(self, name: str, epoch: int, ago: float = 0, **fields: Any) -> None:
+        """What a trainer has recorded so long ago: 10 epochs of 10 s and 3 steps, with n % after the n-th."""
+        known = {"test_acc": epoch / 100, "seconds_per_epoch": 10.0} if epoch else {}
+        fields = {"epoch": epoch, "epochs": 10, "step": 3 * epoch, "steps": 30, **known, **fields}
+        times = {"started": 0.0, "updated": self.now - ago}
+        progress.write(self.folder(name), progress.Progress(**times, **fields))
+
+    def fail(self, name: str, epoch: int, ago: float, failure: progress.Failure | None) -> None:
+        self.at_epoch(name, epoch, ago, failure=failure)
 
     def hash(self, name: str) -> str:
         return self.runs[name].id[-10:]
@@ -121,20 +123,3 @@ class Campaigner:
 @pytest.fixture
 def made(config: dict[str, Any], tmp_path: Path) -> Campaigner:
     return Campaigner(config, tmp_path)
-
-
-def epoch_lines(*seconds: float, epochs: int = 10, done: int = 0) -> str:
-    """What a trainer prints whose epochs end at these seconds after its start."""
-    out, no_terminal = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(no_terminal),
-    ):
-        times = iter([0.0, *seconds])
-        patch.setattr("sign_ablate.jobs.progress.time.monotonic", lambda: next(times))
-        progress = Progress("synthetic.sgd.s0.0123456789", epochs, done)
-        for n in range(done + 1, done + 1 + len(seconds)):
-            row = {"epoch": n, "train_loss": 1.5, "train_acc": 0.25, "test_acc": n / 100, "lr": 0.05}
-            progress.epoch(row, {"images_per_second": 12345.6})
-    return out.getvalue()

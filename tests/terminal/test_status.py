@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from sign_ablate.store import run_files
+from sign_ablate.store import progress, run_files
+from sign_ablate.store.layout import PROGRESS
+from sign_ablate.store.progress import Failure
 from sign_ablate.terminal import states as people_runs
 from sign_ablate.terminal.status import _fitted, duration
-from tests.terminal.conftest import Campaigner, epoch_lines
+from tests.terminal.conftest import Campaigner
 
 
 def test_one_screen(made: Campaigner) -> None:
     """65 s of 70 are left of the run in progress, then three of 104 s: 377 s, one after the other."""
     made.finish("sgd.s0", ago=600, test_acc=0.9875)
     made.diverge("wild.s0", ago=7260, step=7)
-    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    made.at_epoch("sgd.s1", epoch=3, ago=5)
     with made.running("sgd.s1", since=35):
         lines = made.status()
     assert lines == [
@@ -46,7 +48,7 @@ def test_runs_seen_side_by_side_go_on_so(made: Campaigner) -> None:
     """sgd.s0 ended when sgd.s1 was at work: adam.s0 0 to 104, wild.s1 65 to 169, adam.s1 104 to 208."""
     made.finish("sgd.s0", ago=20)
     made.diverge("wild.s0", ago=300, step=7)
-    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    made.at_epoch("sgd.s1", epoch=3, ago=5)
     with made.running("sgd.s1", since=35):
         assert made.status()[-1] == "About 3 min 28 s left, 2 at a time: until Tue 22:16."
 
@@ -55,7 +57,7 @@ def test_runs_seen_side_by_side_go_on_so(made: Campaigner) -> None:
 def test_time_between_runs_counts(since: float, left: str, made: Campaigner) -> None:
     """5 s or 1 s passed between sgd.s0 and sgd.s1: as many before each of the four that follow its 65 s."""
     made.finish("sgd.s0", ago=40)
-    made.log("sgd.s1", epoch_lines(10, 20, 30), ago=5)
+    made.at_epoch("sgd.s1", epoch=3, ago=5)
     with made.running("sgd.s1", since=since):
         assert made.status()[-1].startswith(f"About {left} left, 1 at a time")
 
@@ -87,40 +89,78 @@ def test_a_gpu_takes_one_at_a_time(
 
 
 @pytest.mark.parametrize(
-    ("log", "ago", "epoch", "left"),
+    ("fields", "ago", "epoch", "left"),
     [
         (None, 0, "·", "1 min 4 s"),  # 104 s, 40 of them over
-        ("a warning of torch's\n", 0, "·", "1 min 4 s"),
-        ("synthetic.sgd.s1.0123456789  goes on from step 15 of 30\n", 0, "·", "12 s"),  # 52 s less 40
-        (epoch_lines(10, 20), 15, "2/10", "1 min 10 s"),  # 80 s were left: the third takes longer than 10
-        (epoch_lines(10, 20, done=5), 4, "7/10", "26 s"),  # goes on after the fifth: 10 s each, not 20 / 7
-        (epoch_lines(10, 20)[:-4], 4, "1/10", "1 min 26 s"),  # the second line is being written
-        (epoch_lines(*range(10, 110, 10)), 4, "10/10", "0 s"),
-        ("\udcff is no character\n" + epoch_lines(10), 0, "1/10", "1 min 30 s"),
+        ({"epoch": 0, "epochs": 0, "steps": 0}, 0, "·", "1 min 4 s"),  # it reads its data
+        ({"epoch": 0}, 0, "0/10", "1 min 4 s"),
+        ({"epoch": 5, "seconds_per_epoch": None}, 0, "5/10", "12 s"),  # from a checkpoint: 52 s less 40
+        ({"epoch": 2}, 15, "2/10", "1 min 10 s"),  # 80 s were left: the third takes longer than 10
+        ({"epoch": 7}, 4, "7/10", "26 s"),
+        ({"epoch": 10}, 4, "10/10", "0 s"),
     ],
 )
-def test_progress_of_a_run(log: str | None, ago: float, epoch: str, left: str, made: Campaigner) -> None:
+def test_progress_of_a_run(
+    fields: dict[str, Any] | None, ago: float, epoch: str, left: str, made: Campaigner
+) -> None:
     made.finish("sgd.s0", ago=600)
-    if log is not None:
-        made.log("sgd.s1", log, ago)
+    if fields is not None:
+        made.at_epoch("sgd.s1", ago=ago, **fields)
     with made.running("sgd.s1", since=40):
         line = next(line for line in made.status() if line.endswith(made.hash("sgd.s1")))
-    accuracy = "·" if epoch == "·" else f"{epoch.removesuffix('/10')}.00%"
+    accuracy = "·" if epoch in {"·", "0/10"} else f"{epoch.removesuffix('/10')}.00%"
     assert re.split("  +", line)[3:] == [epoch, accuracy, left, made.hash("sgd.s1")]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"epoch": 3}'])
+def test_progress_that_cannot_be_read(content: str, made: Campaigner) -> None:
+    (made.folder("sgd.s1") / PROGRESS).write_text(content)
+    with made.running("sgd.s1", since=40):
+        assert any(line.split()[4:6] == ["·", "·"] for line in made.status() if made.hash("sgd.s1") in line)
+
+
+def test_runs_that_stopped_say_why(made: Campaigner) -> None:
+    """The latest first, each with its cause, the way on and its log."""
+    made.fail("sgd.s0", 0, ago=30, failure=Failure(kind="failed", cause="no data", final=True))
+    made.fail("adam.s1", 4, ago=20, failure=Failure(kind="interrupted", cause="stopped by SIGINT"))
+    (made.folder("adam.s1") / run_files.CHECKPOINT).touch()
+    made.fail("wild.s0", 7, ago=10, failure=None)  # killed
+    lines = made.status()
+    assert lines[0].split()[2:] == ["done", "diverged", "failed", "interrupted", "running", "missing"]
+    assert lines[4].split() == ["6", "runs", "0", "0", "2", "1", "0", "3"]
+    folder, runs = made.results / "tiny", made.runs
+    start = lines.index(f"failed  {runs['wild.s0'].id}")
+    assert lines[start + 1 : start + 9] == [
+        "  killed; out of memory? Run fewer jobs at a time (--cores) (after epoch 7 of 10)",
+        f"  log: {folder}/logs/train/{runs['wild.s0'].id}.log",
+        f"interrupted  {runs['adam.s1'].id}",
+        "  stopped by SIGINT (after epoch 4 of 10); the next call goes on from its checkpoint",
+        f"  log: {folder}/logs/train/{runs['adam.s1'].id}.log",
+        f"failed  {runs['sgd.s0'].id}",
+        "  no data (after epoch 0 of 10)",
+        f"  log: {folder}/logs/train/{runs['sgd.s0'].id}.log",
+    ]
+
+
+def test_a_run_that_failed_and_is_tried_again_is_running(made: Campaigner) -> None:
+    made.fail("sgd.s0", 3, ago=30, failure=Failure(kind="failed", cause="no data"))
+    with made.running("sgd.s0", since=10):
+        lines = made.status()
+    assert "failed" not in "\n".join(lines)
 
 
 def test_the_first_runs_estimate_the_others(made: Campaigner) -> None:
     """No run was ever done: one at epoch 3 of 10, 70 s left, says 100 s for each of the five others."""
     with made.running("sgd.s0", since=30):
         assert made.status()[-1] == "Runs without an estimate: 6. None like them has been measured."
-        made.log("sgd.s0", epoch_lines(10, 20, 30), ago=0)
+        made.at_epoch("sgd.s0", epoch=3)
         assert made.status()[-1].startswith("About 9 min 30 s left, 1 at a time")
 
 
 def test_the_last_epoch_of_the_last_run(made: Campaigner) -> None:
     for name in list(made.runs)[:-1]:
         made.finish(name, ago=600)
-    made.log("adam.s1", epoch_lines(*range(10, 110, 10)), ago=1)
+    made.at_epoch("adam.s1", epoch=10, ago=1)
     with made.running("adam.s1", since=101):
         assert made.status()[-1] == "About 0 s left, 1 at a time: until Tue 22:13."
 
@@ -177,14 +217,16 @@ def test_files_that_come_and_go(made: Campaigner) -> None:
         for n in itertools.count():
             name = names[n % 3]
             made.finish(name, ago=n % 100)
-            made.log(name, epoch_lines_of_one[: n % 100], ago=1)
-            shutil.rmtree(made.results / "tiny" / "logs" if n % 2 else made.folder(name))
+            made.at_epoch(name, epoch=n % 10, ago=1)
+            if n % 2:
+                progress.remove(made.folder(name))
+            else:
+                shutil.rmtree(made.folder(name))
             if n % 7 == 0:
                 (made.folder(name) / run_files.METRICS).write_bytes(b"PAR1 cut off")
             if over.is_set():
                 return
 
-    epoch_lines_of_one = epoch_lines(10)
     thread = threading.Thread(target=change)
     thread.start()
     try:

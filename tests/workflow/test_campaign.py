@@ -198,7 +198,12 @@ def test_run_that_fails_stops_no_other(config: dict[str, Any], tmp_path: Path) -
     (blocked / "run.json.tmp").mkdir()
     done = repository.call(check=False)
     assert done.returncode != 0
-    assert "run.json.tmp" in done.stdout + done.stderr  # the log is shown
+    log = f"results/tiny/logs/train/{runs['sgd']}.log"
+    lines = done.stderr.splitlines()
+    start = lines.index(f"failed  {runs['sgd']}")
+    assert "run.json.tmp" in lines[start + 1]
+    assert lines[start + 2] == f"  log: {log}"
+    assert sum(runs["sgd"] in line for line in lines) == 3  # it is not tried again
     assert (repository.folder / "results/runs" / runs["adam"] / "metrics.parquet").exists()
     assert not (blocked / "metrics.parquet").exists()
     repository.call("results/tiny/partial/summary.parquet")
@@ -283,7 +288,11 @@ def test_failed_notebook_can_be_read(finished: Repository, config: dict[str, Any
     notebook.write_text(notebook.read_text().replace("figures.dithering(", "figures.no_such_figure("))
     done = copy.call("results/tiny/figures/figure1.png", check=False)
     assert done.returncode != 0
-    assert "no_such_figure" in done.stdout + done.stderr  # the log is shown
+    lines = done.stderr.splitlines()
+    start = lines.index("failed  figure figure1")
+    assert "no_such_figure" in lines[start + 1]
+    assert lines[start + 2] == "  log: results/tiny/logs/notebooks/figure1.log"
+    assert len(lines) < 20  # not the notebook's JSON
     executed = (copy.folder / "results/tiny/logs/notebooks/figure1.ipynb").read_text()
     assert "AttributeError" in executed
     assert not (copy.folder / "results/tiny/figures/figure1.png").exists()

@@ -18,7 +18,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 sys.path.insert(0, str(workflow.basedir))
 
 from sign_ablate.jobs import campaign_lock, device, parent, signals, warm
-from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.jobs.run_lock import JobError, is_running
 from sign_ablate.store import fingerprint, layout
 from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
@@ -27,8 +27,11 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import default_config
+from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 
+if workflow.is_main_process:
+    workflow_log.install(logger, workflow.output_settings)
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
 # Of outputs that are `update`, Snakemake says that there is no older file to restore where a job has failed, and
@@ -65,6 +68,8 @@ METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
 # A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
+        if is_running(layout.run_folder(layout.RESULTS, run)):
+            continue  # another Snakemake's job is writing its files
         try:
             if damaged := set_damaged_aside(layout.run_folder(layout.RESULTS, run)):
                 logger.warning(damaged)
@@ -206,6 +211,9 @@ def lock_campaign():
     folder = pathlib.Path(RESULTS, layout.PARTIAL if targets and partial else "")
     try:
         campaign_lock.hold(folder)
+        (folder / layout.RUNNING).write_text(
+            CAMPAIGN.model_dump_json(exclude_unset=True)
+        )
     except (JobError, OSError) as error:
         logger.error(str(error))
         sys.exit(1)

@@ -26,10 +26,12 @@ rule train:
     threads: CAMPAIGN.execution.threads
     resources:
         gpu=1 if DEVICE == "cuda" else 0,
+        # A second attempt ends at once where the first failed for a reason that stays.
+        attempt=lambda wildcards, attempt: attempt,
     params:
         spec=lambda wildcards: RUNS[wildcards.run].spec,
         command=train_command,
     # Snakemake compares this line's text with that of the last time, and trains every run again where they
     # differ. So all that may change is in train_command.
     shell:
-        "{params.command} > {log} 2>&1"
+        "{params.command} --attempt {resources.attempt} > {log} 2>&1"

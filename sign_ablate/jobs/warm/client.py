@@ -105,7 +105,6 @@ def _exit_status(status: int) -> int:
     """Convert a child's status to a shell's exit status, and log the signal that ended the child, if any."""
     if status >= 0:
         return status
-    complain(f"the job's process was ended by {signal.Signals(-status).name}")
-    if status == -signal.SIGKILL:
-        complain("out of memory? Run fewer jobs at a time (--cores)")
+    hint = "; out of memory? Run fewer jobs at a time (--cores)" if status == -signal.SIGKILL else ""
+    complain(f"the job's process was ended by {signal.Signals(-status).name}{hint}")
     return 128 - status

@@ -75,6 +75,7 @@ class Option:
         needs: conditions without which it has no effect.
         asked_by: the option by whose value it gets an effect, and then must be given.
         parts: names and meanings of the two numbers of a pair: in a configuration, two keys.
+        shared: one value for all parameter groups.
         configured: False where it is no key of a configuration: the run has it, or it changes no number.
     """
 
@@ -84,6 +85,7 @@ class Option:
     needs: tuple[Need, ...] = ()
     asked_by: str = ""
     parts: tuple[tuple[str, str], ...] = ()
+    shared: bool = False
     configured: bool = True
 
     def __repr__(self) -> str:

@@ -14,6 +14,14 @@ class HybridSignSGDOptions(SignSGDOptions):
     """SignSGD's options, and those of the switch to SGD."""
 
     _: KW_ONLY
+    trigger: Annotated[
+        Literal["fixed", "stable", "swats", "plateau"],
+        Option(
+            "What switches: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
+            needs=(CALIBRATED,),
+            shared=True,
+        ),
+    ] = "fixed"
     switch_step: Annotated[
         int | None,
         Option(
@@ -21,15 +29,9 @@ class HybridSignSGDOptions(SignSGDOptions):
             AT_LEAST_0,
             "T_switch",
             needs=(Need("with an automatic trigger", lambda o: o["trigger"] == "fixed"),),
+            shared=True,
         ),
     ] = None
-    trigger: Annotated[
-        Literal["fixed", "stable", "swats", "plateau"],
-        Option(
-            "What switches: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
-            needs=(CALIBRATED,),
-        ),
-    ] = "fixed"
     tolerance: Annotated[
         float | None,
         Option(
@@ -37,6 +39,7 @@ class HybridSignSGDOptions(SignSGDOptions):
             ABOVE_0,
             needs=(Need("without an automatic trigger", lambda o: o["trigger"] != "fixed"),),
             asked_by="trigger",
+            shared=True,
         ),
     ] = None
     patience: Annotated[
@@ -50,6 +53,7 @@ class HybridSignSGDOptions(SignSGDOptions):
                 ),
             ),
             asked_by="trigger",
+            shared=True,
         ),
     ] = None
     eta: Annotated[
@@ -101,7 +105,7 @@ class HybridSignSGDOptions(SignSGDOptions):
         Option("λ̄ follows the schedule of lr after the switch, or stays.", needs=(CALIBRATED,)),
     ] = "relative"
     calibrate: Annotated[
-        bool, Option("False is the naive hand-off: no projection, SGD steps with `sgd_lr`.")
+        bool, Option("False is the naive hand-off: no projection, SGD steps with `sgd_lr`.", shared=True)
     ] = True
     sgd_lr: Annotated[
         float | None,

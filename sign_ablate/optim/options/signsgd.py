@@ -130,10 +130,18 @@ class SignSGDOptions:
     ] = None
     fused: Annotated[
         bool | None,
-        Option("The compiled CPU step; None: where it applies, dense float32 on the CPU.", configured=False),
+        Option(
+            "The step in one pass, compiled C on a CPU, a Triton kernel on CUDA; None: where it applies "
+            "(dense float32; on CUDA also bfloat16). With True the first step fails where it does not.",
+            configured=False,
+        ),
     ] = None
-    differentiable: Annotated[bool, Option("Let autograd record the step.", configured=False)] = False
+    differentiable: Annotated[
+        bool, Option("Let autograd record the step.", shared=True, configured=False)
+    ] = False
     capturable: Annotated[
         bool,
-        Option("Keep the step on the device, for CUDA graphs and torch.compile.", configured=False),
+        Option(
+            "Keep the step on the device, for CUDA graphs and torch.compile.", shared=True, configured=False
+        ),
     ] = False

@@ -1,1 +1,1 @@
-"""The sign step of SignSGD and HybridSignSGD, in each of its implementations: plain, foreach and fused."""
+"""The sign step of SignSGD and HybridSignSGD: in plain torch operations, by foreach, in C and in Triton."""

@@ -1,6 +1,8 @@
 """The fused CPU step: what it takes, and the call of step.c."""
 
 import ctypes
+import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
@@ -51,7 +54,7 @@ def takes_rule(rule: Rule) -> bool:
     if isinstance(rule.phase, Tensor) or isinstance(rule.step, Tensor):
         return False
     numbers = [x for x in (rule.lr, rule.lam) if isinstance(x, Tensor)]
-    if any(x.device.type != "cpu" or x.numel() != 1 for x in numbers):
+    if any(x.device.type != "cpu" for x in numbers):
         return False
     if rule.phase:
         return not rule.sgd_momentum
@@ -83,7 +86,11 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
 
 
 def _plain_float32(x: Tensor) -> bool:
-    return x.dtype is torch.float32 and x.is_cpu and not x.is_neg() and not x._is_zerotensor()
+    return (
+        x.dtype is torch.float32
+        and x.is_cpu
+        and not (x.is_neg() or x._is_zerotensor() or is_functorch_wrapped_tensor(x))
+    )
 
 
 def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]]:
@@ -91,6 +98,8 @@ def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]
 
     `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
     """
+    if isinstance(rule.lam, Tensor) and rule.lam.numel() > 1:  # one λ̄ per parameter
+        return [step([x], dataclasses.replace(rule, lam=rule.lam[x[4]]))[0] for x in work]
     library = native.library()
     assert library is not None
     width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
@@ -102,7 +111,7 @@ def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]
             pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, index))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
-    _call(library, tasks, _constants(rule, work))
+    _call(library, tasks, _constants(rule, work), work)
     # Autograd sees torch's own in-place operations; this one it has to be told of.
     increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
@@ -130,11 +139,27 @@ def _constants(rule: Rule, work: Sequence[Tensors]) -> _Rule:
     )  # fmt: skip
 
 
-def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule) -> None:
-    """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock."""
+def _overlap(work: Sequence[Tensors]) -> bool:
+    """Whether a tensor that the step writes shares memory with a tensor of another parameter."""
+    tensors = [(t, t is not g) for p, g, m, *_ in work for t in (p, g, m) if t is not None]
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes, written) for t, written in tensors if t.nbytes)
+    any_end = written_end = 0
+    for start, end, written in spans:
+        if start < written_end or (written and start < any_end):
+            return True
+        any_end = max(any_end, end)
+        written_end = max(written_end, end) if written else written_end
+    return False
+
+
+def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule, work: Sequence[Tensors]) -> None:
+    """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock.
+
+    Parameters that share memory are stepped one after the other in one thread, as the plain step does.
+    """
     count, threads = len(tasks), min(torch.get_num_threads(), len(tasks))
     total = sum(task.n for task in tasks) if threads > 1 else 0
-    if total < 4 * _PIECE:
+    if total < 4 * _PIECE or _overlap(work):
         library.sign_ablate_step(ctypes.byref(tasks), ctypes.c_int64(count), ctypes.byref(rule))
         return
     bounds, done = [0], 0
@@ -149,4 +174,11 @@ def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule) -> None
     def run(a: int, b: int) -> None:
         library.sign_ablate_step(ctypes.byref(tasks, a * size), ctypes.c_int64(b - a), ctypes.byref(rule))
 
-    list(_pools[threads].map(run, bounds[:-1], bounds[1:]))
+    futures = []
+    for a, b in itertools.pairwise(bounds):
+        try:
+            futures.append(_pools[threads].submit(run, a, b))
+        except RuntimeError:  # this thread outlives the main one: the pool has been shut down
+            run(a, b)
+    for future in futures:
+        future.result()

@@ -1,4 +1,4 @@
-"""What a step works with: the constants of a group, and a parameter's tensors."""
+"""The inputs of a sign step: the constants of a parameter group, and the tensors of a parameter."""
 
 import dataclasses
 import math
@@ -48,6 +48,11 @@ class Rule:
     first_sgd: bool | Tensor = False  #: this is the first SGD step
     project: Projection | None = None
 
+    @property
+    def noisy(self) -> bool:
+        """Whether noise is drawn."""
+        return self.site is not None or self.zero == "random" or self.stochastic
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
@@ -59,33 +64,37 @@ class Item:
     index: int  #: number among all parameters: the noise's
     slot: int  #: number in its group
     first: int  #: number of the first coordinate: not 0 in a shard
-    order: tuple[int, ...] | None = None  #: dimensions in the order of the numbering, where it is not C's
+    #: from one coordinate's number to the next's along each dimension, where not C's: in shards, for one
+    numbers: tuple[int, ...] | None = None
 
     def blocks(self) -> Iterator["Item"]:
         """The item in pieces along its first dimension, so that temporaries stay in the cache."""
         p = self.p
-        whole = p.numel() <= BLOCK or p.device.type != "cpu" or self.order is not None
+        whole = p.numel() <= BLOCK or p.device.type != "cpu"
         if whole or torch.compiler.is_compiling() or (p.requires_grad and torch.is_grad_enabled()):
             yield self
             return
         row = p.numel() // len(p)
+        step = row if self.numbers is None else self.numbers[0]
         rows = max(1, BLOCK // row)
         for a in range(0, len(p), rows):
             m = None if self.m is None else self.m[a : a + rows]
             yield dataclasses.replace(
-                self, p=p[a : a + rows], g=self.g[a : a + rows], m=m, first=self.first + a * row
+                self, p=p[a : a + rows], g=self.g[a : a + rows], m=m, first=self.first + a * step
             )
 
     def words(self, rule: Rule, stream: int) -> Tensor:
-        """Random words of the parameter's shape."""
-        p, order = self.p, self.order
+        """Random words of the parameter's shape.
+
+        Where the numbers have gaps those in between are drawn too: at most the whole parameter's.
+        """
+        p, numbers, count = self.p, self.numbers, self.p.numel()
+        if numbers is not None:
+            count = 1 + sum((size - 1) * number for size, number in zip(p.shape, numbers, strict=True))
         words = noise.words(
-            p.numel(), rule.seed, rule.step, self.index, p.device, first=self.first, stream=stream
+            count, rule.seed, rule.step, self.index, p.device, first=self.first, stream=stream
         )
-        if order is None:
-            return words.view(p.shape)
-        places = sorted(range(len(order)), key=order.__getitem__)
-        return words.view([p.shape[d] for d in order]).permute(places)
+        return words.view(p.shape) if numbers is None else words.as_strided(p.shape, numbers)
 
     def lam(self, rule: Rule) -> float | Tensor:
         """λ̄ of this parameter."""
@@ -102,12 +111,6 @@ def sigma_k(group: dict[str, Any], step: int | Tensor | None = None) -> float | 
         k = k // group["steps_per_epoch"]
     variance = group["alpha"] * (1 + k) ** -group["gamma"]
     return variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance)
-
-
-def delta(group: dict[str, Any]) -> float | Tensor:
-    """δ, the group's lr: a number or a 0-dimensional tensor."""
-    lr: float | Tensor = group["lr"]
-    return lr.reshape(()) if isinstance(lr, Tensor) else lr
 
 
 def work_dtype(p: Tensor) -> torch.dtype:

@@ -29,27 +29,61 @@ def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
 def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int) -> Item:
     """The item that the plain step works on.
 
-    Coordinates are numbered in memory order where the parameter is dense, else in C order.
+    Coordinates are numbered in memory order where the whole parameter is dense, else in C order: a shard's
+    noise is that of the unsharded parameter.
     """
-    first, order = _first_coordinate(param), layout.memory_order(p)
-    if order is None:
-        return Item(p, g, m, index, slot, first)
-    differentiable = p.requires_grad and torch.is_grad_enabled()  # views in place would need care
-    if differentiable or not (m is None or m.permute(order).is_contiguous()):
-        return Item(p, g, m, index, slot, first, None if p.is_contiguous() else order)
-    flat = [t if t is None else t.permute(order).contiguous().view(-1) for t in (p, g, m)]
-    return Item(flat[0], flat[1], flat[2], index, slot, first)  # type: ignore[arg-type]
+    sizes, offset, order = list(param.shape), _offset(param), layout.memory_order(param)
+    order = tuple(range(param.dim())) if order is None else order
+    if param.is_complex():
+        sizes, offset, order = [*sizes, 2], [*offset, 0], (*order, param.dim())
+    strides = layout.contiguous_strides([sizes[d] for d in order])
+    first = sum(offset[d] * stride for d, stride in zip(order, strides, strict=True))
+    if p.requires_grad and torch.is_grad_enabled():  # differentiable: views in place would need care
+        numbers = tuple(strides[order.index(d)] for d in range(p.dim()))
+    else:
+        numbers = strides
+        p, g, m = p.permute(order), g.permute(order), None if m is None else m.permute(order)
+        if p.is_contiguous() and (m is None or m.is_contiguous()) and _has_no_gaps(p, numbers):
+            m = None if m is None else m.view(-1)
+            return Item(p.view(-1), g.contiguous().view(-1), m, index, slot, first)
+    return Item(p, g, m, index, slot, first, None if _has_no_gaps(p, numbers) else numbers)
 
 
-def _first_coordinate(param: Tensor) -> int:
-    """A shard's first coordinate in the whole parameter: its noise is that of the unsharded one."""
+def _has_no_gaps(p: Tensor, numbers: tuple[int, ...]) -> bool:
+    """Whether the coordinates of p are numbered one by one in C order. Dimensions of size 1 do not matter."""
+    found = zip(p.shape, numbers, layout.contiguous_strides(p.shape), strict=True)
+    return p.numel() == 0 or all(size == 1 or number == stride for size, number, stride in found)
+
+
+def _offset(param: Any) -> list[int]:
+    """The indices of a shard's first element in the whole parameter."""
     if not hasattr(param, "placements"):
-        return 0
+        return [0] * param.dim()
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-    _, offset = compute_local_shape_and_global_offset(param.shape, param.device_mesh, param.placements)  # type: ignore[attr-defined]
-    strides = [math.prod(param.shape[i + 1 :]) for i in range(param.dim())]
-    return sum(o * s for o, s in zip(offset, strides, strict=True))
+    _, offset = compute_local_shape_and_global_offset(param.shape, param.device_mesh, param.placements)
+    return list(offset)
+
+
+def check_block(param: Any) -> None:
+    """Raise RuntimeError unless a shard is one block of the whole parameter, which its noise rests on.
+
+    FSDP2 over tensor parallelism splits one dimension twice, and marks the outer split with the number of
+    the inner one's parts. Shards are blocks where these divide the dimension.
+    """
+    placements = getattr(param, "placements", ())
+    for i, placement in enumerate(placements):
+        factor = getattr(placement, "split_factor", None)
+        if factor is None:
+            continue
+        same = [d for d, other in enumerate(placements) if getattr(other, "dim", None) == placement.dim]
+        inner = math.prod(param.device_mesh.size(d) for d in same if d > i)
+        if factor != inner or param.shape[placement.dim] % math.prod(map(param.device_mesh.size, same)):
+            raise RuntimeError(
+                f"no noise for a parameter of shape {tuple(param.shape)} with placements {placements}: a "
+                "process has several pieces of it; use sizes that the mesh divides, or neither dither nor "
+                "random signs of zero nor stochastic rounding"
+            )
 
 
 def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
@@ -58,7 +92,7 @@ def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
     for i, p in enumerate(params):
         if hasattr(p, "placements"):
             for dim, placement in enumerate(p.placements):
-                if placement.is_shard():
+                if not placement.is_replicate():
                     meshes.setdefault((p.device_mesh, dim), []).append(i)  # type: ignore[attr-defined]
     for (mesh, dim), rows in meshes.items():
         if len(rows) == len(params):  # no index tensor: nothing crosses from the host

@@ -351,3 +351,40 @@ def sum_tiles(
     tl.store(total + 3 * tensor, tl.sum(dot, 0))
     tl.store(total + 3 * tensor + 1, tl.sum(square, 0))
     tl.store(total + 3 * tensor + 2, tl.sum(energy, 0))
+
+
+@triton.jit(do_not_specialize=("rows",))
+def observe(
+    sums, ema, weight, last, skipped, useful, rows, eps, share, gain, lr, phase,
+    SWATS: tl.constexpr, FROZEN: tl.constexpr, SMALL: tl.constexpr, PHASE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """projection.ratio and projection.observe: average r_k = λ_k/δ_k of each row of the sums."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < rows
+    size = tl.abs(tl.load(sums + 3 * at, mask=mask, other=0.0))
+    square = tl.load(sums + 3 * at + 1, mask=mask, other=0.0)
+    if SWATS:
+        value = tl.div_rn(tl.load(sums + 3 * at + 2, mask=mask, other=0.0), size + eps)
+    else:
+        value = tl.div_rn(size, square + eps)
+    infinite = float("inf")
+    use = (size > 0) & (square > 0) & (size < infinite) & (square < infinite) & (value < infinite)
+    tl.store(useful + at, use.to(tl.uint8), mask=mask)
+    skip = use == 0
+    if PHASE:  # in the SGD phase nothing is averaged
+        in_sign = _number(phase) == 0
+        use = use & in_sign
+        skip = skip & in_sign
+    if FROZEN:
+        value = value * _number(lr).to(tl.float32)
+    old = tl.load(ema + at, mask=mask, other=0.0)
+    seen = tl.load(weight + at, mask=mask, other=0.0)
+    if SMALL:
+        average = tl.fma(value - old, share, old)
+    else:
+        average = tl.fma(old - value, share, value)
+    tl.store(ema + at, average, mask=mask & use)
+    tl.store(weight + at, seen + (1 - seen) * gain, mask=mask & use)
+    tl.store(last + at, value, mask=mask & use)
+    count = tl.load(skipped + at, mask=mask, other=0)
+    tl.store(skipped + at, count + skip.to(tl.int32), mask=mask)

@@ -7,8 +7,7 @@ import importlib
 import importlib.util
 import itertools
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +16,12 @@ from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
 from sign_ablate.optim.sign_step.inputs import Rule, Tensors
+from sign_ablate.optim.sign_step.upload import on_device
 
 _TYPES = (nn.Parameter, Tensor)
 _DTYPES = (torch.float32, torch.bfloat16)
 _MOST = (1 << 31) - (1 << 16)  # coordinates are numbered in 32 bits
 _WORD = (1 << 32) - 1
-#: arrays on the device that are kept: gradients move in memory, mostly among few places
-_KEPT = 128
 _HERE = contextlib.nullcontext()
 _LARGE = "ema, weight from ½"
 
@@ -43,6 +41,10 @@ def _kernel() -> Any:
     return importlib.import_module("sign_ablate.optim.sign_step.triton_kernel")
 
 
+def _runs_on(device: torch.device) -> bool:
+    return device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+
+
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     """Whether the kernel can work on these: float32 or bfloat16 on a CUDA device, dense, apart in memory.
 
@@ -54,7 +56,7 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     tensors = [p, g] if m is None else [p, g, m]
     if type(p) not in _TYPES or any(type(t) is not Tensor for t in tensors[1:]):
         return False
-    if not (p.is_cuda or (p.is_cpu and os.environ.get("TRITON_INTERPRET") == "1")):
+    if not _runs_on(p.device):
         return False
     for t in tensors:
         if t.dtype not in _DTYPES or t.device != p.device or t.is_neg() or t._is_zerotensor():
@@ -96,8 +98,8 @@ def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
         for row, size, x, start in zip(pointers, sizes, work, starts, strict=True)
     )
     with torch.cuda.device(p.device) if p.is_cuda else _HERE:
-        table = _on_device(rows, lambda: torch.tensor(rows, dtype=torch.int64), p.device)
-        owners = _on_device(
+        table = on_device(rows, lambda: torch.tensor(rows, dtype=torch.int64), p.device)
+        owners = on_device(
             counts,
             lambda: torch.repeat_interleave(
                 torch.arange(len(counts), dtype=torch.int32), torch.tensor(counts)
@@ -124,50 +126,46 @@ def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
         return total
 
 
+def observe(
+    group: dict[str, Any], state: list[Tensor], sums: Tensor, lr: float | Tensor, phase: bool | Tensor
+) -> Tensor:
+    """What projection.ratio and projection.observe do, in one launch. Returns which λ_k are of use.
+
+    Args:
+        group: the parameter group.
+        state: its averages, weights, last and skipped, one per row of the sums.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖².
+        lr: δ.
+        phase: see HybridSignSGD.phase.
+    """
+    kernel, device, rows = _kernel(), sums.device, len(sums)
+    useful = torch.empty(rows, dtype=torch.uint8, device=device)
+    weight = _float32(1 - group["eta"])
+    with torch.cuda.device(device) if sums.is_cuda else _HERE:
+        kernel.observe[(-(-rows // 128),)](
+            sums.contiguous(), *state, useful, rows, float(group["eps"]),
+            weight if weight < 0.5 else 1 - weight, weight if group["bias_correction"] else 1.0,
+            _number(lr, device), _number(phase, device),
+            SWATS=group["lambda_rule"] == "swats", FROZEN=group["lambda_schedule"] == "frozen",
+            SMALL=weight < 0.5, PHASE=isinstance(phase, Tensor), BLOCK=128, enable_fp_fusion=False,
+        )  # fmt: skip
+    return useful.view(torch.bool)
+
+
+def observes(group: dict[str, Any], sums: Tensor) -> bool:
+    """Whether `observe` may run: Triton is there, and no other implementation is asked for."""
+    if group["fused"] is None and group["foreach"] is not None:
+        return False
+    usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
+    return usual and type(sums) is Tensor and _runs_on(sums.device) and _installed()
+
+
 @functools.lru_cache(64)
 def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The number of tiles of each tensor, and its first."""
     counts = tuple(-(-size // tile) for size in sizes)
     starts = (0, *itertools.accumulate(counts[:-1]))
     return counts, starts
-
-
-_arrays: OrderedDict[Any, Tensor] = OrderedDict()
-#: page-locked memory for a step that is captured, where none can be allocated; and what captured graphs read
-_spare: dict[Any, Tensor] = {}
-_captured: list[Tensor] = []
-
-
-def _on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """What `make` returns, copied to the device without waiting for it; kept by the key and the stream.
-
-    A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
-    has no contents before, and serves nobody else.
-    """
-    if device.type != "cuda":
-        return make()
-    key = (key, device, torch.cuda.current_stream().cuda_stream)
-    capturing = torch.cuda.is_current_stream_capturing()
-    found = _arrays.get(key)
-    if found is None:
-        array = make()
-        spare = (array.shape, array.dtype)
-        pinned = _spare.pop(spare, None) if capturing else None
-        pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
-        found = pinned.copy_(array).to(device, non_blocking=True)
-        if capturing:
-            _captured.extend((pinned, found))
-            return found
-        if spare not in _spare:
-            _spare[spare] = torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
-        _arrays[key] = found
-        if len(_arrays) > _KEPT:
-            _arrays.popitem(last=False)
-    elif capturing:
-        _captured.append(found)
-    else:
-        _arrays.move_to_end(key)
-    return found
 
 
 def _constants(rule: Rule, momentum: bool) -> dict[str, Any]:
@@ -210,30 +208,32 @@ def _numbers(rule: Rule, device: torch.device) -> dict[str, Any]:
     if rule.sgd_momentum and rule.phase is not False:
         lam = lam * (1 - rule.beta)
 
-    def number(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return float(x)
-        if x.device != device:
-            return float(x) if x.is_cpu and x.numel() == 1 else x.to(device)
-        return x.view(torch.uint8) if x.dtype == torch.bool else x.contiguous()
-
     step = rule.step if isinstance(rule.step, Tensor) else _signed(rule.step)
     return {
-        "lr": number(rule.lr),
+        "lr": _number(rule.lr, device),
         "weight": weight if weight < 0.5 else 1 - weight,
         "beta": float(rule.beta),
-        "decay": 1.0 if rule.decay is None else number(rule.decay),
+        "decay": 1.0 if rule.decay is None else _number(rule.decay, device),
         "coupled": float(rule.coupled),
         "scale": float(rule.scale),
-        "sigma": number(sigma),
-        "amplitude": number(amplitude),
-        "lam": number(lam),
-        "phase": number(rule.phase),
-        "first": number(rule.first_sgd),
+        "sigma": _number(sigma, device),
+        "amplitude": _number(amplitude, device),
+        "lam": _number(lam, device),
+        "phase": _number(rule.phase, device),
+        "first": _number(rule.first_sgd, device),
         "key_low": _signed(rule.seed),
         "key_high": _signed(rule.seed >> 32),
         "step": step,
     }
+
+
+def _number(x: Any, device: torch.device) -> Any:
+    """A kernel's argument: a float, or a tensor on the device."""
+    if not isinstance(x, Tensor):
+        return float(x)
+    if x.device != device:
+        return float(x) if x.is_cpu and x.numel() == 1 else x.to(device)
+    return x.view(torch.uint8) if x.dtype == torch.bool else x.contiguous()
 
 
 def _switch(value: bool | Tensor) -> int:

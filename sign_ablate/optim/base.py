@@ -1,0 +1,150 @@
+"""The base of the optimizers: declared options, checked groups, and one step over the parameters."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
+
+from sign_ablate.optim import checks
+from sign_ablate.optim.constructor import with_arguments
+from sign_ablate.optim.layout import check_shape
+from sign_ablate.optim.ops import Group, real
+from sign_ablate.optim.options.declare import declared
+
+#: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
+_HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
+    Optimizer, "_accelerator_graph_capture_health_check", None
+) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
+
+
+class Entry(NamedTuple):
+    """A parameter that has a gradient."""
+
+    p: Tensor
+    group: Group
+    number: int  #: among all parameters
+    slot: int  #: its number in its group
+
+
+class DeclaredOptimizer(Optimizer):
+    """An optimizer whose options are declared by a dataclass (`sign_ablate.optim.options`).
+
+    A subclass names the declaration in `options`, takes it in its constructor (`constructor.takes`), and
+    moves one parameter in `_update`, or all of them in `_advance`. Numbers that `load_state_dict` must not
+    cast to the parameter's dtype are Python ints in the state or live in the parameter groups.
+    """
+
+    options: ClassVar[type]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "options" in vars(cls):
+            cls.__doc__ = with_arguments(cls.__doc__ or "", cls.options)
+
+    def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
+        """Take the options, and what a group keeps beside them, as the defaults of every group."""
+        defaults = {"differentiable": False, **checks.python_numbers(vars(options)), **state}
+        self._check({**defaults, "params": []})
+        super().__init__(params, defaults)
+        checks.effects(self.options, self.param_groups)
+
+    def _check(self, group: Group) -> None:
+        """Raise ValueError for an option of a group that is out of range, or that others exclude."""
+        checks.group(self.options, group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # of a state dict from before an option was added
+            for option, default in self.defaults.items():
+                group.setdefault(option, default)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a parameter group. It takes the values of the options that all groups share.
+
+        Raises:
+            ValueError: for an option out of range, or one that all groups share and that differs.
+        """
+        options = checks.python_numbers(param_group)
+        first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
+        shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}
+        shared["differentiable"] = self.defaults["differentiable"]  # the one that torch looks at
+        super().add_param_group({**shared, **options})
+        try:
+            self._check(self.param_groups[-1])
+            checks.same_for_all(self.param_groups[-1], shared)
+        except ValueError:
+            del self.param_groups[-1]
+            raise
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @_use_grad_for_differentiable
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step. Returns the closure's loss, if one is given.
+
+        Raises:
+            RuntimeError: for a sparse gradient, or one of another shape, before any parameter moves.
+        """
+        if "capturable" in self.defaults:
+            _HEALTH_CHECK(self)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+            self._observe(loss)
+        self._advance(self._entries())
+        return loss
+
+    def _observe(self, loss: Any) -> None:
+        """For a subclass that watches the loss."""
+
+    def _parameters(self) -> Iterator[Entry]:
+        number = itertools.count()
+        for group in self.param_groups:
+            for slot, p in enumerate(group["params"]):
+                yield Entry(p, group, next(number), slot)
+
+    def _entries(self) -> list[Entry]:
+        """The parameters that have a gradient."""
+        entries = [entry for entry in self._parameters() if entry.p.grad is not None]
+        for p, *_ in entries:
+            if p.grad is not None and p.grad.layout is not torch.strided:
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+            check_shape("gradient", p.grad, p)
+        return entries
+
+    def _advance(self, entries: list[Entry]) -> None:
+        """Move all parameters."""
+        for p, group, number, _ in entries:
+            self._update(p, number, group)
+
+    def _update(self, p: Tensor, number: int, group: Group) -> Any:
+        """Move one parameter."""
+        raise NotImplementedError
+
+    def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
+        """The direction of ascent: the gradient with coupled weight decay, negated under maximize."""
+        assert p.grad is not None
+        g = real((-p.grad if group["maximize"] else p.grad).resolve_conj())
+        return g.add(real(p), alpha=decay) if decay else g
+
+    def _buffer(self, p: Tensor, name: str) -> Tensor:
+        """The state tensor `name` of p, zero at first; as pairs of reals if p is complex."""
+        state = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        check_shape(name, state[name], p)
+        return real(state[name])
+
+    def _count(self, p: Tensor) -> int:
+        """The number of p's steps, this one included. An int: it is exact and never read from a device."""
+        state = self.state[p]
+        state["step"] = int(state.get("step", 0)) + 1
+        return int(state["step"])

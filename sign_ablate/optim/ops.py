@@ -1,0 +1,43 @@
+"""Tensor operations that the steps share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Group = dict[str, Any]
+
+
+def rate(group: Group) -> float | Tensor:
+    """The learning rate δ of a group: a float, or a 0-dimensional tensor that stays on its device."""
+    lr: float | Tensor = group["lr"]
+    return lr.reshape(()) if isinstance(lr, Tensor) else lr
+
+
+def sign(x: Tensor) -> Tensor:
+    """sign(x), but NaN where x is not finite: `torch.sign(nan)` is 0 and would hide a divergence."""
+    return torch.sign(x).add_(x, alpha=0)  # 0·x is NaN where x is not finite
+
+
+def real(x: Tensor) -> Tensor:
+    """x, or the real view of a complex x."""
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+def whole(x: Any) -> Tensor:
+    """x, gathered from all processes if it is a DTensor (FSDP2)."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def descend(x: Tensor, direction: Tensor, by: float | Tensor) -> None:
+    """x ← x − by·direction, as `torch.optim` rounds it where `by` is a float."""
+    if isinstance(by, Tensor):
+        x.sub_(direction * by)
+    else:
+        x.add_(direction, alpha=-by)
+
+
+def decay(x: Tensor, group: Group) -> None:
+    """Decoupled weight decay: x ← (1 − lr·weight_decay)·x."""
+    if group["weight_decay"]:
+        x.mul_(1 - rate(group) * group["weight_decay"])

@@ -1,0 +1,200 @@
+"""Snakemake's log on the terminal: a line for each job that is done, a block for each that fails, bars.
+
+Snakemake's own log names every input of every job and prints whole log files. Its stream handler is replaced
+here, and only that: the file below `.snakemake/log` stays complete. What a user asks for with `--verbose`,
+`--printshellcmds` or `--logger` is left as it is.
+"""
+
+import copy
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from snakemake.logging import DefaultFormatter, get_event, show_logs
+from snakemake.settings.enums import Quietness
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from sign_ablate.terminal import failures
+
+#: the beginnings of Snakemake's lines that tell a user nothing
+_NOISE = (
+    "Assuming unrestricted shared filesystem",
+    "Building DAG of jobs",
+    "Conda environments: ignored",
+    "Execute ",
+    "Exiting because a job execution failed",
+    "Provided cores",
+    "Provided resources",
+    "Removing output files of failed job",
+    "Rules claiming more threads",
+    "Select jobs to execute",
+    "Using shell",
+    "host:",
+)
+_RESTART = re.compile(r"Trying to restart job (\d+)")
+#: names in a list of files, and the characters of a reason, which names files as well
+_FILES_SHOWN, _REASON_SHOWN = 3, 300
+
+
+def install(logger: logging.Logger, settings: Any) -> None:
+    """Replace the stream handler of Snakemake's logger by `Lines`, or by bars.
+
+    Bars need a terminal and snakemake-logger-plugin-rich. `--logger rich` in a profile would end every call
+    where the plugin is not installed, and would not heed `--quiet`.
+
+    Args:
+        logger: Snakemake's.
+        settings: Snakemake's `OutputSettings`.
+    """
+    former: Any = next((h for h in logger.handlers if h.name == "DefaultStreamHandler"), None)
+    if former is None or settings.log_handler_settings or settings.verbose or settings.printshellcmds:
+        return
+    if settings.dryrun:
+        former.setFormatter(ShortLists(settings.quiet))
+        return
+    handler: logging.Handler | None = None
+    if not settings.quiet and former.stream.isatty() and os.environ.get("TERM") != "dumb":
+        handler = _bars(settings)
+    handler = handler or Lines(former.stream, settings)
+    handler.filters = former.filters
+    logger.removeHandler(former)
+    logger.addHandler(handler)
+
+
+class ShortLists(DefaultFormatter):
+    """Snakemake's own format with short lists of files: a dry run says what would run, and why."""
+
+    def format_job_info(self, msg: dict[str, Any]) -> str:
+        """Format the announcement of a job."""
+        files, reason = list(msg["input"] or []), str(msg["reason"])
+        if len(files) > _FILES_SHOWN + 1:
+            files = [*files[:_FILES_SHOWN], f"and {len(files) - _FILES_SHOWN} more"]
+        if len(reason) > _REASON_SHOWN:
+            reason = f"{reason[:_REASON_SHOWN]}…"
+        text: str = super().format_job_info({**msg, "input": files, "reason": reason})
+        return text
+
+
+class Digest:
+    """Turns Snakemake's records into the text to show, which may be none."""
+
+    def __init__(self, show_failed_logs: bool = False) -> None:
+        self._show_failed_logs = show_failed_logs
+        self._jobs: dict[int, Mapping[str, Any]] = {}
+        self._finished: list[str] = []
+        #: job → its failure, as it was shown
+        self._failures: dict[int, failures.Failure] = {}
+
+    def note(self, record: logging.LogRecord) -> None:
+        """Remember a job that is announced, also where its announcement is not shown."""
+        if get_event(record) == LogEvent.JOB_INFO:
+            self._jobs[record.jobid] = vars(record)  # type: ignore[attr-defined]
+
+    def text(self, record: logging.LogRecord) -> str:
+        """The text for a record; empty where there is nothing to show."""
+        fields = vars(record)
+        match get_event(record):
+            case LogEvent.JOB_FINISHED:
+                self._finished.append(self._result(fields["job_id"]))
+                return ""
+            case LogEvent.PROGRESS:
+                names, self._finished = self._finished, []
+                return "\n".join(f"{fields['done']} of {fields['total']}  {name}" for name in names)
+            case LogEvent.JOB_ERROR:
+                return self._failure(fields["jobid"], fields)
+            case LogEvent.RUN_INFO | LogEvent.ERROR | LogEvent.GROUP_ERROR | None:
+                return self._message(record.getMessage())
+            case _:
+                return ""
+
+    def _name(self, jobid: int) -> str:
+        """`synthetic.sgd.s0.fe111cff05` of a training job, `figure figure1` of another."""
+        job = self._jobs.get(jobid)
+        if job is None:
+            return f"job {jobid}"
+        given = [value.strip("/") for value in (job["wildcards"] or {}).values() if value]
+        return " ".join(given if job["rule_name"] == "train" else [job["rule_name"], *given])
+
+    def _result(self, jobid: int) -> str:
+        job = self._jobs.get(jobid)
+        found = failures.result(job["output"][0]) if job and job["rule_name"] == "train" else None
+        return "  ".join(filter(None, [self._name(jobid), found]))
+
+    def _failure(self, jobid: int, fields: Mapping[str, Any]) -> str:
+        logs = [*fields["log"]]
+        # Snakemake announces a job again when it is tried once more.
+        since = self._jobs[jobid]["created"] if jobid in self._jobs else 0.0
+        found = failures.of_job(fields["rule_name"], fields["output"], logs, since)
+        if self._failures.get(jobid) == found:
+            return ""  # tried once more, with the same end
+        self._failures[jobid] = found
+        shown = show_logs(logs) if self._show_failed_logs else ()
+        return "\n".join([failures.block(self._name(jobid), found), *shown])
+
+    def _message(self, message: str) -> str:
+        if message.startswith(_NOISE) or "CalledProcessError in file" in message or message == "None":
+            return ""
+        if restart := _RESTART.match(message):
+            jobid = int(restart[1])
+            final = jobid in self._failures and self._failures[jobid].final
+            return "" if final else f"{self._name(jobid)} is tried once more"
+        return message
+
+
+class Lines(logging.StreamHandler):
+    """Plain lines, for a log file, a pipe, or a terminal without the plugin."""
+
+    def __init__(self, stream: TextIO, settings: Any) -> None:
+        super().__init__(stream)
+        self._digest, self._quiet = Digest(settings.show_failed_logs), settings.quiet or ()
+
+    def filter(self, record: logging.LogRecord) -> Any:  # a bool, or from Python 3.12 on a record
+        """Heed `--quiet`, which is about what goes well: a failure is told, but with `--quiet all`."""
+        self._digest.note(record)
+        if get_event(record) == LogEvent.JOB_ERROR:
+            return Quietness.ALL not in self._quiet
+        return super().filter(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return self._digest.text(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the text, if there is any."""
+        if text := self.format(record):
+            self.stream.write(f"{text}\n")
+            self.flush()
+
+
+def _bars(settings: Any) -> logging.Handler | None:
+    """The plugin's bars with our lines above them; None where it is not installed."""
+    try:
+        from snakemake_logger_plugin_rich import LogHandler
+    except ImportError:
+        return None
+    from rich.progress import TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Bars(LogHandler):
+        digest = Digest(settings.show_failed_logs)
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.digest.note(record)
+            event = get_event(record)
+            if event in {LogEvent.JOB_INFO, LogEvent.JOB_FINISHED, LogEvent.RUN_INFO}:
+                shown = copy.copy(record)
+                if event == LogEvent.JOB_INFO:
+                    shown.log = []  # the plugin prints the whole logs of a job that fails
+                super().emit(shown)
+            if event != LogEvent.RUN_INFO and (text := self.digest.text(record)):
+                style = "red" if record.levelno >= logging.ERROR else ""
+                self.console.print(Text(text, style), soft_wrap=True)
+
+    handler: Any = Bars(settings, None)
+    spinner, _, *columns = handler.progress.columns  # the plugin counts one job too many at work
+    handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
+    handler.live_display.refresh_per_second = 2
+    found: logging.Handler = handler
+    return found
