@@ -235,4 +235,4 @@ def drawn_by(notebook):
 def t_switch_argument(figure):
     """The switch that a figure is restricted to, if it is."""
     t_switch = CAMPAIGN.figures[figure].t_switch
-    return "" if t_switch is None else f"-p t_switch {t_switch}"
+    return "" if t_switch is None else f"-n t_switch={t_switch}"
