@@ -189,7 +189,7 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
         tail = tail * tail
     # The distance of u to the end of its range that −x is near to, in 31 bits, which step.c's int has.
     other_end = positive.to(torch.int32).sub_(1)  # 0 or all bits set, for random or its complement
-    distance = (random.to(torch.int32).bitwise_xor_(other_end) >> 1).bitwise_and_(0x7FFFFFFF)
+    distance = ((random.to(torch.int32) ^ other_end) >> 1).bitwise_and_(0x7FFFFFFF)
     flips = distance.float().add_(0.5).mul_(tail) < 2.0**30
     return torch.where(size <= 1, near, positive ^ flips)
 
