@@ -225,11 +225,12 @@ def _multi_tensor_signsgd(
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
+    noisy = rule.noisy and not rule.phase
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
-        same = same and not (rule.noisy and x.p.device.type == "cpu")
+        same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
         if rule.phase:

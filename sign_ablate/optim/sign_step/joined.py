@@ -68,7 +68,7 @@ def apply(
 
 
 def _chunks(items: Sequence[Item]) -> list[list[int]]:
-    """Places in `items` of those that are joined. Shards and permuted parameters stay alone."""
+    """Places in `items` of those that are joined. Shards, and parameters with gaps, stay alone."""
     out: list[list[int]] = []
     room = 0
     for i, x in enumerate(items):
