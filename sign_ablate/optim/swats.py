@@ -22,7 +22,7 @@ class SWATS(DeclaredOptimizer):
     Adam takes the step p_k, and with k = 1, 2, … (Algorithm 1)
 
     - γ_k ← p_kᵀp_k / (−p_kᵀg_k): the rate at which SGD's step, projected on p_k, is p_k,
-    - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0,
+    - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0 or γ_k is not finite,
     - if k > 1 and |λ_k/(1−β₂ᵏ) − γ_k| < tol: Λ ← λ_k/(1−β₂ᵏ), and SGD from the next step on.
 
     SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, holds (1−β₁)v.
@@ -32,7 +32,8 @@ class SWATS(DeclaredOptimizer):
 
     Groups of the global scope keep the relation of their learning rates: SGD steps with Λ_i = ρ·lr_i in
     group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. What λ_k
-    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above.
+    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above. A tensor whose products are
+    not finite is left out of the sums, so that it does not keep the others from their switch.
 
     Raises:
         ValueError: for an argument out of range.
@@ -106,7 +107,8 @@ class SWATS(DeclaredOptimizer):
         sums, joint = [], []
         for group in groups:
             pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
-            sums.append(torch.stack(pairs, dim=1))  # 2 × tensors
+            own = torch.stack(pairs, dim=1)  # 2 × tensors
+            sums.append(torch.where(own.isfinite().all(0), own, 0))
             if _is_global(group):
                 pp, pg = sums[-1].sum(1)
                 joint.append(torch.stack([pp, pg * (rate(group) / unit)]))
@@ -124,8 +126,9 @@ class SWATS(DeclaredOptimizer):
     def _trigger(group: Group, pp: Tensor, pg: Tensor, unit: float | Tensor) -> Tensor:
         """Update the group's numbers, γ in units of this learning rate. Returns which tensors switch now."""
         beta2, k = group["betas"][1], group["step"]
-        tracked = (pg != 0) & ~group["switched"]
-        gamma = torch.where(tracked, pp / pg, group["gamma"])
+        gamma = pp / pg
+        tracked = (pg != 0) & gamma.isfinite() & ~group["switched"]
+        gamma = torch.where(tracked, gamma, group["gamma"])
         group["gamma"] = gamma
         group["lambda"] = torch.where(tracked, beta2 * group["lambda"] + (1 - beta2) * gamma, group["lambda"])
         mean = group["lambda"] / (1 - beta2**k)

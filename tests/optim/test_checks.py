@@ -4,8 +4,10 @@ import inspect
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sign_ablate.optim import (
     QSGD,
@@ -187,3 +189,68 @@ def test_a_compressor_of_another_kind_is_one_line():
     p = torch.nn.Parameter(torch.ones(2))
     with pytest.raises(ValueError, match=r"^compressor must be a Compressor, its dict or None, got 'topk'$"):
         CompressedSGD([p], compressor="topk")
+
+
+NUMPY = [
+    (
+        SignSGD,
+        {"lr": np.float32(0.5), "beta": np.float64(0.5), "seed": np.int32(5), "sign_of_zero": "random"},
+    ),
+    (SignSGD, {"dither": "pre", "alpha": np.float32(0.5), "gamma": np.int64(1), "seed": np.uint8(200)}),
+    (HybridSignSGD, {"switch_step": np.int64(1), "eta": np.float32(0.5)}),
+    (Lion, {"lr": np.float32(0.5), "betas": (np.float32(0.5), np.float32(0.5))}),
+    (OneBitAdam, {"warmup_steps": np.int64(2)}),
+    (CompressedSGD, {"compressor": QSGD(levels=np.int64(3), seed=np.int32(7)), "momentum": np.float32(0.5)}),
+    (CompressedSGD, {"compressor": TopK(np.float32(0.5))}),
+]
+
+
+@pytest.mark.parametrize(("cls", "options"), NUMPY)
+def test_numbers_of_numpy_become_pythons(cls, options, tmp_path):
+    """They step, and state dicts load with weights_only."""
+    x, y = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = cls([{"params": [x], "lr": np.float32(0.5)}], **options)
+    optimizer.add_param_group({"params": [y], "weight_decay": np.float64(0.5)})
+    for _ in range(3):
+        x.grad, y.grad = torch.zeros(3), torch.ones(3)
+        optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("switch_step", 7), ("trigger", "swats"), ("tolerance", 0.5), ("patience", 3), ("capturable", True)],
+)
+def test_an_option_of_the_optimizer_is_refused_for_one_group(name, value):
+    x, y = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    optimizer = HybridSignSGD([x], switch_step=5)
+    more = {"trigger": {"tolerance": 0.1, "switch_step": None}}.get(name, {})
+    with pytest.raises(ValueError, match=rf"{name} is the optimizer's and .*give it to the constructor$"):
+        optimizer.add_param_group({"params": [y], name: value, **more})
+    with pytest.raises(ValueError, match=rf"{name} is the optimizer's and .*give it to the constructor$"):
+        HybridSignSGD([{"params": [x]}, {"params": [y], name: value, **more}], switch_step=5)
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": [y], "switch_step": 5})  # equal values are fine
+    assert optimizer.param_groups[1]["switch_step"] == 5
+
+
+def test_differentiable_is_the_optimizers():
+    with pytest.raises(ValueError, match="differentiable is the optimizer's and False"):
+        SignSGD([{"params": [nn.Parameter(torch.ones(1))], "differentiable": True}])
+
+
+def test_later_groups_take_what_all_groups_share():
+    x, y, z = (nn.Parameter(torch.ones(1)) for _ in range(3))
+    optimizer = HybridSignSGD([{"params": [x], "switch_step": 5}, {"params": [y]}])
+    optimizer.add_param_group({"params": [z]})
+    assert [group["switch_step"] for group in optimizer.param_groups] == [5, 5, 5]
+
+
+def test_fused_true_is_refused_for_a_momentum_in_the_sgd_phase():
+    """At the first step, not only when the hybrid switches."""
+    x = nn.Parameter(torch.ones(1))
+    x.grad = torch.ones(1)
+    optimizer = HybridSignSGD([x], switch_step=9, sgd_momentum="swats", fused=True)
+    with pytest.raises(RuntimeError, match=r"`fused=True` requires .* sgd_momentum"):
+        optimizer.step()

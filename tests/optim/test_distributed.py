@@ -49,6 +49,13 @@ CASES = {
     "topk": ("TopKSGD", CompressedSGD, {"compressor": TopK(0.3), "error_feedback": True}),
 }
 
+NOISY = {
+    "pre": PRE,
+    "post": {"dither": "post", "alpha": 0.1, "law": "uniform"},
+    "zero": {"sign_of_zero": "random", "beta": 0.0},
+    "rounding": {"stochastic_rounding": True},
+}
+
 
 def make(name, params):
     """The optimizer of a case."""
@@ -86,6 +93,9 @@ def worker(rank, file, queue):
             train(net, make(name, net.parameters()), batches(rank))
             found["ddp", name] = [p.detach().tolist() for p in net.parameters()]
             found["fsdp", name] = sharded(name, rank)
+        for name in NOISY:
+            found["blocks", name] = blocks(name)
+        found["refused"] = refusal()
         queue.put((rank, found))
     finally:
         dist.destroy_process_group()
@@ -99,6 +109,51 @@ def sharded(name, rank):
     train(net, make(name, net.parameters()), batches(rank))
     assert all(type(p).__name__ == "DTensor" or hasattr(p, "placements") for p in net.parameters())
     return [p.detach().full_tensor().tolist() for p in net.parameters()]
+
+
+def whole(options):
+    """Values and gradients of parameters, large enough for several blocks of the plain step."""
+    torch.manual_seed(2)
+    kind = torch.bfloat16 if "stochastic_rounding" in options else torch.float32
+    shapes = ((300, 502), (6, 5, 4), (3, 4), (1, 6))
+    pairs = [(torch.randn(shape).to(kind), torch.randn(shape).to(kind).round()) for shape in shapes]
+    return [*pairs, tuple(torch.randn(5, 8).to(kind).T for _ in range(2))]
+
+
+def blocks(name):
+    """True for each parameter whose shards along the second dimension make the whole's step, bit for bit."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh, options = init_device_mesh("cpu", (2,)), NOISY[name]
+    out = []
+    for place in (lambda x: distribute_tensor(x, mesh, [Shard(1)]), lambda x: x):
+        params = []
+        for value, gradient in whole(options):
+            p = nn.Parameter(place(value))
+            p.grad = place(gradient)
+            params.append(p)
+        SignSGD(params, lr=0.5, fused=False, foreach=False, **options).step()
+        out.append([p.detach() for p in params])
+    return [torch.equal(shards.full_tensor(), p) for shards, p in zip(*out, strict=True)]
+
+
+def refusal():
+    """The message of dither for a parameter of which a process has two pieces."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    mesh = init_device_mesh("cpu", (2,))
+    placements = [_StridedShard(0, split_factor=2)]
+    p = nn.Parameter(DTensor.from_local(torch.ones(4), mesh, placements, run_check=False))
+    p.grad = DTensor.from_local(torch.ones(4), mesh, placements, run_check=False)
+    SignSGD([p], lr=0.5).step()  # no noise: fine
+    try:
+        SignSGD([p], lr=0.5, **PRE).step()
+    except RuntimeError as error:
+        return str(error)
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +187,12 @@ def test_two_processes_make_the_step_of_one(results, kind, name):
     """Sums, norms and compressors are those of the whole tensors, and a shard's noise is the whole one's."""
     for found, expected in zip(results[0][kind, name], single(name), strict=True):
         torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noise_of_shards_along_another_dimension_is_the_whole_parameters(results, name):
+    assert [found["blocks", name] for found in results.values()] == [[True] * 5] * 2
+
+
+def test_noise_of_a_shard_in_several_pieces_is_refused(results):
+    assert "no noise for a parameter of shape (8,)" in results[0]["refused"]

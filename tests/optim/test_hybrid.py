@@ -238,3 +238,16 @@ def test_a_group_added_later_joins_at_the_step():
         p.grad = torch.ones(3)
         optimizer.step()
     assert [group["step"] for group in optimizer.param_groups] == [4, 4]
+
+
+@pytest.mark.parametrize("options", [{}, {"switch_step": None, "dither": "pre", "alpha": 0.1}])
+def test_diagnostics_outlive_the_gradients(options):
+    """They come of the momentum. Without one they are those of the gradients, and gone with them."""
+    for beta in (0.9, 0.0):
+        params, optimizer = run(HybridSignSGD, {**options, "beta": beta})
+        before = optimizer.diagnostics()
+        optimizer.zero_grad()
+        found = optimizer.diagnostics()
+        gone = set() if beta else {"momentum_rms", "sigma", "flip_fraction"}
+        assert found == {k: v for k, v in before.items() if k not in gone}
+        assert all(p.grad is None for p in params)

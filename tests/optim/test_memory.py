@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -173,14 +174,104 @@ def test_a_momentum_of_another_layout_is_used(x, options):
         assert torch.equal(m, out[0][1])
 
 
+@pytest.mark.parametrize("options", [{}, {"dither": "pre", "alpha": 0.1}])
+def test_parameters_that_share_memory_are_stepped_one_by_one(options):
+    """Windows of one storage, large enough for several threads: the numbers are the plain step's."""
+    n, out, threads = 1 << 20, [], torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for how in ({}, {"fused": False, "foreach": False}):
+            torch.manual_seed(0)
+            base = torch.randn(2 * n)
+            params = [nn.Parameter(base[a : a + n]) for a in range(0, n + 1, n // 4)]
+            for p in params:
+                p.grad = torch.randn(n)
+            SignSGD(params, lr=0.1, weight_decay=0.5, **options, **how).step()
+            out.append(base)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*out)
+
+
+def test_overlap_is_seen_only_where_something_is_written():
+    x, g = torch.zeros(8), torch.zeros(4)
+    assert not fused._overlap([(x[:4], g, None, 0), (x[4:], g, None, 1)])  # gradients may be shared
+    assert fused._overlap([(x[:5], g, None, 0), (x[4:], g, None, 1)])
+    assert fused._overlap([(x[:4], g, None, 0), (x[4:], x[:4], None, 1)])
+    assert fused._overlap([(x[:4], g, x[4:], 0), (torch.zeros(2), x[5:7], None, 1)])
+
+
+def test_a_thread_that_outlives_the_main_one_can_step():
+    """Python shuts thread pools down before it waits for other threads."""
+    script = """
+import threading, torch
+from sign_ablate.optim import SignSGD
+torch.set_num_threads(2)
+def late():
+    threading.main_thread().join()
+    p = torch.nn.Parameter(torch.ones(1 << 22))
+    p.grad = torch.ones_like(p)
+    SignSGD([p], lr=0.5).step()
+    print(p.unique().tolist())
+threading.Thread(target=late).start()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.stdout == "[0.5]\n", ran.stderr
+
+
+@pytest.mark.parametrize("options", [{}, {"dither": "pre", "alpha": 0.1}])
+def test_transforms_of_torch_func_take_the_plain_step(options):
+    def stepped_sum(x):
+        p = x.detach()
+        p.grad = torch.ones(3)
+        SignSGD([p], lr=0.5, **options).step()
+        return p.sum()
+
+    x = torch.full((2, 3), 2.0)
+    expected = [stepped_sum(row).item() for row in x.clone()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # slow in-place operations
+        found = torch.func.vmap(stepped_sum)(x)
+    assert found.tolist() == expected
+
+    def sum_of_a_step(g):
+        p = nn.Parameter(torch.ones(3))
+        p.grad = g
+        SignSGD([p], lr=0.5, **options).step()
+        return p.detach().sum()
+
+    assert torch.func.grad(sum_of_a_step)(torch.ones(3)).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("how", [{}, {"fused": False, "foreach": False}, {"foreach": True}])
+def test_inference_tensors_are_refused_outside_inference_mode(how):
+    """As torch's in-place operations refuse them, and before the momentum moves."""
+    with torch.inference_mode():
+        p = nn.Parameter(torch.ones(4))
+    p.grad = torch.ones(4)
+    optimizer = SignSGD([p], lr=0.5, **how)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
+        optimizer.step()
+    assert not optimizer.state[p]["momentum_buffer"].any()
+    with torch.inference_mode():
+        optimizer.step()
+    assert p.tolist() == [0.5] * 4
+
+
 def sanitizer():
+    """The libraries to preload; None where the compiler has no address sanitizer.
+
+    Triton throws C++ exceptions while it is imported. The sanitizer can pass them on only where the
+    C++ library is loaded as well.
+    """
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         return None
-    found = subprocess.run(
-        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() if Path(found.stdout.strip()).is_absolute() else None
+    paths = []
+    for name in ("libasan.so", "libstdc++.so.6"):
+        command = [compiler, f"-print-file-name={name}"]
+        paths.append(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
+    return " ".join(paths) if all(Path(path).is_absolute() for path in paths) else None
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C compiler")

@@ -1,5 +1,6 @@
 """The counter-based noise: a pure function, and good noise."""
 
+import itertools
 import math
 
 import numpy as np
@@ -268,3 +269,12 @@ def test_stochastic_rounding_has_the_right_mean():
         means.append(float(p.detach().double().mean()))
     assert means[1] == 1.0
     assert means[0] == pytest.approx(1 - 5 * 2.0**-8 * 0.1, abs=4 * 2.0**-8 / math.sqrt(N))
+
+
+def test_words_of_a_counter_may_broadcast():
+    row, column, one = torch.arange(3), torch.arange(2)[:, None], torch.tensor([5])
+    for counter in itertools.permutations([row, column, one, 7]):
+        found = torch.broadcast_tensors(*noise.philox(counter, (1, 2)))
+        places = [torch.as_tensor(word).expand(2, 3).flatten().tolist() for word in counter]
+        expected = [noise.philox(each, (1, 2)) for each in zip(*places, strict=True)]
+        assert torch.stack(found, -1).view(-1, 4).tolist() == [list(words) for words in expected]

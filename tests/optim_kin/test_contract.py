@@ -355,3 +355,16 @@ def test_zero_gradients_are_no_step(name: str) -> None:
 
 def test_shapes_hold_the_odd_ones() -> None:
     assert {(), (0,), (1,)} < set(SHAPES)
+
+
+@each
+@pytest.mark.parametrize("maximize", [False, True])
+def test_conjugated_gradients(make: Make, maximize: bool) -> None:
+    g = torch.randn(5, dtype=torch.complex64)
+    out = []
+    for gradient in (g.conj(), g.conj().resolve_conj()):
+        p = nn.Parameter(torch.ones(5, dtype=torch.complex64))
+        p.grad = gradient
+        make([p], maximize=maximize).step()
+        out.append(p.detach())
+    assert torch.equal(*out)

@@ -216,3 +216,19 @@ def test_diagnostics_before_the_first_step() -> None:
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         SWATS(parameters(), **options)
+
+
+@pytest.mark.parametrize("scope", ["global", "tensor"])
+def test_a_gradient_that_is_not_finite_keeps_no_other_tensor_from_its_switch(scope: Any) -> None:
+    params = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = SWATS(params, lr=0.01, tol=1e9, scope=scope)
+    for k in range(3):
+        for p in params:
+            p.grad = torch.ones(3)
+        if k == 0:
+            params[0].grad = torch.tensor([1.0, torch.nan, 1.0])
+        optimizer.step()
+    assert bool(optimizer.param_groups[0]["switched"][1])
+    assert params[0].isnan().any()  # and is not hidden
+    assert params[1].isfinite().all()
+    assert optimizer.param_groups[0]["lambda"].isfinite().all()

@@ -14,6 +14,14 @@ class HybridSignSGDOptions(SignSGDOptions):
     """SignSGD's options, and those of the switch to SGD."""
 
     _: KW_ONLY
+    trigger: Annotated[
+        Literal["fixed", "stable", "swats", "plateau"],
+        Option(
+            "What switches: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
+            needs=(CALIBRATED,),
+            shared=True,
+        ),
+    ] = "fixed"
     switch_step: Annotated[
         int | None,
         Option(
@@ -24,14 +32,6 @@ class HybridSignSGDOptions(SignSGDOptions):
             shared=True,
         ),
     ] = None
-    trigger: Annotated[
-        Literal["fixed", "stable", "swats", "plateau"],
-        Option(
-            "What switches: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
-            needs=(CALIBRATED,),
-            shared=True,
-        ),
-    ] = "fixed"
     tolerance: Annotated[
         float | None,
         Option(

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
+from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import Item, Rule, work_dtype
+from sign_ablate.optim.sign_step.upload import on_device
 
 
 def effective(x: Item, rule: Rule) -> Tensor:
@@ -167,14 +169,10 @@ def sgd_velocity(x: Item, g: Tensor, rule: Rule, *, keep: bool = False) -> Tenso
 
 def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
     """The steps of many parameters of one dtype, clean parts by foreach. Bitwise equal to `step_item`."""
-    gs = [x.g for x in items]
-    if rule.scale != 1:
-        gs = list(torch._foreach_mul(gs, rule.scale))
-    if rule.coupled:
-        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], rule.coupled), gs))
-    previous = [
-        x.m.clone() if x.m is not None and rule.project and rule.project.previous else None for x in items
-    ]
+    gs = _gradients(items, rule)
+    previous = gs
+    if rule.project is not None and rule.project.previous and rule.beta:
+        previous = [x.m.clone() for x in items if x.m is not None]
     ms = gs
     if rule.beta:
         ms = [x.m for x in items if x.m is not None]
@@ -184,17 +182,17 @@ def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
         else:
             torch._foreach_lerp_(ms, gs, 1 - rule.beta)
     if rule.zero == "zero" and not isinstance(rule.sigma, Tensor) and rule.sigma == 0:
-        steps = list(torch._foreach_sign(ms))
-        torch._foreach_add_(steps, ms, alpha=0)
+        steps = _signs(ms)
     else:
-        steps = [direction(m, x, rule) for m, x in zip(ms, items, strict=True)]
+        steps = joined.apply(lambda m, x: direction(m, x, rule), ms, items)
     sums: list[Tensor | None] = [None] * len(items)
     if rule.project is not None:
-        for i, (x, g, m, step) in enumerate(zip(items, gs, ms, steps, strict=True)):
-            old = previous[i]
-            s = step if rule.project.applied else sign(m if old is None else old, x, rule)
-            whole = dataclasses.replace(x, g=g, m=s)
-            sums[i] = torch.stack([partial_sums(b.m, b.g) for b in whole.blocks() if b.m is not None]).sum(0)
+        clean = steps
+        if not rule.project.applied and (rule.project.previous or rule.site is not None):
+            sources = previous if rule.project.previous else ms
+            plus = rule.zero != "zero"
+            clean = joined.apply(lambda m, x: sign(m, x, rule), sources, items) if plus else _signs(sources)
+        sums = list(_foreach_sums(clean, gs, items))
     if rule.decay is not None:
         torch._foreach_mul_([x.p for x in items], rule.decay)
     if isinstance(rule.lr, Tensor):
@@ -203,3 +201,53 @@ def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
     else:
         torch._foreach_sub_([x.p for x in items], steps, alpha=rule.lr)
     return sums
+
+
+def _gradients(items: list[Item], rule: Rule) -> list[Tensor]:
+    """`effective` of many parameters."""
+    gs = [x.g for x in items]
+    if rule.scale != 1:
+        gs = list(torch._foreach_mul(gs, rule.scale))
+    if rule.coupled:
+        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], rule.coupled), gs))
+    return gs
+
+
+def _signs(ms: list[Tensor]) -> list[Tensor]:
+    """`sign` of many tensors."""
+    signs = list(torch._foreach_sign(ms))
+    torch._foreach_add_(signs, ms, alpha=0)
+    return signs
+
+
+def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item]) -> list[Tensor]:
+    """The partial sums of each parameter; on a CPU in the order of `step_item`."""
+    if items[0].p.device.type == "cpu":
+        blocks = [dataclasses.replace(x, g=g, m=s).blocks() for x, g, s in zip(items, gs, ss, strict=True)]
+        return [
+            torch.stack([partial_sums(b.m, b.g) for b in own if b.m is not None]).sum(0) for own in blocks
+        ]
+    s, g = (torch.cat([t.reshape(-1) for t in ts]) for ts in (ss, gs))
+    sizes = tuple(t.numel() for t in gs)
+    lengths = on_device(("lengths", sizes), lambda: torch.tensor(sizes), s.device)
+    products = torch.stack([s * g, g * g, s * s], 1)
+    return list(torch.segment_reduce(products, "sum", lengths=lengths, unsafe=True).float().unbind())
+
+
+def sgd_foreach(items: list[Item], rule: Rule) -> None:
+    """The SGD phase of many parameters of one dtype. Bitwise equal to `step_item`."""
+    gs = _gradients(items, rule)
+    lam: float | Tensor = rule.lam
+    if rule.sgd_momentum:
+        ms = [x.m for x in items if x.m is not None]
+        if rule.first_sgd is not True:
+            gs = list(torch._foreach_add(torch._foreach_mul(ms, rule.beta), gs))
+        torch._foreach_copy_(ms, gs)
+        lam = lam * (1 - rule.beta)
+    if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1:
+        updates = torch._foreach_mul(gs, [lam[x.slot] for x in items])
+    else:
+        updates = torch._foreach_mul(gs, lam)
+    if rule.decay is not None:
+        torch._foreach_mul_([x.p for x in items], rule.decay)
+    torch._foreach_sub_([x.p for x in items], updates)
