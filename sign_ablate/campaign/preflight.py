@@ -8,6 +8,9 @@ from sign_ablate.config.campaign import LEFT_OUT, Campaign
 from sign_ablate.config.errors import unknown
 from sign_ablate.data.shape import Shape, count_problems, shape_of
 from sign_ablate.jobs import device
+from sign_ablate.optim.options.declare import declared
+from sign_ablate.optim.registry import METHODS
+from sign_ablate.optim.sign_step import native
 
 Runs = Collection[Run]
 
@@ -118,6 +121,11 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
             "many times slower"
         )
     on_cpu = device.resolve(campaign.execution.device) == "cpu"
+    if on_cpu and any(_has_fused_step(run) for run in runs) and not native.is_obtainable():
+        yield (
+            "no C compiler is found (CC, cc, gcc, clang): sign-based methods take the plain step, which "
+            "gives the same numbers more slowly; install gcc"
+        )
     if on_cpu and not device.cpu_has_bfloat16():
         for run in runs:
             if run.config.train.precision == "bfloat16":
@@ -125,6 +133,11 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
                     f"{_key(campaign, run, 'precision')} = 'bfloat16': emulated on this CPU, and much slower "
                     "than float32"
                 )
+
+
+def _has_fused_step(run: Run) -> bool:
+    method = METHODS[run.config.method.optimizer]
+    return any("fused" in declared(options) for options in method.declarations())
 
 
 def _shaped(campaign: Campaign, runs: Runs) -> Iterator[tuple[Run, Shape]]:

@@ -14,6 +14,7 @@ from sign_ablate.config.data import Dataset, DatasetSpec
 from sign_ablate.data import sources
 from sign_ablate.data.common import DataError, Labels, Pixels
 from sign_ablate.files import replacing
+from sign_ablate.store import fingerprint
 
 
 def prepare(spec: DatasetSpec, out: Path) -> None:
@@ -23,6 +24,7 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         DataError: if the source is missing or broken, or has too few images.
         OSError: if the file cannot be written.
     """
+    code = fingerprint.of_decoding()  # of what runs now, not of an edit made meanwhile
     source = sources.load(spec)
     train, val = _choose_train(source.train.labels, spec, source.classes)
     test = np.arange(len(source.test.labels))
@@ -43,6 +45,7 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         "mean": mean.astype(np.float32),
         "std": np.where(std > 0, std, 1).astype(np.float32),  # a constant channel stays constant
         "classes": np.array(source.classes),
+        "code": np.array(code),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary, temporary.open("wb") as file:  # savez appends .npz to a path

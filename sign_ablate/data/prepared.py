@@ -47,6 +47,7 @@ def read(path: Path) -> PreparedData:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         classes = tuple(arrays.pop("classes").tolist())
+        arrays.pop("code", None)
         return PreparedData(**{name: torch.from_numpy(a) for name, a in arrays.items()}, classes=classes)
     except FileNotFoundError:
         raise DataError(f"{path}: no such data file; run snakemake again, which makes it") from None

@@ -18,6 +18,21 @@ PACKAGE = Path(__file__).parents[1]
 #: were set, and a changed default needs a new NUMERICS_VERSION (tests/test_golden.py).
 TRAINING = ("optim", "models", "data", "train")
 NOT_TRAINING = "optim/options"
+#: Sources that determine the content of prepared data files. They are part of TRAINING, too.
+DECODING = tuple(
+    f"data/{name}.py"
+    for name in (
+        "cifar",
+        "cifar_facts",
+        "decode",
+        "folder",
+        "generated",
+        "parquet",
+        "prepare",
+        "sources",
+        "tree",
+    )
+)
 #: Sources that determine tables, figures and reports. campaign/grid.py makes the labels of cells.
 ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
 _HEX_DIGITS = 12
@@ -28,6 +43,12 @@ _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'
 def of_training() -> str:
     """Fingerprint of the code that determines the numbers of a run, computed once per process."""
     return of_files(_files(TRAINING))
+
+
+@cache
+def of_decoding() -> str:
+    """Fingerprint of the code that makes prepared data files, computed once per process."""
+    return of_files(_files(DECODING))
 
 
 @cache

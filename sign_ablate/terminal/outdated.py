@@ -1,7 +1,11 @@
-"""`sign-ablate outdated`: the runs that other code than today's has made."""
+"""`sign-ablate outdated`: the runs and data files that other code than today's has made."""
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
@@ -10,10 +14,21 @@ from sign_ablate.store.layout import ENVIRONMENT
 
 
 def outdated(campaign: Campaign, results: Path) -> list[Path]:
-    """The `metrics.parquet` of each run of other code, or whose code is not known, as Snakemake names it."""
-    files = (layout.metrics_file(results, run.id) for run in expand(campaign))
-    today = fingerprint.of_training()
-    return [path for path in files if path.exists() and code_of(path.parent) != today]
+    """Data files and `metrics.parquet` of runs, as Snakemake names them, whose code differs or is unknown."""
+    runs, today = expand(campaign), fingerprint.of_training()
+    data = dict.fromkeys(layout.data_file(results, run.data_id) for run in runs)
+    found = [path for path in data if path.exists() and data_code(path) != fingerprint.of_decoding()]
+    files = (layout.metrics_file(results, run.id) for run in runs)
+    return found + [path for path in files if path.exists() and code_of(path.parent) != today]
+
+
+def data_code(path: Path) -> str | None:
+    """Fingerprint that a data file recorded, or None if it has none or cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return str(stored["code"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def code_of(folder: Path) -> str | None:

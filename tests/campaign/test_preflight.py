@@ -16,6 +16,7 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.preflight import IMAGE_SIZES, warnings
 from sign_ablate.config import ConfigError, load_campaign, parse_campaign
 from sign_ablate.jobs import device
+from sign_ablate.optim.sign_step import native
 from tests.conftest import ROOT
 from tests.test_config import merged
 
@@ -189,6 +190,26 @@ def _warnings(campaign: Any, **options: bool) -> list[str]:
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "cores", lambda: 4)
     monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: False)
+
+
+@pytest.mark.usefixtures("_machine")
+def test_missing_c_compiler_is_told_before_any_job(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = parse_campaign(tiny)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(native, "_cache_folder", lambda: tmp_path)
+    (line,) = _warnings(campaign)
+    assert line.startswith(
+        "no C compiler is found (CC, cc, gcc, clang): sign-based methods take the plain step"
+    )
+    assert _warnings(campaign, local=False) == []
+    native._path().touch()  # compiled before
+    assert _warnings(campaign) == []
+    native._path().unlink()
+    tiny["methods"] = {"sgd": tiny["methods"]["sgd"], "adam": tiny["methods"]["adam"]}
+    assert _warnings(parse_campaign({**tiny, "figures": {}})) == []
 
 
 @pytest.mark.usefixtures("_machine")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from sign_ablate.config.data import Digits, Synthetic
 from sign_ablate.data.common import DataError
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
+from sign_ablate.store import fingerprint
+from sign_ablate.terminal.outdated import data_code
 
 
 def chosen(folder: Path, **options: int) -> PreparedData:
@@ -68,6 +71,18 @@ def test_the_most_that_a_message_names_is_possible(tmp_path: Path) -> None:
     prepare(Synthetic(subset=156, val=100), tmp_path / "out")
     data = read(tmp_path / "out")
     assert (len(data.train_labels), len(data.val_labels)) == (156, 100)
+
+
+def test_file_records_the_code_that_made_it(tmp_path: Path) -> None:
+    prepare(Synthetic(), tmp_path / "out.npz")
+    assert data_code(tmp_path / "out.npz") == fingerprint.of_decoding()
+    with np.load(tmp_path / "out.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "code"}
+    np.savez(tmp_path / "earlier.npz", **arrays)
+    assert data_code(tmp_path / "earlier.npz") is None
+    assert len(read(tmp_path / "earlier.npz").train_labels) == 256
+    (tmp_path / "damaged.npz").write_bytes((tmp_path / "out.npz").read_bytes()[:5000])
+    assert data_code(tmp_path / "damaged.npz") is None
 
 
 def test_two_prepares_give_the_same_bytes(tmp_path: Path) -> None:

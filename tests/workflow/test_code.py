@@ -107,6 +107,13 @@ def test_runs_of_other_code_are_listed_and_run_again(
         files = of(copy, "outdated")
         assert sorted(files) == [f"results/runs/{run.name}/{METRICS}" for run in runs]
         assert copy.jobs("--forcerun", *files) == {"train": len(runs), **ALL}
+    with edited(copy.folder / "sign_ablate/data/generated.py", "\nimport", "\nedited = 1\nimport"):
+        data, *files = of(copy, "outdated")
+        assert [data] == [
+            f"results/data/{path.name}" for path in (copy.folder / "results/data").glob("*.npz")
+        ]
+        assert len(files) == len(runs)
+        assert copy.jobs("--forcerun", data, *files) == {"prepare": 1, "train": len(runs), **ALL}
     # of other code, of unknown code, and not to be read
     kept = {run: (run / METRICS).stat().st_mtime_ns for run in runs}
     described = json.loads((runs[0] / ENVIRONMENT).read_text())

@@ -48,7 +48,7 @@ def test_a_run_whose_environment_is_damaged(
     done = copy.call("results/tiny/summary.parquet", check=False)
     assert done.returncode != 0
     output = done.stdout + done.stderr
-    assert f"sign-ablate: error: {folder.relative_to(copy.folder)}/environment.json: damaged (" in output
+    assert f"{folder.relative_to(copy.folder)}/environment.json: damaged (" in output
     assert "delete it to go on without the run's times and versions" in output
     assert "Traceback" not in output
     for path in folder.iterdir():

@@ -162,7 +162,7 @@ def test_images_that_change_while_snakemake_runs(copy: Repository) -> None:
     )
     done = copy.call(check=False)
     assert done.returncode == 1
-    message = f"sign-ablate: error: {PATH}: changed while it was in use; run snakemake again, which trains on"
+    message = f"{PATH}: changed while it was in use; run snakemake again, which trains on"
     assert message in done.stdout + done.stderr
     assert not list(copy.folder.glob("results/data/folder.*.npz"))
     prepare.write_text(text)

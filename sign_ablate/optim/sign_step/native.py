@@ -30,7 +30,7 @@ _TIMEOUT_S = 60
 def library() -> ctypes.CDLL | None:
     """The compiled step, or None, with one warning, where it cannot be compiled."""
     try:
-        path = _cache_folder() / f"step-{_key()}.so"
+        path = _path()
         if not path.exists():
             _compile(path)
         return ctypes.CDLL(str(path))
@@ -41,10 +41,22 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def is_obtainable() -> bool:
+    """True if the step is compiled already, or a compiler is found. Compiles nothing."""
+    return _path().exists() or _compiler() is not None
+
+
+def _path() -> Path:
+    return _cache_folder() / f"step-{_key()}.so"
+
+
+def _compiler() -> str | None:
+    names = (os.environ.get("CC") or "cc", "cc", "gcc", "clang")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 def _compile(path: Path) -> None:
-    compiler = next(
-        filter(None, map(shutil.which, (os.environ.get("CC") or "cc", "cc", "gcc", "clang"))), None
-    )
+    compiler = _compiler()
     if compiler is None:
         raise RuntimeError("no C compiler found")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
