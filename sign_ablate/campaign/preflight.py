@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from sign_ablate.campaign.grid import Run
 from sign_ablate.config.campaign import LEFT_OUT, Campaign
 from sign_ablate.config.errors import unknown
-from sign_ablate.data.shape import Shape, shape_of
+from sign_ablate.data.shape import Shape, count_problems, shape_of
 from sign_ablate.jobs import device
 
 Runs = Collection[Run]
@@ -35,6 +35,8 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
 
 def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
     """A line for each value that does not fit the images, where their number and size are known."""
+    for label, spec in campaign.datasets.items():
+        yield from (f"datasets.{label}.{problem}" for problem in count_problems(spec))
     for run, shape in _shaped(campaign, runs):
         train, data = run.config.train, run.cell.dataset
         if train.crop_padding >= shape.image_size:

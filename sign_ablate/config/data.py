@@ -105,7 +105,7 @@ class Synthetic(Dataset):
     source: Literal["synthetic"] = "synthetic"
     train_images: Count = Field(256, description="Number of training images.")
     test_images: Count = Field(128, description="Number of test images.")
-    image_size: Count = Field(8, description="Height and width in pixels.")
+    image_size: int = Field(8, gt=0, le=1024, description="Height and width in pixels.")
     channels: Literal[1, 3] = Field(3, description="1: grey. 3: colour.")
     classes: int = Field(4, ge=2, description="Number of classes.")
     noise: float = Field(0.5, ge=0, description="Noise level. Larger values are harder to classify.")

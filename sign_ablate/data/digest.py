@@ -1,8 +1,10 @@
 """Content digest of an image folder. It identifies the folder's runs, whatever the folder's path is.
 
-The digest is the SHA-256 of the output of `sha256sum -z` for all images, sorted by the bytes of their names:
+The digest depends on the bytes, classes and splits of the images, not on their file names. It is the SHA-256
+of the sorted lines of `sha256sum -z` for all images, without the names of the files:
 
-    cd data/mine && find train test -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum
+    cd data/mine && find train test -type f -print0 | xargs -0 sha256sum -z |
+        LC_ALL=C sed -z 's|/[^/]*$||' | LC_ALL=C sort -z | sha256sum
 """
 
 import contextlib
@@ -23,6 +25,8 @@ from sign_ablate.store import layout
 
 #: cache of digests: one file per image folder, with its digest and the state of its files at that time
 NOTES = layout.data_folder(layout.RESULTS) / "digests"
+#: Bump when the digest of the same images changes: cached digests of other versions are not used.
+DIGEST_VERSION = 2
 #: A digest is cached only if no file changed within this time. File systems have coarse clocks, so a file
 #: could change again without a new modification time.
 SETTLED_NS = 2 * 10**9
@@ -59,11 +63,9 @@ def identified(spec: ImageFolder) -> ImageFolder:
 
 
 def combined(hashes: Mapping[str, str]) -> str:
-    """Digest of a folder, from the hexadecimal SHA-256 of each file by its relative path."""
-    whole = hashlib.sha256()
-    for file in sorted(hashes, key=os.fsencode):
-        whole.update(f"{hashes[file]}  ".encode() + os.fsencode(file) + b"\0")
-    return whole.hexdigest()
+    """Digest of a folder, from the hexadecimal SHA-256 of each file by its path `split/class/name`."""
+    lines = (f"{sha256}  ".encode() + os.fsencode(os.path.dirname(file)) for file, sha256 in hashes.items())
+    return hashlib.sha256(b"".join(line + b"\0" for line in sorted(lines))).hexdigest()
 
 
 def forget(root: Path) -> None:
@@ -81,7 +83,7 @@ def _content(root: Path, classes: int) -> str:
         )
     files = found.files()
     states = _states(root, files)
-    state = hashlib.sha256(repr(states).encode()).hexdigest()
+    state = hashlib.sha256(repr((DIGEST_VERSION, states)).encode()).hexdigest()
     note = _note(root)
     if note.get("state") == state:
         return note["content"]

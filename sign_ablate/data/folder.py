@@ -14,6 +14,8 @@ from sign_ablate.data.common import DataError, Labels, Pixels, Source, Split
 def folder(spec: ImageFolder) -> Source:
     """Load `path/train/<class>/*` and `path/test/<class>/*`. Images are grey only if all of them are.
 
+    Within a class, images are sorted by the SHA-256 of their files.
+
     Raises:
         DataError: if the folder or an image cannot be used, or the digest differs from `spec.content`.
     """
@@ -53,7 +55,12 @@ def _look(path: Path, size: int) -> tuple[str, bool]:
 def _split(
     root: Path, split: str, classes: dict[str, list[str]], hashes: dict[str, str], grey: bool
 ) -> Split:
-    files = [f"{split}/{name}/{file}" for name, files in classes.items() for file in files]
+    # By content: renamed files are the same data set (digest.py), so they must be in the same order.
+    files = [
+        file
+        for name, names in classes.items()
+        for file in sorted((f"{split}/{name}/{one}" for one in names), key=hashes.__getitem__)
+    ]
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
 
     def pixels(file: str) -> Pixels:

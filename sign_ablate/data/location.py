@@ -17,7 +17,8 @@ def check(spec: DatasetSpec) -> None:
     elif isinstance(spec, CIFAR) and spec.path is not None:
         folder = Path(spec.path)
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; `path:` is the folder that holds train-*.parquet")
+            problem = "a file, where a folder is expected" if folder.exists() else "no such folder"
+            raise DataError(f"{folder}: {problem}; `path:` is the folder that holds train-*.parquet")
         for split in tree.SPLITS:
             if not any(folder.glob(f"{split}-*.parquet")):
                 raise DataError(

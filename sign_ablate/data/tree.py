@@ -39,8 +39,13 @@ def exists(root: Path) -> bool:
 
 
 def missing(root: Path) -> DataError:
-    """Error for an image folder that does not exist."""
-    return DataError(f"{root}: no such folder; a folder source holds train/<class>/ and test/<class>/")
+    """Error for an image folder that does not exist, or holds no splits."""
+    problem = "no such folder"
+    if root.is_dir():
+        problem = "neither train/ nor test/ in it"
+    elif root.exists():
+        problem = "a file, where a folder is expected"
+    return DataError(f"{root}: {problem}; a folder source holds train/<class>/ and test/<class>/")
 
 
 def scan(root: Path, classes: int) -> Tree:

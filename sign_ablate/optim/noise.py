@@ -18,9 +18,10 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 _MASK = (1 << 32) - 1
-_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-_WEYL = 0x9E3779B9, 0xBB67AE85
-_ROUNDS = 10
+#: constants of Philox4x32-10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+ROUNDS = 10
 #: coordinates that share 16 blocks
 GROUP = 64
 #: Uses of the noise. Streams of one parameter and step are independent.
@@ -40,13 +41,13 @@ def philox(counter: tuple[_Word, _Word, _Word, _Word], key: tuple[int, int]) -> 
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
     (a, b, c, d), (k0, k1) = counter, key
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         # An int64 product wraps modulo 2⁶⁴, which keeps all bits of a product of 32-bit words. The upper
         # halves of b and d are left dirty: they are cut off with those of a and c.
-        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+        p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, c = _mixed(q, b, k0), _mixed(p, d, k1)
         b, d = q, p
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
     return a, b & _MASK, c, d & _MASK
 
 
@@ -59,8 +60,13 @@ def _mixed(product: _Word, other: _Word, key: int) -> _Word:
 
 
 def _fits(x: Tensor, into: Tensor) -> bool:
-    """Whether x broadcasts to the shape of another tensor, which then can take x in place."""
+    """Return True if `x` broadcasts to the shape of `into`, so that an operation in place can take it."""
     return x.shape == into.shape or torch.broadcast_shapes(x.shape, into.shape) == into.shape
+
+
+def round_keys(seed: int) -> list[tuple[int, int]]:
+    """The key of each round."""
+    return [((seed + i * WEYL[0]) & _MASK, ((seed >> 32) + i * WEYL[1]) & _MASK) for i in range(ROUNDS)]
 
 
 def words(

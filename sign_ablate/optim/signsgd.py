@@ -164,7 +164,7 @@ class SignSGD(DeclaredOptimizer):
         foreach = group["foreach"]
         if foreach is None and group["fused"] is None and items:
             foreach = _default_to_fused_or_foreach([x.p for _, x in items], group["differentiable"])[1]
-        if foreach and const.phase is False:
+        if foreach and isinstance(const.phase, bool):
             items = _multi_tensor_signsgd(items, const, sums)
         for i, x in items:
             sums[i] = plain.step_item(x, const)
@@ -227,13 +227,17 @@ def _multi_tensor_signsgd(
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
+    noisy = const.noisy and not const.phase
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
         same = x.p.dtype == work_dtype(x.p) == x.g.dtype and (x.m is None or x.m.dtype == x.p.dtype)
-        same = same and not (const.noisy and x.p.device.type == "cpu")
+        same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
+        if const.phase:
+            plain.sgd_foreach([x for _, x in chosen], const)
+            continue
         found = plain.step_foreach([x for _, x in chosen], const)
         for (i, _), value in zip(chosen, found, strict=True):
             sums[i] = value

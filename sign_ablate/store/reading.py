@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
@@ -52,7 +51,7 @@ def metrics(folder: Path) -> pa.Table:
     status, step = metadata.get(b"status"), metadata.get(b"diverged_at_step", b"")
     if status not in {b"finished", b"diverged"} or step.isdigit() != (status == b"diverged"):
         raise DamagedError(path, "it does not say how the run ended", DELETE_IT)
-    if not np.array_equal(table["epoch"].to_numpy(), np.arange(1, table.num_rows + 1)):
+    if table["epoch"].to_pylist() != list(range(1, table.num_rows + 1)):  # to_numpy imports pandas
         raise DamagedError(path, "epochs are missing", DELETE_IT)
     if status == b"finished" and not _is_fraction(last(table, "test_acc")):
         raise DamagedError(path, "there is no test accuracy in its last row", DELETE_IT)
@@ -62,7 +61,7 @@ def metrics(folder: Path) -> pa.Table:
 def end(folder: Path) -> tuple[str, int | None]:
     """A run's status, finished or diverged, and the step of its divergence. Raises as `metrics` does."""
     _, recorded = record.verified(folder)
-    if recorded is not None and recorded.metrics_sha256 is not None:
+    if recorded.metrics_sha256 is not None:
         if recorded.metrics_version != SCHEMA_VERSION:
             raise DamagedError(folder / METRICS, OTHER_COLUMNS, DELETE_IT)
         return recorded.status, recorded.diverged_at_step

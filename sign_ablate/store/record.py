@@ -76,18 +76,20 @@ def read_json(path: Path, model: type[M], advice: str) -> M:
         raise DamagedError(path, reason, advice) from None
 
 
-def verified(folder: Path) -> tuple[bytes, Record | None]:
+def verified(folder: Path) -> tuple[bytes, Record]:
     """The content of a run's `metrics.parquet`, checked against its record, and the record.
 
     Raises:
-        DamagedError: one of the two is damaged.
+        DamagedError: one of the two is damaged, or there is no record, which is written before the metrics.
         OSError: one of the two cannot be read; FileNotFoundError where there is no `metrics.parquet`.
     """
     path = folder / METRICS
     content, record = path.read_bytes(), read(folder)
     if not content:
         raise DamagedError(path, "it is empty", RUN_AGAIN)
-    if record is not None and record.metrics_sha256 not in {None, digest(content)}:
+    if record is None:
+        raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
+    if record.metrics_sha256 not in {None, digest(content)}:
         raise DamagedError(path, f"its SHA-256 is not the one in {RUN}", RUN_AGAIN)
     return content, record
 

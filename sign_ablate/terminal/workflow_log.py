@@ -163,9 +163,12 @@ class Lines(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the text, if there is any."""
-        if text := self.format(record):
-            self.stream.write(f"{text}\n")
-            self.flush()
+        try:
+            if text := self.format(record):
+                self.stream.write(f"{text}\n")
+                self.flush()
+        except Exception:  # a closed terminal must not end whoever has something to say
+            self.handleError(record)
 
 
 def _bars(settings: Any) -> logging.Handler | None:
@@ -181,6 +184,12 @@ def _bars(settings: Any) -> logging.Handler | None:
         digest = Digest(settings.show_failed_logs)
 
         def emit(self, record: logging.LogRecord) -> None:
+            try:
+                self.show(record)
+            except Exception:  # as in `Lines`
+                self.handleError(record)
+
+        def show(self, record: logging.LogRecord) -> None:
             self.digest.note(record)
             event = get_event(record)
             if event in {LogEvent.JOB_INFO, LogEvent.JOB_FINISHED, LogEvent.RUN_INFO}:

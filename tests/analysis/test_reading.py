@@ -140,10 +140,11 @@ def test_a_flipped_byte_of_the_metrics_is_noticed(run: Run, campaign: Campaign, 
     assert reading.end(folder) == ("finished", None)
 
 
-def test_without_a_record_the_metrics_are_checked_themselves(run: Run, results: Path) -> None:
+def test_without_a_digest_the_metrics_are_checked_themselves(run: Run, results: Path) -> None:
     """Pages have checksums: without, a flipped bit can come out of zstd as another number."""
     folder = run_folder(results, run.id)
-    (folder / RUN).unlink()
+    recorded = json.loads((folder / RUN).read_text())
+    (folder / RUN).write_text(json.dumps({**recorded, "metrics_sha256": None}))  # as an earlier version did
     assert reading.end(folder) == ("finished", None)
     content = (folder / METRICS).read_bytes()
     before, noticed = reading.metrics(folder), 0
@@ -220,7 +221,7 @@ def test_all_damaged_runs_are_counted(run: Run, campaign: Campaign, results: Pat
 
 def test_what_is_missing_is_not_damaged(run: Run, campaign: Campaign, results: Path, tmp_path: Path) -> None:
     folder = run_folder(results, run.id)
-    for name in (TIMING, ENVIRONMENT, RUN):
+    for name in (TIMING, ENVIRONMENT):
         (folder / name).unlink()
     aggregate(campaign, results, tmp_path)
     row = pq.read_table(tmp_path / schemas.TIMES).to_pylist()[0]
@@ -229,6 +230,21 @@ def test_what_is_missing_is_not_damaged(run: Run, campaign: Campaign, results: P
     aggregate(campaign, results, tmp_path)
     row = pq.read_table(tmp_path / schemas.TIMES).to_pylist()[0]
     assert (row["device"], row["total_seconds"]) == ("cpu", None)
+
+
+def test_a_run_without_its_record_is_damaged(
+    run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    path = run_folder(results, run.id) / RUN
+    path.unlink()
+    line = f"{path}: damaged (it is missing); run snakemake again, which trains this run again"
+    assert line in status(campaign, results).splitlines()
+    assert {line, "state: damaged"} <= set(show(run.id, results).splitlines())
+    with pytest.raises(AggregateError) as caught:
+        aggregate(campaign, results, tmp_path / "out")
+    assert str(caught.value) == line
+    assert "the run is trained again" in (set_damaged_aside(path.parent) or "")
+    assert "2 runs: 1 done, 1 to do." in plan(campaign, results)
 
 
 def test_a_damaged_run_is_set_aside_to_be_trained_again(run: Run, results: Path) -> None:

@@ -61,6 +61,21 @@ TOO_MUCH: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
         r"train\.batch_size = 32: leaves a batch of one of the 97 training images of synthetic, and",
         {"datasets": {"synthetic": {"image_size": 7, "train_images": 97}}},
     ),
+    "more validation images than there are": (
+        {"datasets": {"synthetic": {"val": 93}}},
+        r"datasets\.synthetic\.val = 93: of the 96 training images, at most 92 can be held out",
+        {"datasets": {"synthetic": {"val": 60}}},
+    ),
+    "larger subset than there is": (
+        {"datasets": {"synthetic": {"subset": 97}}},
+        r"datasets\.synthetic\.subset = 97: at most 96 of the 96 training images can be had in equal shares",
+        {"datasets": {"synthetic": {"subset": 96}}},
+    ),
+    "images beyond any use": (
+        {"datasets": {"synthetic": {"image_size": 100_000}}},
+        r"datasets\.synthetic\.image_size = 100000: must be less than or equal to 1024",
+        {"datasets": {"synthetic": {"image_size": 1024}}},
+    ),
     "batches of one image": (
         {"methods": {"adam": {"batch_size": 1}}, "datasets": {"synthetic": {"image_size": 6}}},
         r"methods\.adam\.batch_size = 1: leaves a batch of one of the 96",
@@ -105,13 +120,6 @@ def test_data_that_are_not_there_are_not_checked(
 ) -> None:
     monkeypatch.setattr(preflight, "shape_of", lambda spec: None)
     tiny["train"] |= {"batch_size": 10**6, "crop_padding": 100}
-    file.write_text(json.dumps(tiny))
-    assert _warnings(load_campaign([file])) == []
-
-
-def test_images_that_are_not_enough_are_not_counted(file: Path, tiny: dict[str, Any]) -> None:
-    """`prepare` reports this error, and names the class."""
-    tiny["datasets"]["synthetic"]["val"] = 200
     file.write_text(json.dumps(tiny))
     assert _warnings(load_campaign([file])) == []
 

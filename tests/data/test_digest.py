@@ -62,7 +62,6 @@ def change(path: Path) -> None:
 CHANGES: dict[str, Callable[[Path], Any]] = {
     "pixel": lambda f: change(f / "train/cat/0.png"),
     "test image": lambda f: change(f / "test/cat/0.png"),
-    "name": lambda f: (f / "train/cat/0.png").rename(f / "train/cat/a.png"),
     "class": lambda f: (f / "train/cat/0.png").rename(f / "train/dog/a.png"),
     "split": lambda f: (f / "train/cat/0.png").rename(f / "test/cat/a.png"),
     "fewer": lambda f: (f / "train/cat/0.png").unlink(),
@@ -88,6 +87,7 @@ SAME: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "moved": lambda f, data: (f.rename("elsewhere"), data.update(path="elsewhere")),
     "copied": lambda f, data: (shutil.copytree(f, "copy"), data.update(path="copy")),
     "link": lambda f, data: (Path("link").symlink_to(f), data.update(path="link")),
+    "renamed image": lambda f, data: (f / "train/cat/0.png").rename(f / "train/cat/z.png"),
     "new times": lambda f, data: [os.utime(file, (1, 1)) for file in f.rglob("*.png")],
     "other files": lambda f, data: (f / "train/cat/notes.txt").write_text("mine"),
     "hidden files": lambda f, data: (f / "train/.DS_Store").write_text("mine"),

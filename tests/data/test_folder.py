@@ -1,5 +1,6 @@
 """Image folders: the images that are read, and the errors for those that are refused."""
 
+import inspect
 import os
 import subprocess
 from collections.abc import Callable
@@ -158,16 +159,39 @@ def test_image_that_changes_while_it_is_read_is_refused(
     fails(of(images), tmp_path, r"train/dog/3.png: changed while it was in use; run snakemake again")
 
 
+def test_renamed_images_are_the_same_data_in_the_same_order(images: Path, tmp_path: Path) -> None:
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        file.write_bytes(encode(6, value=number))
+    before, content = prepared(of(images, val=2), tmp_path / "a"), digest.identified(of(images)).content
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        file.rename(file.with_name(f"renamed-{99 - number}.png"))
+    after = prepared(of(images, val=2), tmp_path / "b")
+    for name in ("train_images", "train_labels", "val_images", "test_images"):
+        assert getattr(before, name).equal(getattr(after, name)), name
+    assert digest.identified(of(images)).content == content
+
+
+def test_path_that_is_no_image_folder(images: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    fails(of(file), tmp_path, f"^{file}: a file, where a folder is expected; a folder source holds train/")
+    (tmp_path / "prepared").rmdir()
+    fails(of(tmp_path), tmp_path, f"^{tmp_path}: neither train/ nor test/ in it; a folder source holds")
+
+
 def test_digest_is_what_sha256sum_says(images: Path) -> None:
     (images / "train/cat-2").mkdir()  # "-" sorts before "/": paths and folders sort differently
     (images / "test/cat-2").mkdir()
     for name in ("train/cat-2/ä b.png", "test/cat-2/new\nline.png"):
         (images / name).write_bytes(encode(6))
-    command = "find train test -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum"
+    command = (
+        "find train test -type f -print0 | xargs -0 sha256sum -z |\n"
+        "    LC_ALL=C sed -z 's|/[^/]*$||' | LC_ALL=C sort -z | sha256sum"
+    )
     try:
         done = subprocess.run(command, shell=True, cwd=images, capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError:
         pytest.skip("there is no sha256sum -z")
     assert digest.identified(of(images, classes=3)).content == done.stdout.split()[0]
-    assert command in (digest.__doc__ or "")
+    assert command in inspect.cleandoc(digest.__doc__ or "").replace("\n    ", "\n")
     assert command in (ROOT / "docs/data.md").read_text()

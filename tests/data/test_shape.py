@@ -4,12 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sign_ablate.config.data import CIFAR10, CIFAR100, DatasetSpec, Digits, ImageFolder, Synthetic
+from sign_ablate.data.cifar_facts import FACTS
+from sign_ablate.data.errors import DataError
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.data.shape import shape_of
+from sign_ablate.data.shape import count_problems, counts_of, shape_of
+from sign_ablate.data.sources import load
 from tests.conftest import ROOT
 
 
@@ -35,6 +39,51 @@ def test_shape_of_an_image_folder(images: Path, tmp_path: Path) -> None:
     assert shape_of(spec) == read(tmp_path / "out").train_images.shape[:2] == (6, 6)
     assert shape_of(spec.model_copy(update={"path": "nowhere"})) is None
     assert shape_of(spec.model_copy(update={"classes": 3})) is None
+
+
+def test_counts_are_those_of_the_source(images: Path) -> None:
+    mine = ImageFolder(path=str(images), image_size=6, classes=2)
+    for spec in (Digits(), Synthetic(train_images=101, test_images=50), mine):
+        source, counts = load(spec), counts_of(spec)
+        assert counts is not None
+        for labels, expected in ((source.train.labels, counts.train), (source.test.labels, counts.test)):
+            assert np.bincount(labels).tolist() == list(expected)
+    for name, facts in FACTS.items():
+        cifar = counts_of(CIFAR10() if name == "cifar10" else CIFAR100())
+        assert cifar is not None
+        assert (sum(cifar.train), sum(cifar.test)) == (facts.counts["train"], facts.counts["test"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "most", "message"),
+    [
+        (Synthetic(), {"subset": 256}, "subset = 257: at most 256 of the 256 training images can be had"),
+        (Synthetic(), {"val": 252}, "val = 253: of the 256 training images, at most 252 can be held out"),
+        (Synthetic(val=100), {"subset": 156}, "subset = 157: at most 156 of the 156 training images"),
+        (Synthetic(), {"test_subset": 128}, "test_subset = 129: at most 128 of the 128 test images"),
+        (Digits(), {"subset": 1319}, "subset = 1320: at most 1319 of the 1352 training images"),
+        (Digits(), {"val": 1309}, "val = 1310: of the 1352 training images, at most 1309 can be held out"),
+        (CIFAR100(), {"val": 49_900}, "val = 49901: of the 50000 training images, at most 49900"),
+    ],
+)
+def test_more_images_than_there_are(
+    spec: DatasetSpec, most: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    ((key, value),) = most.items()
+    assert list(count_problems(spec.model_copy(update=most))) == []
+    (line,) = count_problems(spec.model_copy(update={key: value + 1}))
+    assert line.startswith(message)
+    if not isinstance(spec, CIFAR100):
+        with pytest.raises(DataError, match=f"{key} = {value + 1}: "):
+            prepare(spec.model_copy(update={key: value + 1}), tmp_path / "out")
+
+
+def test_more_images_than_a_folder_has(images: Path) -> None:
+    spec = ImageFolder(path=str(images), image_size=6, classes=2, subset=9)
+    assert list(count_problems(spec)) == [
+        "subset = 9: at most 8 of the 8 training images can be had in equal shares of the classes"
+    ]
+    assert list(count_problems(spec.model_copy(update={"path": "nowhere"}))) == []
 
 
 @pytest.mark.parametrize("spec", [CIFAR10, CIFAR100])

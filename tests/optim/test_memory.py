@@ -259,11 +259,16 @@ def test_inference_tensors_are_refused_outside_inference_mode(how):
 
 
 def sanitizer():
+    """The libraries to preload; None where the compiler has no address sanitizer.
+
+    Triton throws C++ exceptions while it is imported. The sanitizer can pass them on only where the
+    C++ library is loaded as well.
+    """
     compiler = shutil.which(os.environ.get("CC") or "cc")
     if compiler is None:
         return None
     paths = []
-    for name in ("libasan.so", "libstdc++.so"):  # which the sanitizer must find loaded when one throws
+    for name in ("libasan.so", "libstdc++.so.6"):
         command = [compiler, f"-print-file-name={name}"]
         paths.append(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
     return " ".join(paths) if all(Path(path).is_absolute() for path in paths) else None

@@ -28,16 +28,15 @@ METHODS = {
     "post": (SignSGD, {**PRE, "dither": "post"}),
     "random zero": (SignSGD, {"sign_of_zero": "random"}),
     "hybrid": (HybridSignSGD, {"switch_step": 5}),
-    "hybrid, each tensor": (HybridSignSGD, {"switch_step": 5, "lambda_scope": "tensor"}),
     "hybrid, v": (HybridSignSGD, {"switch_step": 5, "sgd_momentum": "swats", **PRE}),
     "naive": (HybridSignSGD, {"switch_step": 5, "calibrate": False}),
 }
-#: other rules that must not wait for the device
+#: other rules, which may launch more
 OTHERS = {
+    "hybrid, each tensor": (HybridSignSGD, {"switch_step": 5, "lambda_scope": "tensor"}),
     "rms": (SignSGD, {**PRE, "scale": "global_rms"}),
     "stable": (HybridSignSGD, {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9}),
 }
-methods = pytest.mark.parametrize("method", METHODS)
 
 
 def parameters(shapes=((64, 65), (300,), (), (8, 4, 3, 3))):
@@ -58,10 +57,10 @@ def fill(params, step, *, fresh=False):
             p.grad.copy_(g)
 
 
-@methods
+@pytest.mark.parametrize("method", METHODS | OTHERS)
 def test_a_captured_step_replays_as_the_eager_one(method):
     """Warm-up, capture and replays; a second graph of other gradients, and an eager step between them."""
-    cls, options = METHODS[method]
+    cls, options = (METHODS | OTHERS)[method]
     eager, captured = parameters(), parameters()
     one, two = (cls(p, lr=0.01, capturable=True, **options) for p in (eager, captured))
     graph = torch.cuda.CUDAGraph()
@@ -108,7 +107,7 @@ def test_no_step_waits_for_the_device(method, capturable, fresh):
             torch.cuda.set_sync_debug_mode("default")
 
 
-@methods
+@pytest.mark.parametrize("method", METHODS)
 def test_launches_of_a_step_on_resnet18(method):
     """At most 8, in every phase, once the gradients have their places."""
     cls, options = METHODS[method]

@@ -1,5 +1,6 @@
 """The text that Snakemake's records become."""
 
+import errno
 import io
 import logging
 import sys
@@ -210,6 +211,24 @@ def test_a_terminal_has_bars(terminal: Screen, log: Path, monkeypatch: pytest.Mo
     assert "  no data" in text
     assert "epoch 12" not in text  # not the whole log
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
+
+
+@pytest.mark.parametrize("bars", [False, True])
+def test_a_terminal_that_was_closed_ends_nothing(
+    bars: bool, terminal: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs are told to write their checkpoints by a thread that says so first."""
+
+    def closed(_: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    if not bars:
+        monkeypatch.setitem(sys.modules, "snakemake_logger_plugin_rich", None)
+    snakemake = Snakemake(terminal)
+    monkeypatch.setattr(terminal, "write", closed)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        snakemake.logger.warning("Training jobs are told to write their checkpoints")
 
 
 def test_a_terminal_without_the_plugin_has_lines(terminal: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

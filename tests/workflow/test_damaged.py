@@ -11,16 +11,19 @@ from tests.workflow.test_campaign import DOWNSTREAM
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-@pytest.mark.parametrize("name", ["metrics.parquet", "run.json"])
+@pytest.mark.parametrize("name", ["metrics.parquet", "run.json", "deleted run.json"])
 def test_a_damaged_run_is_trained_again(
     name: str, finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    victim = sorted(copy.folder.glob(f"results/runs/*/{name}"))[3]
+    victim = sorted(copy.folder.glob(f"results/runs/*/{name.removeprefix('deleted ')}"))[3]
     metrics = victim.with_name("metrics.parquet")
     before = metrics.read_bytes()
-    victim.write_bytes(victim.read_bytes()[:1000])
+    if name == "deleted run.json":
+        victim.unlink()
+    else:
+        victim.write_bytes(victim.read_bytes()[:1000])
     done = copy.call("--dry-run")
     assert f"{victim.relative_to(copy.folder)}: damaged (" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -18,7 +18,7 @@ environ["PYTHONPATH"] = os.pathsep.join(
 sys.path.insert(0, str(workflow.basedir))
 
 from sign_ablate.jobs import campaign_lock, device, parent, signals, warm
-from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.jobs.run_lock import JobError, is_running
 from sign_ablate.store import fingerprint, layout
 from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
@@ -68,6 +68,8 @@ METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
 # A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
+        if is_running(layout.run_folder(layout.RESULTS, run)):
+            continue  # another Snakemake's job is writing its files
         try:
             if damaged := set_damaged_aside(layout.run_folder(layout.RESULTS, run)):
                 logger.warning(damaged)

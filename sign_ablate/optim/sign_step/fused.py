@@ -96,7 +96,7 @@ def _plain_float32(x: Tensor) -> bool:
 def step(work: Sequence[Tensors], const: StepConstants) -> list[tuple[float, float, float]]:
     """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
 
-    `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
+    `takes_step` and `takes_tensors` hold for them, and their momenta are of one dtype.
     """
     if isinstance(const.lam, Tensor) and const.lam.numel() > 1:  # one λ̄ per parameter
         return [step([x], dataclasses.replace(const, lam=const.lam[x[4]]))[0] for x in work]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
+from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
+from sign_ablate.optim.sign_step.upload import on_device
 
 
 def effective(x: Item, const: StepConstants) -> Tensor:
@@ -167,14 +169,10 @@ def sgd_velocity(x: Item, g: Tensor, const: StepConstants, *, keep: bool = False
 
 def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]:
     """The steps of many parameters of one dtype, clean parts by foreach. Bitwise equal to `step_item`."""
-    gs = [x.g for x in items]
-    if const.factor != 1:
-        gs = list(torch._foreach_mul(gs, const.factor))
-    if const.coupled:
-        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], const.coupled), gs))
-    previous = [
-        x.m.clone() if x.m is not None and const.project and const.project.previous else None for x in items
-    ]
+    gs = _gradients(items, const)
+    previous = gs
+    if const.project is not None and const.project.previous and const.beta:
+        previous = [x.m.clone() for x in items if x.m is not None]
     ms = gs
     if const.beta:
         ms = [x.m for x in items if x.m is not None]
@@ -184,17 +182,17 @@ def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]
         else:
             torch._foreach_lerp_(ms, gs, 1 - const.beta)
     if const.zero == "zero" and not isinstance(const.sigma, Tensor) and const.sigma == 0:
-        steps = list(torch._foreach_sign(ms))
-        torch._foreach_add_(steps, ms, alpha=0)
+        steps = _signs(ms)
     else:
-        steps = [direction(m, x, const) for m, x in zip(ms, items, strict=True)]
+        steps = joined.apply(lambda m, x: direction(m, x, const), ms, items)
     sums: list[Tensor | None] = [None] * len(items)
     if const.project is not None:
-        for i, (x, g, m, step) in enumerate(zip(items, gs, ms, steps, strict=True)):
-            old = previous[i]
-            s = step if const.project.applied else sign(m if old is None else old, x, const)
-            whole = dataclasses.replace(x, g=g, m=s)
-            sums[i] = torch.stack([partial_sums(b.m, b.g) for b in whole.blocks() if b.m is not None]).sum(0)
+        clean = steps
+        if not const.project.applied and (const.project.previous or const.dither is not None):
+            sources = previous if const.project.previous else ms
+            plus = const.zero != "zero"
+            clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else _signs(sources)
+        sums = list(_foreach_sums(clean, gs, items))
     if const.decay is not None:
         torch._foreach_mul_([x.p for x in items], const.decay)
     if isinstance(const.lr, Tensor):
@@ -203,3 +201,53 @@ def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]
     else:
         torch._foreach_sub_([x.p for x in items], steps, alpha=const.lr)
     return sums
+
+
+def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
+    """`effective` of many parameters."""
+    gs = [x.g for x in items]
+    if const.factor != 1:
+        gs = list(torch._foreach_mul(gs, const.factor))
+    if const.coupled:
+        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], const.coupled), gs))
+    return gs
+
+
+def _signs(ms: list[Tensor]) -> list[Tensor]:
+    """`sign` of many tensors."""
+    signs = list(torch._foreach_sign(ms))
+    torch._foreach_add_(signs, ms, alpha=0)
+    return signs
+
+
+def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item]) -> list[Tensor]:
+    """The partial sums of each parameter; on a CPU in the order of `step_item`."""
+    if items[0].p.device.type == "cpu":
+        blocks = [dataclasses.replace(x, g=g, m=s).blocks() for x, g, s in zip(items, gs, ss, strict=True)]
+        return [
+            torch.stack([partial_sums(b.m, b.g) for b in own if b.m is not None]).sum(0) for own in blocks
+        ]
+    s, g = (torch.cat([t.reshape(-1) for t in ts]) for ts in (ss, gs))
+    sizes = tuple(t.numel() for t in gs)
+    lengths = on_device(("lengths", sizes), lambda: torch.tensor(sizes), s.device)
+    products = torch.stack([s * g, g * g, s * s], 1)
+    return list(torch.segment_reduce(products, "sum", lengths=lengths, unsafe=True).float().unbind())
+
+
+def sgd_foreach(items: list[Item], const: StepConstants) -> None:
+    """The SGD phase of many parameters of one dtype. Bitwise equal to `step_item`."""
+    gs = _gradients(items, const)
+    lam: float | Tensor = const.lam
+    if const.sgd_momentum:
+        ms = [x.m for x in items if x.m is not None]
+        if const.first_sgd is not True:
+            gs = list(torch._foreach_add(torch._foreach_mul(ms, const.beta), gs))
+        torch._foreach_copy_(ms, gs)
+        lam = lam * (1 - const.beta)
+    if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1:
+        updates = torch._foreach_mul(gs, [lam[x.slot] for x in items])
+    else:
+        updates = torch._foreach_mul(gs, lam)
+    if const.decay is not None:
+        torch._foreach_mul_([x.p for x in items], const.decay)
+    torch._foreach_sub_([x.p for x in items], updates)

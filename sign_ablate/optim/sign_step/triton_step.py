@@ -7,8 +7,7 @@ import importlib
 import importlib.util
 import itertools
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +16,12 @@ from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
 from sign_ablate.optim.sign_step.inputs import StepConstants, Tensors
+from sign_ablate.optim.sign_step.upload import on_device
 
 _TYPES = (nn.Parameter, Tensor)
 _DTYPES = (torch.float32, torch.bfloat16)
 _MOST = (1 << 31) - (1 << 16)  # coordinates are numbered in 32 bits
 _WORD = (1 << 32) - 1
-#: arrays on the device that are kept: gradients move in memory, mostly among few places
-_KEPT = 128
 _HERE = contextlib.nullcontext()
 _LARGE = "ema, weight from ½"
 
@@ -100,8 +98,8 @@ def _launch(work: list[Tensors], const: StepConstants) -> Tensor | None:
         for row, size, x, start in zip(pointers, sizes, work, starts, strict=True)
     )
     with torch.cuda.device(p.device) if p.is_cuda else _HERE:
-        table = _on_device(rows, lambda: torch.tensor(rows, dtype=torch.int64), p.device)
-        owners = _on_device(
+        table = on_device(rows, lambda: torch.tensor(rows, dtype=torch.int64), p.device)
+        owners = on_device(
             counts,
             lambda: torch.repeat_interleave(
                 torch.arange(len(counts), dtype=torch.int32), torch.tensor(counts)
@@ -168,43 +166,6 @@ def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[in
     counts = tuple(-(-size // tile) for size in sizes)
     starts = (0, *itertools.accumulate(counts[:-1]))
     return counts, starts
-
-
-_arrays: OrderedDict[Any, Tensor] = OrderedDict()
-#: page-locked memory for a step that is captured, where none can be allocated; and what captured graphs read
-_spare: dict[Any, Tensor] = {}
-_captured: list[Tensor] = []
-
-
-def _on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """What `make` returns, copied to the device without waiting for it; kept by the key and the stream.
-
-    A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
-    has no contents before, and serves nobody else.
-    """
-    if device.type != "cuda":
-        return make()
-    key = (key, device, torch.cuda.current_stream().cuda_stream)
-    capturing = torch.cuda.is_current_stream_capturing()
-    found = _arrays.get(key)
-    if found is None:
-        array = make()
-        pinned = _spare.pop((array.shape, array.dtype), None) if capturing else None
-        pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
-        found = pinned.copy_(array).to(device, non_blocking=True)
-        if capturing:
-            _captured.extend((pinned, found))
-            return found
-        _arrays[key] = found
-        if len(_arrays) > _KEPT:
-            _arrays.popitem(last=False)
-    elif capturing:
-        _captured.append(found)
-    else:
-        _arrays.move_to_end(key)
-    if not capturing and (found.shape, found.dtype) not in _spare:
-        _spare[found.shape, found.dtype] = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
-    return found
 
 
 def _constants(const: StepConstants, momentum: bool) -> dict[str, Any]:

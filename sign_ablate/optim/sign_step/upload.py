@@ -1,0 +1,46 @@
+"""Small arrays that a step needs on the device, copied there without waiting for it, and kept."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: arrays that are kept: gradients move in memory, mostly among few places
+_KEPT = 128
+_arrays: OrderedDict[Any, Tensor] = OrderedDict()
+#: page-locked memory for a step that is captured, where none can be allocated; and what captured graphs read
+_spare: dict[Any, Tensor] = {}
+_captured: list[Tensor] = []
+
+
+def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
+    """What `make` returns, copied to the device without waiting for it; kept by the key and the stream.
+
+    A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
+    has no contents before, and serves nobody else.
+    """
+    if device.type != "cuda":
+        return make().to(device)
+    key = (key, device, torch.cuda.current_stream().cuda_stream)
+    capturing = torch.cuda.is_current_stream_capturing()
+    found = _arrays.get(key)
+    if found is None:
+        array = make()
+        pinned = _spare.pop((array.shape, array.dtype), None) if capturing else None
+        pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
+        found = pinned.copy_(array).to(device, non_blocking=True)
+        if capturing:
+            _captured.extend((pinned, found))
+            return found
+        _arrays[key] = found
+        if len(_arrays) > _KEPT:
+            _arrays.popitem(last=False)
+    elif capturing:
+        _captured.append(found)
+    else:
+        _arrays.move_to_end(key)
+    if not capturing and (found.shape, found.dtype) not in _spare:
+        _spare[found.shape, found.dtype] = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+    return found

@@ -1,0 +1,107 @@
+"""The foreach step: noise of many parameters at once, and few launches."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.optim import resnet18_shapes
+from sign_ablate.optim import HybridSignSGD, SignSGD, noise
+from sign_ablate.optim.sign_step import joined, plain
+from tests.optim.helpers import SHAPES, equal, momenta, run
+
+PRE = {"dither": "pre", "alpha": 0.1}
+NOISY = [
+    {**PRE, "seed": -5},
+    {**PRE, "alpha": 1e-6, "weight_decay": 0.1},
+    {**PRE, "law": "uniform"},
+    {**PRE, "law": "subtractive"},
+    {**PRE, "dither": "post"},
+    {**PRE, "dither": "post", "sign_of_zero": "random"},
+    {"sign_of_zero": "random"},
+    {**PRE, "capturable": True},
+]
+
+
+@pytest.fixture
+def on_any_device(monkeypatch):
+    """Step noisy rules by foreach on the CPU too, where the default is the plain step."""
+    calls = []
+    original = plain.step_foreach
+
+    def all_items(items, const, sums):
+        chosen = [(i, x) for i, x in items if x.p.dtype == torch.float32]
+        calls.append(len(chosen))
+        for (i, _), value in zip(chosen, original([x for _, x in chosen], const), strict=True):
+            sums[i] = value
+        return []
+
+    monkeypatch.setattr("sign_ablate.optim.signsgd._multi_tensor_signsgd", all_items)
+    return calls
+
+
+@pytest.mark.parametrize("options", NOISY, ids=str)
+@pytest.mark.parametrize("most", [joined.MOST, 40, 1])
+def test_joined_noise_equals_that_of_single_parameters(options, most, on_any_device, monkeypatch):
+    p, one = run(SignSGD, {**options, "foreach": False})
+    monkeypatch.setattr(joined, "MOST", most)
+    q, two = run(SignSGD, {**options, "foreach": True})
+    assert on_any_device == [len(SHAPES) - 1] * 6
+    assert equal(p, q)
+    assert equal(momenta(one), momenta(two))
+
+
+@pytest.mark.parametrize("step", [0, 7, 2**31 + 5])
+def test_joined_words_are_those_of_noise(step):
+    """Of large steps, seeds and parameter numbers."""
+    params = [torch.nn.Parameter(torch.ones(n)) for n in (1, 64, 65, 200)]
+    optimizer = SignSGD(params, seed=2**63 + 2**31 + 9, **PRE)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    const = optimizer._step_constants({**optimizer.param_groups[0], "step": step})
+    items = [plain.Item(p.data, p.grad, None, 7 * i, i, 0) for i, p in enumerate(params)]
+    found = joined.apply(lambda _, x: x.words(const, noise.ROUNDING), [x.p for x in items], items)
+    for x, words in zip(items, found, strict=True):
+        assert torch.equal(words, x.words(const, noise.ROUNDING))
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        if not (func.is_view or "empty" in name or name.startswith("profiler::") or name == "aten::detach"):
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+METHODS = {
+    "signsgd": (SignSGD, {"beta": 0.0}, 12),
+    "signsgd-m": (SignSGD, {"weight_decay": 0.1}, 12),
+    "pre": (SignSGD, PRE, 120),
+    "pre, uniform": (SignSGD, {**PRE, "law": "uniform"}, 120),
+    "post": (SignSGD, {**PRE, "dither": "post"}, 120),
+    "random zero": (SignSGD, {"sign_of_zero": "random"}, 120),
+    "hybrid": (HybridSignSGD, {"switch_step": 2}, 120),
+    "dithered hybrid": (HybridSignSGD, {"switch_step": 2, **PRE}, 140),
+    "hybrid, v": (HybridSignSGD, {"switch_step": 2, "sgd_momentum": "swats"}, 120),
+    "naive": (HybridSignSGD, {"switch_step": 2, "calibrate": False}, 120),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_launches_of_a_foreach_step_on_resnet18(method):
+    """On the meta device, which takes a GPU's paths; in every phase."""
+    cls, options, most = METHODS[method]
+    params = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in resnet18_shapes()]
+    optimizer = cls(params, foreach=True, **options)
+    for k in range(5):
+        for p in params:
+            p.grad = torch.empty_like(p)
+        with Launches() as launches:
+            optimizer.step()
+        if k:
+            assert len(launches.names) <= most, launches.names
