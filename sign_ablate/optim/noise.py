@@ -40,28 +40,29 @@ def philox(counter: tuple[_Word, _Word, _Word, _Word], key: tuple[int, int]) -> 
     >>> [f"{word:08x}" for word in philox((0, 0, 0, 0), (0, 0))]  # Random123's known answer
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
-    (a, b, c, d), (k0, k1) = counter, key
-    for _ in range(ROUNDS):
+    tensors = [word for word in counter if isinstance(word, Tensor)]
+    keys = round_keys(key[0] | key[1] << 32)
+    if not tensors:
+        a, b, c, d = counter
+        for k0, k1 in keys:
+            p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+            a, b, c, d = (q >> 32) ^ b ^ k0, q & _MASK, (p >> 32) ^ d ^ k1, p & _MASK
+        return a, b, c, d
+    # Six buffers and no other temporary: allocating them took longer than the arithmetic.
+    shape = torch.broadcast_shapes(*(word.shape for word in tensors))
+    buffers = [torch.empty(shape, dtype=torch.int64, device=tensors[0].device) for _ in range(6)]
+    for buffer, word in zip(buffers, counter, strict=False):
+        buffer.copy_(word) if isinstance(word, Tensor) else buffer.fill_(word)
+    x, y, z, w, p_, q_ = buffers
+    for k0, k1 in keys:
         # An int64 product wraps modulo 2⁶⁴, which keeps all bits of a product of 32-bit words. The upper
-        # halves of b and d are left dirty: they are cut off with those of a and c.
-        p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
-        a, c = _mixed(q, b, k0), _mixed(p, d, k1)
-        b, d = q, p
-        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
-    return a, b & _MASK, c, d & _MASK
-
-
-def _mixed(product: _Word, other: _Word, key: int) -> _Word:
-    """The high half of a product, with another word and a key."""
-    high = product >> 32  # a new tensor where one is wanted: what follows may be in place
-    if isinstance(high, Tensor) and (not isinstance(other, Tensor) or _fits(other, high)):
-        return high.bitwise_xor_(other).bitwise_xor_(key).bitwise_and_(_MASK)
-    return (high ^ other ^ key) & _MASK
-
-
-def _fits(x: Tensor, into: Tensor) -> bool:
-    """Return True if `x` broadcasts to the shape of `into`, so that an operation in place can take it."""
-    return x.shape == into.shape or torch.broadcast_shapes(x.shape, into.shape) == into.shape
+        # halves of y and w are left dirty: they are cut off with those of x and z.
+        torch.mul(x, MULTIPLIERS[0], out=p_)
+        torch.mul(z, MULTIPLIERS[1], out=q_)
+        torch.bitwise_right_shift(q_, 32, out=x).bitwise_xor_(y).bitwise_xor_(k0).bitwise_and_(_MASK)
+        torch.bitwise_right_shift(p_, 32, out=z).bitwise_xor_(w).bitwise_xor_(k1).bitwise_and_(_MASK)
+        y, w, p_, q_ = q_, p_, w, y
+    return x, y.bitwise_and_(_MASK), z, w.bitwise_and_(_MASK)
 
 
 def round_keys(seed: int) -> list[tuple[int, int]]:
@@ -107,7 +108,8 @@ def words(
 
 def centred(random: Tensor) -> Tensor:
     """Words as float32 in [−½, ½]: odd multiples of 2⁻³³, rounded, and so finest around 0."""
-    return (random - (1 << 31)).float().add_(0.5).mul_(2.0**-32)
+    signed = random.to(torch.int32) ^ -(1 << 31)  # random − 2³¹, which int32 turns to float faster than int64
+    return signed.float().add_(0.5).mul_(2.0**-32)
 
 
 def unit(random: Tensor) -> Tensor:
@@ -186,7 +188,8 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
     for _ in range(4):
         tail = tail * tail
     # The distance of u to the end of its range that −x is near to, in 31 bits, which step.c's int has.
-    distance = torch.where(positive, random, _MASK - random) >> 1
+    other_end = positive.to(torch.int32).sub_(1)  # 0 or all bits set, for random or its complement
+    distance = ((random.to(torch.int32) ^ other_end) >> 1).bitwise_and_(0x7FFFFFFF)
     flips = distance.float().add_(0.5).mul_(tail) < 2.0**30
     return torch.where(size <= 1, near, positive ^ flips)
 

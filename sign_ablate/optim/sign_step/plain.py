@@ -70,7 +70,7 @@ def direction(m: Tensor, x: Item, const: StepConstants) -> Tensor:
     if const.law == "gaussian":
         inverse = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38)
         plus = noise.exceeds(words, (m * inverse).detach().float())
-        step = torch.where(plus, 1.0, -1.0).to(m.dtype).add_(m, alpha=0)
+        step = plus.to(m.dtype).mul_(2).sub_(1).add_(m, alpha=0)  # cheaper than torch.where
     else:  # uniform on ±A with variance σ²
         v = 2 * noise.centred(words)
         step = m + (v * (sigma * 3**0.5)).to(m.dtype)
