@@ -2,8 +2,8 @@
 
 import sys
 
-#: commands that the warm server can run → whether they start the server if it is not running
-_WARM = {"train": True, "aggregate": False}
+#: commands that a warm server can run → its kind, and whether they start it if it is not running
+_WARM = {"train": ("training", True), "aggregate": ("training", False), "notebook": ("notebooks", True)}
 
 
 def main() -> None:
@@ -11,7 +11,10 @@ def main() -> None:
     if sys.argv[1:] and sys.argv[1] in _WARM:
         from sign_ablate.jobs.warm import client
 
-        status = client.run(sys.argv[1:], start_server=_WARM[sys.argv[1]])
+        kind, start_server = _WARM[sys.argv[1]]
+        if sys.argv[1] == "aggregate":  # notebooks come next; their server imports while the tables are made
+            client.start_ahead("notebooks")
+        status = client.run(sys.argv[1:], kind, start_server=start_server)
         if status is not None:
             sys.exit(status)
     try:

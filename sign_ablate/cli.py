@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -113,14 +113,39 @@ def aggregate(
 
 
 @app.command()
-def export(notebook: Path, html: Path) -> None:
-    """Turn an executed notebook into one HTML file that needs nothing else (a job of Snakemake's)."""
-    from sign_ablate.analysis.export import export as write
+def notebook(
+    source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
+    out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],
+    texts: Annotated[list[str], typer.Option("-p", metavar="NAME=TEXT", help="A parameter.")] = [],  # noqa: B006
+    numbers: Annotated[
+        list[str], typer.Option("-n", metavar="NAME=NUMBER", help="A parameter that is a whole number.")
+    ] = [],  # noqa: B006
+    html: Annotated[
+        Path | None, typer.Option(help="Write the outputs as one HTML file that needs nothing else.")
+    ] = None,
+) -> None:
+    """Execute a notebook with papermill (a job of Snakemake's)."""
+    from sign_ablate.analysis.export import export
+    from sign_ablate.analysis.notebook import NotebookError, execute
 
     try:
-        write(notebook, html)
-    except OSError as error:
+        execute(source, out, {**_parameters(texts, str), **_parameters(numbers, int)})
+        if html is not None:
+            export(out, html)
+    except (NotebookError, OSError) as error:
         _fail(error)
+
+
+def _parameters(texts: list[str], kind: type[str] | type[int]) -> dict[str, Any]:
+    """The parameters in NAME=VALUE texts."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = kind(value)
+        except ValueError:
+            raise typer.BadParameter(f"{text}: {value!r} is no whole number") from None
+    return found
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What the report shows, as tables and HTML, and its export to one file that stands alone."""
+"""Tables and HTML of the report."""
 
 import base64
 import dataclasses
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sign_ablate.analysis import notes, schemas, stats, style
-from sign_ablate.analysis.export import export  # noqa: F401  (part of the report, apart for its fast import)
 from sign_ablate.analysis.table import read_campaign, table1, to_markdown
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign

@@ -87,6 +87,11 @@ class Run:
         config = self.config
         return f"{config.data.source}.{config.method.optimizer}.s{config.seed}.{short_hash(self.spec)}"
 
+    @property
+    def title(self) -> str:
+        """The run's name on a terminal: the campaign's labels, and the hash that `sign-ablate show` takes."""
+        return f"{self.cell.dataset}  {self.cell.label}  seed {self.config.seed}  {self.id[-HASH_CHARS:]}"
+
     @cached_property
     def data_id(self) -> str:
         """`source.<hash>`: the name of the data file that the run reads."""

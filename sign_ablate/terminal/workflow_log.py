@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from snakemake.logging import DefaultFormatter, get_event, show_logs
@@ -38,7 +39,7 @@ _RESTART = re.compile(r"Trying to restart job (\d+)")
 _FILES_SHOWN, _REASON_SHOWN = 3, 300
 
 
-def install(logger: logging.Logger, settings: Any) -> None:
+def install(logger: logging.Logger, settings: Any, names: Mapping[str, str] = MappingProxyType({})) -> None:
     """Replace the stream handler of Snakemake's logger by `Lines`, or by bars.
 
     Bars need a terminal and snakemake-logger-plugin-rich. `--logger rich` in a profile would end every call
@@ -47,6 +48,7 @@ def install(logger: logging.Logger, settings: Any) -> None:
     Args:
         logger: Snakemake's.
         settings: Snakemake's `OutputSettings`.
+        names: run id → its name for people, in the campaign's labels.
     """
     former: Any = next((h for h in logger.handlers if h.name == "DefaultStreamHandler"), None)
     if former is None or settings.log_handler_settings or settings.verbose or settings.printshellcmds:
@@ -56,8 +58,8 @@ def install(logger: logging.Logger, settings: Any) -> None:
         return
     handler: logging.Handler | None = None
     if not settings.quiet and former.stream.isatty() and os.environ.get("TERM") != "dumb":
-        handler = _bars(settings)
-    handler = handler or Lines(former.stream, settings)
+        handler = _bars(settings, names)
+    handler = handler or Lines(former.stream, settings, names)
     handler.filters = former.filters
     logger.removeHandler(former)
     logger.addHandler(handler)
@@ -80,8 +82,8 @@ class ShortLists(DefaultFormatter):
 class Digest:
     """Turns Snakemake's records into the text to show, which may be none."""
 
-    def __init__(self, show_failed_logs: bool = False) -> None:
-        self._show_failed_logs = show_failed_logs
+    def __init__(self, show_failed_logs: bool, names: Mapping[str, str]) -> None:
+        self._show_failed_logs, self._names = show_failed_logs, names
         self._jobs: dict[int, Mapping[str, Any]] = {}
         self._finished: list[str] = []
         #: job → its failure, as it was shown
@@ -110,12 +112,14 @@ class Digest:
                 return ""
 
     def _name(self, jobid: int) -> str:
-        """`synthetic.sgd.s0.fe111cff05` of a training job, `figure figure1` of another."""
+        """The run of a training job, rule and wildcards of another: `figure figure1`."""
         job = self._jobs.get(jobid)
         if job is None:
             return f"job {jobid}"
         given = [value.strip("/") for value in (job["wildcards"] or {}).values() if value]
-        return " ".join(given if job["rule_name"] == "train" else [job["rule_name"], *given])
+        if job["rule_name"] == "train":
+            return " ".join(self._names.get(run, run) for run in given)
+        return " ".join([job["rule_name"], *given])
 
     def _result(self, jobid: int) -> str:
         job = self._jobs.get(jobid)
@@ -146,9 +150,9 @@ class Digest:
 class Lines(logging.StreamHandler):
     """Plain lines, for a log file, a pipe, or a terminal without the plugin."""
 
-    def __init__(self, stream: TextIO, settings: Any) -> None:
+    def __init__(self, stream: TextIO, settings: Any, names: Mapping[str, str]) -> None:
         super().__init__(stream)
-        self._digest, self._quiet = Digest(settings.show_failed_logs), settings.quiet or ()
+        self._digest, self._quiet = Digest(settings.show_failed_logs, names), settings.quiet or ()
 
     def filter(self, record: logging.LogRecord) -> Any:  # a bool, or from Python 3.12 on a record
         """Heed `--quiet`, which is about what goes well: a failure is told, but with `--quiet all`."""
@@ -171,7 +175,7 @@ class Lines(logging.StreamHandler):
             self.handleError(record)
 
 
-def _bars(settings: Any) -> logging.Handler | None:
+def _bars(settings: Any, names: Mapping[str, str]) -> logging.Handler | None:
     """The plugin's bars with our lines above them; None where it is not installed."""
     try:
         from snakemake_logger_plugin_rich import LogHandler
@@ -181,7 +185,7 @@ def _bars(settings: Any) -> logging.Handler | None:
     from rich.text import Text
 
     class Bars(LogHandler):
-        digest = Digest(settings.show_failed_logs)
+        digest = Digest(settings.show_failed_logs, names)
 
         def emit(self, record: logging.LogRecord) -> None:
             try:

@@ -15,6 +15,7 @@ import pytest
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
+from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
@@ -116,18 +117,13 @@ def test_notebook_is_stored_clean(path: Path) -> None:
 
 
 def run(name: str, folder: Path, **parameters: Any) -> Path:
-    import papermill
-
     (source,) = [path for path in NOTEBOOKS if path.stem == name]
     out = folder / f"{name}.ipynb"
-    papermill.execute_notebook(source, out, parameters=parameters, kernel_name="python3", progress_bar=False)
+    execute(source, out, parameters)
     return out
 
 
-def test_figure_notebook_and_report_stand_alone(
-    loaded: report.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path: Path) -> None:
     folder = loaded.folder
     stem = folder / "figures" / "figure2"
     run(

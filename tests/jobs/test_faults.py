@@ -452,7 +452,7 @@ def test_killed_for_its_memory_and_the_siblings_go_on(
     os.kill(trainer_of(tmp_path / "victim"), signal.SIGKILL)
     output = victim.communicate(timeout=60)[0]
     assert victim.returncode == 128 + signal.SIGKILL
-    assert "the training process was ended by SIGKILL; out of memory? Run fewer jobs at a time" in output
+    assert "the job's process was ended by SIGKILL; out of memory? Run fewer jobs at a time" in output
     assert METRICS not in names(tmp_path / "victim")
     sibling.communicate(timeout=60)
     assert sibling.returncode == 0

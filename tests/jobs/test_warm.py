@@ -56,8 +56,8 @@ class Owner:
                     found.append(pid)
         return found
 
-    def servers(self) -> list[int]:
-        return pids(f"sign_ablate.jobs.warm.server {self.process.pid}")
+    def servers(self, kind: str = warm.TRAINING) -> list[int]:
+        return pids(f"sign_ablate.jobs.warm.server {self.process.pid} {kind}")
 
 
 def wait_until(condition: "object", seconds: float = 60) -> None:
@@ -115,6 +115,7 @@ def test_other_commands_use_a_server_and_start_none(boss: Owner, tmp_path: Path)
     aggregate += ["--out", str(tmp_path)]
     alone = boss.run(aggregate)
     assert boss.servers() == []
+    assert len(boss.servers(warm.NOTEBOOKS)) == 1  # for what comes after it
     client.start(boss.process.pid)
     wait_until(lambda: listening(boss))
     (pid,) = boss.servers()
@@ -131,10 +132,10 @@ def test_other_commands_use_a_server_and_start_none(boss: Owner, tmp_path: Path)
 
 def test_edit_while_the_server_imports_is_not_served(boss: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter([b"\0sign-ablate-before-the-edit", b"\0after"])
-    monkeypatch.setattr(server, "address", lambda owner: next(names))
+    monkeypatch.setattr(server, "address", lambda owner, kind: next(names))
     monkeypatch.setattr(server.Server, "serve", lambda self: pytest.fail("it serves"))
     monkeypatch.setattr(server.gc, "freeze", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["server", str(boss.process.pid)])
+    monkeypatch.setattr(sys, "argv", ["server", str(boss.process.pid), warm.TRAINING])
     server.main()
 
 

@@ -20,6 +20,7 @@ from sign_ablate.terminal import workflow_log
 from sign_ablate.terminal.workflow_log import Lines
 
 RUN = "synthetic.sgd.s0.0123456789"
+NAMED = "digits.sgd.s0.9876543210"
 
 
 class Screen(io.StringIO):
@@ -44,7 +45,8 @@ class Snakemake:
         former.setFormatter(DefaultFormatter(quiet))
         self.former = former
         self.logger.addHandler(former)
-        workflow_log.install(self.logger, self.settings)
+        names = {NAMED: "digits  sgd  seed 0  9876543210"}
+        workflow_log.install(self.logger, self.settings, names)
 
     @property
     def handler(self) -> logging.Handler:
@@ -98,8 +100,14 @@ def test_a_line_for_a_job_that_is_done(screen: Screen, log: Path) -> None:
     snakemake.starts(1, "figure", log, ["figures/figure1.png"], view="partial/", figure="figure1")
     snakemake.starts(2, "train", log, [f"no/{RUN}/metrics.parquet"], run=RUN)
     snakemake.ends(1, done=4)
+    snakemake.starts(3, "train", log, [f"no/{NAMED}/metrics.parquet"], run=NAMED)
     snakemake.ends(2, done=5)
-    assert snakemake.shown() == ["4 of 9  figure partial figure1", f"5 of 9  {RUN}"]
+    snakemake.ends(3, done=6)
+    assert snakemake.shown() == [
+        "4 of 9  figure partial figure1",
+        f"5 of 9  {RUN}",
+        "6 of 9  digits  sgd  seed 0  9876543210",
+    ]
 
 
 def test_a_block_for_a_job_that_fails(screen: Screen, log: Path) -> None:

@@ -200,10 +200,10 @@ def test_run_that_fails_stops_no_other(config: dict[str, Any], tmp_path: Path) -
     assert done.returncode != 0
     log = f"results/tiny/logs/train/{runs['sgd']}.log"
     lines = done.stderr.splitlines()
-    start = lines.index(f"failed  {runs['sgd']}")
+    start = lines.index(f"failed  synthetic  sgd  seed 0  {runs['sgd'][-10:]}")
     assert "run.json.tmp" in lines[start + 1]
     assert lines[start + 2] == f"  log: {log}"
-    assert sum(runs["sgd"] in line for line in lines) == 3  # it is not tried again
+    assert sum(runs["sgd"][-10:] in line for line in lines) == 3  # it is not tried again
     assert (repository.folder / "results/runs" / runs["adam"] / "metrics.parquet").exists()
     assert not (blocked / "metrics.parquet").exists()
     repository.call("results/tiny/partial/summary.parquet")

@@ -30,8 +30,6 @@ from sign_ablate.repository import default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 
-if workflow.is_main_process:
-    workflow_log.install(logger, workflow.output_settings)
 # A configuration file on the command line replaces config.yaml; it is not laid over it, or the
 # methods of the default campaign would join every other one.
 # Of outputs that are `update`, Snakemake says that there is no older file to restore where a job has failed, and
@@ -51,6 +49,10 @@ except ConfigError as error:
 
 FORCED = "SIGN_ABLATE_FORCED"
 RUNS = {run.id: run for run in expand(CAMPAIGN)}
+if workflow.is_main_process:
+    workflow_log.install(
+        logger, workflow.output_settings, {id: run.title for id, run in RUNS.items()}
+    )
 DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
 # A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
 # nothing to keep warm.
@@ -233,4 +235,4 @@ def drawn_by(notebook):
 def t_switch_argument(figure):
     """The switch that a figure is restricted to, if it is."""
     t_switch = CAMPAIGN.figures[figure].t_switch
-    return "" if t_switch is None else f"-p t_switch {t_switch}"
+    return "" if t_switch is None else f"-n t_switch={t_switch}"

@@ -1,5 +1,4 @@
-# papermill writes to a log, which survives a failure, so that a failed notebook can be read with
-# its error; a copy becomes the output where it succeeded.
+# The executed notebook is a log, which survives a failure, so that a failed one can be read with its error.
 
 
 rule figure:
@@ -29,9 +28,8 @@ rule figure:
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
         code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
-        "papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
-        "-p epochs {input.epochs} -p dataset {params.dataset:q} {params.t_switch} -p out {params.stem} "
-        "> {log.text} 2>&1"
+        "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p epochs={input.epochs} "
+        "-p dataset={params.dataset:q} {params.t_switch} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule table:
@@ -57,9 +55,8 @@ rule table:
         notebook=lambda wildcards, output: notebook_file("table1"),
         code=drawn_by("table1"),
     shell:
-        "papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
-        "-p summary {input.summary} -p times {input.times} -p campaign {params.campaign} -p out {params.stem} "
-        "> {log.text} 2>&1"
+        "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p summary={input.summary} "
+        "-p times={input.times} -p campaign={params.campaign} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule report_html:
@@ -86,6 +83,5 @@ rule report_html:
         notebook=lambda wildcards, output: notebook_file("report"),
         code=drawn_by("report"),
     shell:
-        "(papermill {params.notebook:q} {log.notebook} -k python3 --no-progress-bar --log-output "
-        "-p results {params.folder} -p figures {params.figures:q} && "
-        "python -m sign_ablate export {log.notebook} {output.html}) > {log.text} 2>&1"
+        "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p results={params.folder} "
+        "-p figures={params.figures:q} --html {output.html} > {log.text} 2>&1"

@@ -12,24 +12,23 @@ import time
 from sign_ablate.jobs.log import complain, say
 from sign_ablate.jobs.parent import is_alive, owner_pid
 from sign_ablate.jobs.signals import stop_signals
-from sign_ablate.jobs.warm import STREAMS, VARIABLE, WAIT_SECONDS, address
+from sign_ablate.jobs.warm import STREAMS, TRAINING, VARIABLE, WAIT_SECONDS, address
 
 
-def run(arguments: list[str], *, start_server: bool) -> int | None:
+def run(arguments: list[str], kind: str = TRAINING, *, start_server: bool) -> int | None:
     """Run `sign-ablate ARGUMENTS` in the server.
 
     Args:
         arguments: command-line arguments.
+        kind: the kind of the server.
         start_server: start the server if it is not running.
 
     Returns:
         The exit status, or None if the caller has to run the command itself.
     """
-    owner = owner_pid()
-    if os.environ.get(VARIABLE) != "1" or owner is None or not hasattr(os, "pidfd_open"):  # not Linux
-        return None
-    connection = _connect(owner, start_server)
-    if connection is None:
+    owner = _owner()
+    connection = None if owner is None else _connect(owner, kind, start_server)
+    if owner is None or connection is None:
         return None
     received, numbers = list[int](), stop_signals()
 
@@ -58,20 +57,33 @@ def run(arguments: list[str], *, start_server: bool) -> int | None:
     return _exit_status(*struct.unpack("!i", answer))
 
 
-def start(owner: int) -> None:
-    """Start the server of the Snakemake `owner` without waiting for it. A running server is kept."""
+def _owner() -> int | None:
+    """The Snakemake whose servers run the jobs; None if each job runs on its own."""
+    on = os.environ.get(VARIABLE) == "1" and hasattr(os, "pidfd_open")  # the latter: on Linux
+    return owner_pid() if on else None
+
+
+def start_ahead(kind: str) -> None:
+    """Start a server for jobs that come later, if jobs run in servers."""
+    owner = _owner()
+    if owner is not None:
+        start(owner, kind)
+
+
+def start(owner: int, kind: str = TRAINING) -> None:
+    """Start a server of the Snakemake `owner` without waiting for it. A running server is kept."""
     import subprocess
 
     # If several servers start at once, the first one to bind stays. The new session keeps Ctrl-C for the
     # clients, which pass it on. A reader of the first job's output would wait for a server that inherits it.
     none = subprocess.DEVNULL
-    command = [sys.executable, "-m", "sign_ablate.jobs.warm.server", str(owner)]
+    command = [sys.executable, "-m", "sign_ablate.jobs.warm.server", str(owner), kind]
     subprocess.Popen(command, start_new_session=True, stdin=none, stdout=none, stderr=none)
 
 
-def _connect(owner: int, start_server: bool) -> socket.socket | None:
+def _connect(owner: int, kind: str, start_server: bool) -> socket.socket | None:
     """Connect to the server, which need not be ready yet. Returns None if there is none in time."""
-    name, started = address(owner), False
+    name, started = address(owner, kind), False
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         connection = socket.socket(socket.AF_UNIX)
@@ -83,7 +95,7 @@ def _connect(owner: int, start_server: bool) -> socket.socket | None:
         if not start_server:
             return None
         if not started:
-            start(owner)
+            start(owner, kind)
             started = True
         time.sleep(0.02)
     return None
@@ -94,5 +106,5 @@ def _exit_status(status: int) -> int:
     if status >= 0:
         return status
     hint = "; out of memory? Run fewer jobs at a time (--cores)" if status == -signal.SIGKILL else ""
-    complain(f"the training process was ended by {signal.Signals(-status).name}{hint}")
+    complain(f"the job's process was ended by {signal.Signals(-status).name}{hint}")
     return 128 - status

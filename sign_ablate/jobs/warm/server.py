@@ -1,4 +1,4 @@
-"""Warm server: forks a child for each job (`python -m sign_ablate.jobs.warm.server PID`)."""
+"""Warm server: forks a child for each job (`python -m sign_ablate.jobs.warm.server PID KIND`)."""
 
 import contextlib
 import ctypes
@@ -13,13 +13,31 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from sign_ablate.jobs.warm import STREAMS, WAIT_SECONDS, address
+from sign_ablate.jobs.warm import NOTEBOOKS, STREAMS, TRAINING, WAIT_SECONDS, address
 from sign_ablate.store import fingerprint
 
 _PR_SET_PDEATHSIG = 1
 #: Modules that jobs import. Constructing an optimizer imports torch._dynamo, and pyarrow imports pandas for
-#: its first table.
-_MODULES = ("sign_ablate.cli", "sign_ablate.jobs.gpu", "sign_ablate.jobs.training", "torch._dynamo", "pandas")
+#: its first table. Notebooks save figures in three formats, and the report is exported.
+_MODULES = {
+    TRAINING: (
+        "sign_ablate.cli",
+        "sign_ablate.jobs.gpu",
+        "sign_ablate.jobs.training",
+        "torch._dynamo",
+        "pandas",
+    ),
+    NOTEBOOKS: (
+        "sign_ablate.cli",
+        "sign_ablate.analysis.notebook",
+        "sign_ablate.analysis.figures",
+        "sign_ablate.analysis.report",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.backends.backend_pdf",
+        "matplotlib.backends.backend_svg",
+        "nbconvert",
+    ),
+}
 
 
 class Server:
@@ -138,17 +156,20 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def main() -> None:
-    """Serve the jobs of the Snakemake whose process id is the command-line argument."""
-    owner = int(sys.argv[1])
-    name = address(owner)
+    """Serve the jobs of one kind of the Snakemake whose process id is the first command-line argument."""
+    owner, kind = int(sys.argv[1]), sys.argv[2]
+    name = address(owner, kind)
     try:
         server = Server(owner, name)
     except OSError:
         return
-    for module in _MODULES:
+    for module in _MODULES[kind]:
         importlib.import_module(module)
-    fingerprint.of_training()  # cached for all children, for the imported source
-    if address(owner) != name:  # the source was edited during the imports: old and new code may be mixed
+    if kind == TRAINING:
+        fingerprint.of_training()  # cached for all children, for the imported source
+    if (
+        address(owner, kind) != name
+    ):  # the source was edited during the imports: old and new code may be mixed
         return
     # Garbage collection in a child would write to all inherited objects, and so copy their memory pages.
     gc.collect()
