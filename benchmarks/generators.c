@@ -9,7 +9,7 @@ typedef uint32_t words_t[WORDS];
 
 static void philox10(const uint32_t *k, uint32_t group, words_t out) {
   const task t = {.parameter = 3};
-  const rule r = {.key = {k[0], k[1]}, .step = 7};
+  const step_constants r = {.key = {k[0], k[1]}, .step = 7};
   philox(&t, &r, group, out);
 }
 

@@ -130,9 +130,9 @@ class DeclaredOptimizer(Optimizer):
         raise NotImplementedError
 
     def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
-        """The direction of ascent: the gradient with coupled weight decay, negated under maximize."""
+        """The direction of ascent: the gradient with coupled weight decay, negated if it maximizes."""
         assert p.grad is not None
-        g = real((-p.grad if group["maximize"] else p.grad).resolve_conj())
+        g = real((-p.grad if group.get("maximize") else p.grad).resolve_conj())
         return g.add(real(p), alpha=decay) if decay else g
 
     def _buffer(self, p: Tensor, name: str) -> Tensor:

@@ -7,7 +7,7 @@ noise, a function of (seed, step, parameter, coordinate).
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ from sign_ablate.optim.options.compressors import (
 from sign_ablate.optim.options.declare import check
 
 
+class Message(NamedTuple):
+    """What a compressor sends of a tensor: tensors, not packed into bits, and what it looked like."""
+
+    parts: tuple[Tensor, ...]
+    shape: torch.Size
+    dtype: torch.dtype
+
+
 @dataclass(frozen=True)
 class Compressor(ABC):
     """A compressor and its options."""
@@ -35,9 +43,17 @@ class Compressor(ABC):
             object.__setattr__(self, name, checks.python_number(value))
         check(type(self), vars(self))
 
-    @abstractmethod
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x). `step` and `index`, the parameter's number, key the noise."""
+        """C(x), which is decode(encode(x)). `step` and `index`, the parameter's number, key the noise."""
+        return x if x.numel() == 0 else self.decode(self.encode(x, step, index))
+
+    @abstractmethod
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """The message about x, which is not empty."""
+
+    @abstractmethod
+    def decode(self, message: Message) -> Tensor:
+        """The tensor that a receiver makes of a message."""
 
     def as_dict(self) -> dict[str, Any]:
         """Name and options as plain values, which `torch.load(weights_only=True)` accepts."""
@@ -57,11 +73,16 @@ class ScaledSign(ScaledSignOptions, Compressor):
 
     name = "scaled-sign"
 
-    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x); deterministic."""
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """The signs, and their scale."""
         wide = _wide(x)
         scale = wide.abs().mean() if self.norm == "l1" else wide.square().mean().sqrt()
-        return (sign(x) * scale).to(x.dtype)
+        return Message((sign(x), scale), x.shape, x.dtype)
+
+    def decode(self, message: Message) -> Tensor:
+        """The scaled signs."""
+        signs, scale = message.parts
+        return (signs * scale).to(message.dtype)
 
 
 @dataclass(frozen=True)
@@ -78,14 +99,19 @@ class OneBit(OneBitOptions, Compressor):
 
     name = "one-bit"
 
-    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x); deterministic."""
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """The signs, as "is negative", and for each column the means of its negative and its other values."""
         matrix = _wide(x.flatten(1) if self.columns and x.dim() > 1 else x.reshape(-1, 1))
         negative = matrix < 0  # false for NaN, which then makes its column's other mean NaN
         count = negative.sum(0)
         below = matrix.where(negative, 0).sum(0) / count.clamp(min=1)
         above = matrix.where(~negative, 0).sum(0) / (len(matrix) - count).clamp(min=1)
-        return torch.where(negative, below, above).to(x.dtype).reshape(x.shape)
+        return Message((negative, below, above), x.shape, x.dtype)
+
+    def decode(self, message: Message) -> Tensor:
+        """The mean of its side for each value."""
+        negative, below, above = message.parts
+        return torch.where(negative, below, above).to(message.dtype).reshape(message.shape)
 
 
 @dataclass(frozen=True)
@@ -107,21 +133,23 @@ class QSGD(QSGDOptions, Compressor):
 
     name = "qsgd"
 
-    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x), unbiased."""
-        size = x.numel()
-        if size == 0:
-            return x
-        width = self.bucket or size
-        flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -size % width))
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """Of each bucket the norm, and the signs and levels of its coordinates; the last is filled up."""
+        width = self.bucket or x.numel()
+        flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -x.numel() % width))
         rows = flat.view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
         # the clamp: |v|/‖v‖₂ of a lone non-zero coordinate may round to just above 1
         scaled = (rows.abs() / _nonzero(norm) * self.levels).clamp(max=self.levels)
         floor = scaled.floor()
         up = noise.uniform(rows.shape, self.seed, step, index, x.device) < scaled - floor
-        decoded = rows.sign() * norm * ((floor + up) / self.levels)
-        return decoded.view(-1)[:size].to(x.dtype).view(x.shape)
+        return Message((rows.sign(), norm, floor + up), x.shape, x.dtype)
+
+    def decode(self, message: Message) -> Tensor:
+        """sign · norm · level/s, unbiased."""
+        signs, norm, level = message.parts
+        decoded = signs * norm * (level / self.levels)
+        return decoded.view(-1)[: message.shape.numel()].to(message.dtype).view(message.shape)
 
 
 @dataclass(frozen=True)
@@ -139,10 +167,8 @@ class TernGrad(TernGradOptions, Compressor):
 
     name = "terngrad"
 
-    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x), unbiased without clipping."""
-        if x.numel() == 0:
-            return x
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """The signs, the scale s, and b."""
         g = _wide(x)
         if self.clip is not None:
             sigma = g.std(correction=0)
@@ -150,7 +176,12 @@ class TernGrad(TernGradOptions, Compressor):
             g = g.clamp(-bound, bound)
         scale = g.abs().amax()
         b = noise.uniform(x.shape, self.seed, step, index, x.device) < g.abs() / _nonzero(scale)
-        return (g.sign() * scale * b).to(x.dtype)
+        return Message((g.sign(), scale, b), x.shape, x.dtype)
+
+    def decode(self, message: Message) -> Tensor:
+        """s·sign(g)∘b, unbiased without clipping."""
+        signs, scale, b = message.parts
+        return (signs * scale * b).to(message.dtype)
 
 
 @dataclass(frozen=True)
@@ -165,14 +196,17 @@ class TopK(TopKOptions, Compressor):
 
     name = "topk"
 
-    def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
-        """C(x); deterministic up to ties. A NaN counts as the largest and is sent."""
+    def encode(self, x: Tensor, step: int, index: int) -> Message:
+        """The indices that are kept, and their values; a NaN counts as the largest."""
         k = max(1, round(self.fraction * x.numel()))
-        if k >= x.numel():
-            return x
         flat = x.reshape(-1)
         kept = flat.abs().topk(k, sorted=False).indices
-        return torch.zeros_like(flat).scatter_(0, kept, flat.gather(0, kept)).view(x.shape)
+        return Message((kept, flat.gather(0, kept)), x.shape, x.dtype)
+
+    def decode(self, message: Message) -> Tensor:
+        """The values where they were, and else 0; deterministic up to ties."""
+        kept, values = message.parts
+        return values.new_zeros(message.shape.numel()).scatter_(0, kept, values).view(message.shape)
 
 
 COMPRESSORS: dict[str, type[Compressor]] = {

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim.sign_step import plain, shards
-from sign_ablate.optim.sign_step.inputs import Rule, sigma_k
+from sign_ablate.optim.sign_step.inputs import StepConstants, sigma_k
 
 
-def of_step(todo: list[tuple[dict[str, Any], list[Any], Rule]]) -> dict[str, Tensor | float]:
+def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict[str, Tensor | float]:
     """σ_k, the rms of m, and the fraction of signs that the dither flipped, in the last step.
 
     Args:
@@ -18,25 +18,25 @@ def of_step(todo: list[tuple[dict[str, Any], list[Any], Rule]]) -> dict[str, Ten
     """
     relative = any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo)
     last = []
-    for group, work, rule in todo:
-        step = rule.step - 1
-        last.append((group, work, dataclasses.replace(rule, step=step, sigma=sigma_k(group, step))))
+    for group, work, const in todo:
+        step = const.step - 1
+        last.append((group, work, dataclasses.replace(const, step=step, sigma=sigma_k(group, step))))
     squares, flips, count = [], [], 0
     last = shards.relative(last, stored=True) if relative else last
-    for _, work, rule in last:
+    for _, work, const in last:
         for x in work:
             for block in shards.item(*x).blocks():
-                m = plain.stored(block, rule)
+                m = plain.stored(block, const)
                 squares.append(m.square().sum().float())
-                if rule.site is not None:
-                    dithered = torch.sign(plain.direction(m, block, rule))
+                if const.dither is not None:
+                    dithered = torch.sign(plain.direction(m, block, const))
                     flips.append((dithered != torch.sign(m)).sum().float())
             count += x[1].numel()
     if not count:
         return {}
     out: dict[str, Tensor | float] = {"momentum_rms": (torch.stack(squares).sum() / count).sqrt()}
     if flips:
-        sigmas: list[Any] = [rule.sigma for _, _, rule in last]
+        sigmas: list[Any] = [const.sigma for _, _, const in last]
         out["sigma"] = torch.stack(sigmas).mean() if isinstance(sigmas[0], Tensor) else sigmas[0]
         out["flip_fraction"] = torch.stack(flips).sum() / count
     return out

@@ -10,7 +10,7 @@ from sign_ablate.optim import checks, projection, trigger
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
 from sign_ablate.optim.sign_step import shards
-from sign_ablate.optim.sign_step.inputs import Projection, Rule
+from sign_ablate.optim.sign_step.inputs import Projection, StepConstants
 from sign_ablate.optim.signsgd import SignSGD, Work
 
 
@@ -107,9 +107,9 @@ class HybridSignSGD(SignSGD):
         above: Tensor = group["sgd_step"] > count
         return bool(above) if above.device.type == "cpu" and not group["capturable"] else above
 
-    def _rule(self, group: dict[str, Any], **more: Any) -> Rule:
+    def _step_constants(self, group: dict[str, Any], **more: Any) -> StepConstants:
         if group["capturable"] and not isinstance(group["step"], Tensor):
-            super()._rule(group)  # makes the step a tensor
+            super()._step_constants(group)  # makes the step a tensor
         phase, first = self.phase(), self.param_groups[0]
         if first["trigger"] == "fixed":
             first_sgd = phase is not False and first["step"] == first["switch_step"]
@@ -124,7 +124,7 @@ class HybridSignSGD(SignSGD):
                 previous=group["lambda_momentum"] == "previous",
                 energy=group["lambda_rule"] == "swats",
             )
-        return super()._rule(
+        return super()._step_constants(
             group, phase=phase, first_sgd=first_sgd, project=project,
             lam=projection.lambda_bar(group, self.param_groups) if phase is not False else 0.0,
             sgd_momentum=group["sgd_momentum"] == "swats", **more,

@@ -13,7 +13,7 @@ from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.options.signsgd import SignSGDOptions
 from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
-from sign_ablate.optim.sign_step.inputs import Item, Rule, sigma_k, work_dtype
+from sign_ablate.optim.sign_step.inputs import Item, StepConstants, sigma_k, work_dtype
 
 #: (parameter, local parameter, its gradient, its momentum, number, number in the group)
 Work = tuple[Tensor, Tensor, Tensor, Tensor | None, int, int]
@@ -79,10 +79,10 @@ class SignSGD(DeclaredOptimizer):
         for _, work in groups:
             for p, _, _, m, *_ in work:
                 layout.check_inference(p, m)
-        todo = [(group, work, self._rule(group)) for group, work in groups]
+        todo = [(group, work, self._step_constants(group)) for group, work in groups]
         if any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo):
             todo = shards.relative(todo)
-        self._track([(group, work, self._run(work, rule, group)) for group, work, rule in todo])
+        self._track([(group, work, self._run(work, const, group)) for group, work, const in todo])
         self._finish()
 
     def _track(self, results: list[tuple[Group, list[Work], list[Any]]]) -> None:
@@ -125,7 +125,7 @@ class SignSGD(DeclaredOptimizer):
                 m = state["momentum_buffer"] = fitting.copy_(m)
         return m
 
-    def _rule(self, group: Group, **more: Any) -> Rule:
+    def _step_constants(self, group: Group, **more: Any) -> StepConstants:
         """The constants of this step. In the capturable form they are tensors."""
         device = group["params"][0].device if group["params"] else None
         if group["capturable"] and not isinstance(group["step"], Tensor):
@@ -134,15 +134,15 @@ class SignSGD(DeclaredOptimizer):
                 other["step"] = shared
         lr = rate(group)
         decayed, decoupled = group["weight_decay"], group["decoupled"]
-        return Rule(
+        return StepConstants(
             lr=lr,
             beta=group["beta"],
             heavy_ball=group["momentum_form"] == "heavy_ball",
             decay=1 - lr * decayed if decayed and decoupled else None,
             coupled=0.0 if decoupled else decayed,
-            scale=-group["loss_scale"] if group["maximize"] else group["loss_scale"],
+            factor=-group["loss_scale"] if group["maximize"] else group["loss_scale"],
             zero=group["sign_of_zero"],
-            site=group["dither"],
+            dither=group["dither"],
             law=group["law"],
             sigma=sigma_k(group),
             seed=group["seed"],
@@ -151,45 +151,45 @@ class SignSGD(DeclaredOptimizer):
             **more,
         )
 
-    def _run(self, work: list[Work], rule: Rule, group: Group) -> list[Any]:
+    def _run(self, work: list[Work], const: StepConstants, group: Group) -> list[Any]:
         """Step every parameter by the implementation that is asked for, or else the best that applies."""
         sums: list[Any] = [None] * len(work)
         rest = list(range(len(work)))
         if group["fused"] or (group["fused"] is None and group["foreach"] is None):
-            rest = self._run_fused(work, rule, group, sums)
-        if rule.noisy:
+            rest = self._run_fused(work, const, group, sums)
+        if const.noisy:
             for i in rest:
                 shards.check_block(work[i][0])
         items = [(i, shards.item(*work[i])) for i in rest if work[i][1].numel()]
         foreach = group["foreach"]
         if foreach is None and group["fused"] is None and items:
             foreach = _default_to_fused_or_foreach([x.p for _, x in items], group["differentiable"])[1]
-        if foreach and isinstance(rule.phase, bool):
-            items = _multi_tensor_signsgd(items, rule, sums)
+        if foreach and isinstance(const.phase, bool):
+            items = _multi_tensor_signsgd(items, const, sums)
         for i, x in items:
-            sums[i] = plain.step_item(x, rule)
+            sums[i] = plain.step_item(x, const)
         return sums
 
-    def _run_fused(self, work: list[Work], rule: Rule, group: Group, sums: list[Any]) -> list[int]:
+    def _run_fused(self, work: list[Work], const: StepConstants, group: Group, sums: list[Any]) -> list[int]:
         """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
         rest, chosen = list(range(len(work))), []
         for compiled in (fused, triton_step):
-            if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_rule(rule):
+            if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_step(const):
                 continue
             mine = [
                 i for i in rest if work[i][0] is work[i][1] and compiled.takes_tensors(*work[i][1:4])
             ]  # fmt: skip
             rest = [i for i in rest if i not in set(mine)]
             chosen.append((compiled, mine))
-        late = rule.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
+        late = const.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
         if group["fused"] and (rest or late):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a rule without rms, zero, heavy-ball or sgd_momentum options, and a C compiler; or "
+                "CPU, a step without rms, zero, heavy-ball or sgd_momentum options, and a C compiler; or "
                 "dense float32 or bfloat16 on a CUDA device, and Triton"
             )
         for compiled, mine in chosen:
-            found = compiled.step([work[i][1:] for i in mine], rule) if mine else []
+            found = compiled.step([work[i][1:] for i in mine], const) if mine else []
             for i, value in zip(mine, found, strict=True):
                 sums[i] = value
         return rest
@@ -215,17 +215,19 @@ class SignSGD(DeclaredOptimizer):
             )
         ]
         groups = self._work(stepped)
-        return diagnostics.of_step([(group, work, SignSGD._rule(self, group)) for group, work in groups])
+        return diagnostics.of_step(
+            [(group, work, SignSGD._step_constants(self, group)) for group, work in groups]
+        )
 
 
 def _multi_tensor_signsgd(
-    items: Iterable[tuple[int, Item]], rule: Rule, sums: list[Any]
+    items: Iterable[tuple[int, Item]], const: StepConstants, sums: list[Any]
 ) -> list[tuple[int, Item]]:
     """Step by foreach what it can; returns the rest: 16-bit parameters and momenta, and noise on a CPU.
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
-    noisy = rule.noisy and not rule.phase
+    noisy = const.noisy and not const.phase
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
@@ -233,10 +235,10 @@ def _multi_tensor_signsgd(
         same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
-        if rule.phase:
-            plain.sgd_foreach([x for _, x in chosen], rule)
+        if const.phase:
+            plain.sgd_foreach([x for _, x in chosen], const)
             continue
-        found = plain.step_foreach([x for _, x in chosen], rule)
+        found = plain.step_foreach([x for _, x in chosen], const)
         for (i, _), value in zip(chosen, found, strict=True):
             sums[i] = value
     return rest

@@ -29,8 +29,8 @@ def fired(groups: Groups, loss: Tensor | float | None, fresh: Tensor) -> Tensor:
         state["average"] = None
     state = {k: v if v is None else v.to(device) for k, v in state.items()}
     group["trigger_state"] = state
-    rule = {"stable": _stable, "swats": _swats, "plateau": _plateau}[group["trigger"]]
-    decision = rule(groups, state, loss, fresh)
+    decide = {"stable": _stable, "swats": _swats, "plateau": _plateau}[group["trigger"]]
+    decision = decide(groups, state, loss, fresh)
     state["steps"].add_(fresh)
     return decision
 

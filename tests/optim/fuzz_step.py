@@ -140,9 +140,9 @@ def main() -> None:
     counts: Counter[str] = Counter()
     step = fused.step
 
-    def counted(work: Any, rule: Any) -> Any:
+    def counted(work: Any, const: Any) -> Any:
         counts["parameters stepped in C"] += len(work)
-        return step(work, rule)
+        return step(work, const)
 
     fused.step = counted
     for n in range(cases):

@@ -28,10 +28,10 @@ def on_any_device(monkeypatch):
     calls = []
     original = plain.step_foreach
 
-    def all_items(items, rule, sums):
+    def all_items(items, const, sums):
         chosen = [(i, x) for i, x in items if x.p.dtype == torch.float32]
         calls.append(len(chosen))
-        for (i, _), value in zip(chosen, original([x for _, x in chosen], rule), strict=True):
+        for (i, _), value in zip(chosen, original([x for _, x in chosen], const), strict=True):
             sums[i] = value
         return []
 
@@ -57,11 +57,11 @@ def test_joined_words_are_those_of_noise(step):
     optimizer = SignSGD(params, seed=2**63 + 2**31 + 9, **PRE)
     for p in params:
         p.grad = torch.ones_like(p)
-    rule = optimizer._rule({**optimizer.param_groups[0], "step": step})
+    const = optimizer._step_constants({**optimizer.param_groups[0], "step": step})
     items = [plain.Item(p.data, p.grad, None, 7 * i, i, 0) for i, p in enumerate(params)]
-    found = joined.apply(lambda _, x: x.words(rule, noise.ROUNDING), [x.p for x in items], items)
+    found = joined.apply(lambda _, x: x.words(const, noise.ROUNDING), [x.p for x in items], items)
     for x, words in zip(items, found, strict=True):
-        assert torch.equal(words, x.words(rule, noise.ROUNDING))
+        assert torch.equal(words, x.words(const, noise.ROUNDING))
 
 
 class Launches(TorchDispatchMode):

@@ -62,7 +62,7 @@ def test_the_fused_step_is_used(monkeypatch):
     assert native.library() is not None, "these tests need a C compiler"
     calls = []
     original = fused.step
-    monkeypatch.setattr(fused, "step", lambda todo, rule: calls.append(len(todo)) or original(todo, rule))
+    monkeypatch.setattr(fused, "step", lambda todo, const: calls.append(len(todo)) or original(todo, const))
     run(SignSGD, {"dither": "pre", "alpha": 0.1}, steps=2)
     assert calls == [6, 6]
     run(SignSGD, {"foreach": False}, steps=1)

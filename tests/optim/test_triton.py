@@ -72,9 +72,9 @@ def taken(monkeypatch):
     """The numbers of tensors that the kernel takes. On a CPU the C step leaves them to it."""
     calls = []
     original = triton_step.step
-    monkeypatch.setattr(fused, "takes_rule", lambda rule: False)
+    monkeypatch.setattr(fused, "takes_step", lambda const: False)
     monkeypatch.setattr(
-        triton_step, "step", lambda work, rule: calls.append(len(work)) or original(work, rule)
+        triton_step, "step", lambda work, const: calls.append(len(work)) or original(work, const)
     )
     return calls
 

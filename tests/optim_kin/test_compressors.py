@@ -1,5 +1,6 @@
 """Each compressor: its formula, its expectation or contraction, its noise, and odd inputs."""
 
+import io
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sign_ablate.optim import QSGD, OneBit, ScaledSign, TernGrad, TopK, noise
-from sign_ablate.optim.compressors import Compressor, from_dict
+from sign_ablate.optim.compressors import Compressor, Message, from_dict
 from tests.optim_kin import oracles
 from tests.optim_kin.cases import COMPRESSORS, assert_bitwise
 
@@ -216,3 +217,16 @@ def test_bad_options() -> None:
     ]:
         with pytest.raises(ValueError, match=f"^{message}$"):
             make()
+
+
+@each
+def test_a_receiver_needs_the_message_alone(compressor: Compressor, x: Tensor) -> None:
+    """Another process decodes what was saved, with nothing of the sender's tensor left."""
+    expected, buffer = compressor(x, STEP, INDEX), io.BytesIO()
+    parts, shape, dtype = compressor.encode(x, STEP, INDEX)
+    torch.save((parts, tuple(shape), dtype), buffer)
+    x.fill_(torch.nan)
+    buffer.seek(0)
+    parts, shape, dtype = torch.load(buffer, weights_only=True)
+    decoded = from_dict(compressor.as_dict()).decode(Message(parts, torch.Size(shape), dtype))
+    assert_bitwise(decoded, expected)

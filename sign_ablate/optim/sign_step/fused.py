@@ -15,7 +15,7 @@ from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
 from sign_ablate.optim.sign_step import native
-from sign_ablate.optim.sign_step.inputs import Rule, Tensors
+from sign_ablate.optim.sign_step.inputs import StepConstants, Tensors
 
 #: elements of a task, a multiple of noise.GROUP: pieces of a large parameter go to several threads
 _PIECE = 1 << 19
@@ -41,31 +41,31 @@ class _Task(ctypes.Structure):
     )
 
 
-class _Rule(ctypes.Structure):
+class _StepConstants(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_float) for name in ("weight", "lr", "decay", "coupled", "scale", "amplitude")),
+        *((name, ctypes.c_float) for name in ("weight", "lr", "decay", "coupled", "factor", "amplitude")),
         *((name, ctypes.c_int32) for name in ("momentum", "law", "track")),
         *((name, ctypes.c_uint32) for name in ("key_low", "key_high", "step")),
     )
 
 
-def takes_rule(rule: Rule) -> bool:
-    """Whether step.c has this rule: the paper's defaults, uniform dither, and plain SGD after the switch."""
-    if isinstance(rule.phase, Tensor) or isinstance(rule.step, Tensor):
+def takes_step(const: StepConstants) -> bool:
+    """Whether step.c has this step: the paper's defaults, uniform dither, and plain SGD after the switch."""
+    if isinstance(const.phase, Tensor) or isinstance(const.step, Tensor):
         return False
-    numbers = [x for x in (rule.lr, rule.lam) if isinstance(x, Tensor)]
+    numbers = [x for x in (const.lr, const.lam) if isinstance(x, Tensor)]
     if any(x.device.type != "cpu" for x in numbers):
         return False
-    if rule.phase:
-        return not rule.sgd_momentum
-    dithered = rule.site is not None
+    if const.phase:
+        return not const.sgd_momentum
+    dithered = const.dither is not None
     return (
-        not rule.heavy_ball
-        and (rule.beta == 0 or rule.beta > 0.501)  # torch.lerp has another formula for weights from ½
-        and not isinstance(rule.sigma, Tensor)
-        and rule.zero == "zero"
-        and (not dithered or (rule.site == "pre" and rule.law in _LAWS))
-        and (rule.project is None or not (rule.project.applied or rule.project.previous))
+        not const.heavy_ball
+        and (const.beta == 0 or const.beta > 0.501)  # torch.lerp has another formula for weights from ½
+        and not isinstance(const.sigma, Tensor)
+        and const.zero == "zero"
+        and (not dithered or (const.dither == "pre" and const.law in _LAWS))
+        and (const.project is None or not (const.project.applied or const.project.previous))
     )
 
 
@@ -93,13 +93,13 @@ def _plain_float32(x: Tensor) -> bool:
     )
 
 
-def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]]:
+def step(work: Sequence[Tensors], const: StepConstants) -> list[tuple[float, float, float]]:
     """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each.
 
-    `takes_rule` and `takes_tensors` hold for them, and their momenta are of one dtype.
+    `takes_step` and `takes_tensors` hold for them, and their momenta are of one dtype.
     """
-    if isinstance(rule.lam, Tensor) and rule.lam.numel() > 1:  # one λ̄ per parameter
-        return [step([x], dataclasses.replace(rule, lam=rule.lam[x[4]]))[0] for x in work]
+    if isinstance(const.lam, Tensor) and const.lam.numel() > 1:  # one λ̄ per parameter
+        return [step([x], dataclasses.replace(const, lam=const.lam[x[4]]))[0] for x in work]
     library = native.library()
     assert library is not None
     width = 2 if work[0][2] is not None and work[0][2].dtype is torch.bfloat16 else 4
@@ -111,31 +111,33 @@ def step(work: Sequence[Tensors], rule: Rule) -> list[tuple[float, float, float]
             pieces.append((x + 4 * a, y + 4 * a, z + width * a, min(_PIECE, n - a), a, index))
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
-    _call(library, tasks, _constants(rule, work), work)
+    _call(library, tasks, _constants(const, work), work)
     # Autograd sees torch's own in-place operations; this one it has to be told of.
     increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
-    if rule.project is not None:
+    if const.project is not None:
         for task, i in zip(tasks, owners, strict=True):
             dot, square, energy = sums[i]
             sums[i] = dot + task.dot, square + task.square, energy + task.energy
     return sums
 
 
-def _constants(rule: Rule, work: Sequence[Tensors]) -> _Rule:
+def _constants(const: StepConstants, work: Sequence[Tensors]) -> _StepConstants:
     m = work[0][2]
     momentum = 0 if m is None else 2 if m.dtype is torch.bfloat16 else 1
-    law, amplitude, lr = 0, 0.0, rule.lr
-    if rule.phase:
-        law, momentum, lr = _GRADIENT, 0, rule.lam
-    elif rule.sigma:
-        law = _LAWS[rule.law]
-        amplitude = min(1 / float(rule.sigma), 1e38) if rule.law == "gaussian" else float(rule.sigma) * 3**0.5
-    decay = 1.0 if rule.decay is None else float(rule.decay)
-    return _Rule(
-        1 - rule.beta, float(lr), decay, rule.coupled, rule.scale, amplitude,
-        momentum, law, 0 if rule.project is None else 1 + rule.project.energy,
-        rule.seed & _WORD, rule.seed >> 32 & _WORD, rule.step & _WORD,
+    law, amplitude, lr = 0, 0.0, const.lr
+    if const.phase:
+        law, momentum, lr = _GRADIENT, 0, const.lam
+    elif const.sigma:
+        law = _LAWS[const.law]
+        amplitude = (
+            min(1 / float(const.sigma), 1e38) if const.law == "gaussian" else float(const.sigma) * 3**0.5
+        )
+    decay = 1.0 if const.decay is None else float(const.decay)
+    return _StepConstants(
+        1 - const.beta, float(lr), decay, const.coupled, const.factor, amplitude,
+        momentum, law, 0 if const.project is None else 1 + const.project.energy,
+        const.seed & _WORD, const.seed >> 32 & _WORD, const.step & _WORD,
     )  # fmt: skip
 
 
@@ -152,7 +154,9 @@ def _overlap(work: Sequence[Tensors]) -> bool:
     return False
 
 
-def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule, work: Sequence[Tensors]) -> None:
+def _call(
+    library: ctypes.CDLL, tasks: ctypes.Array[_Task], const: _StepConstants, work: Sequence[Tensors]
+) -> None:
     """Run the tasks on torch's number of threads. ctypes releases the interpreter's lock.
 
     Parameters that share memory are stepped one after the other in one thread, as the plain step does.
@@ -160,7 +164,7 @@ def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule, work: S
     count, threads = len(tasks), min(torch.get_num_threads(), len(tasks))
     total = sum(task.n for task in tasks) if threads > 1 else 0
     if total < 4 * _PIECE or _overlap(work):
-        library.sign_ablate_step(ctypes.byref(tasks), ctypes.c_int64(count), ctypes.byref(rule))
+        library.sign_ablate_step(ctypes.byref(tasks), ctypes.c_int64(count), ctypes.byref(const))
         return
     bounds, done = [0], 0
     for i, task in enumerate(tasks):
@@ -172,7 +176,7 @@ def _call(library: ctypes.CDLL, tasks: ctypes.Array[_Task], rule: _Rule, work: S
     size = ctypes.sizeof(_Task)
 
     def run(a: int, b: int) -> None:
-        library.sign_ablate_step(ctypes.byref(tasks, a * size), ctypes.c_int64(b - a), ctypes.byref(rule))
+        library.sign_ablate_step(ctypes.byref(tasks, a * size), ctypes.c_int64(b - a), ctypes.byref(const))
 
     futures = []
     for a, b in itertools.pairwise(bounds):

@@ -26,7 +26,7 @@ class Projection:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
+class StepConstants:
     """The constants of one parameter group at one step, in the paper's symbols."""
 
     lr: float | Tensor  #: δ
@@ -34,9 +34,9 @@ class Rule:
     heavy_ball: bool
     decay: float | Tensor | None  #: 1 − δ·weight_decay
     coupled: float  #: weight decay that is added to the gradient
-    scale: float  #: of the gradient; negative to maximize
+    factor: float  #: of the gradient; negative to maximize
     zero: str
-    site: str | None
+    dither: str | None
     law: str
     sigma: float | Tensor  #: σ_k; 0 without dither
     seed: int
@@ -51,7 +51,7 @@ class Rule:
     @property
     def noisy(self) -> bool:
         """Whether noise is drawn."""
-        return self.site is not None or self.zero == "random" or self.stochastic
+        return self.dither is not None or self.zero == "random" or self.stochastic
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Item:
                 self, p=p[a : a + rows], g=self.g[a : a + rows], m=m, first=self.first + a * step
             )
 
-    def words(self, rule: Rule, stream: int) -> Tensor:
+    def words(self, const: StepConstants, stream: int) -> Tensor:
         """Random words of the parameter's shape.
 
         Where the numbers have gaps those in between are drawn too: at most the whole parameter's.
@@ -92,13 +92,13 @@ class Item:
         if numbers is not None:
             count = 1 + sum((size - 1) * number for size, number in zip(p.shape, numbers, strict=True))
         words = noise.words(
-            count, rule.seed, rule.step, self.index, p.device, first=self.first, stream=stream
+            count, const.seed, const.step, self.index, p.device, first=self.first, stream=stream
         )
         return words.view(p.shape) if numbers is None else words.as_strided(p.shape, numbers)
 
-    def lam(self, rule: Rule) -> float | Tensor:
+    def lam(self, const: StepConstants) -> float | Tensor:
         """λ̄ of this parameter."""
-        lam = rule.lam
+        lam = const.lam
         return lam[self.slot] if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1 else lam
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
-from sign_ablate.optim.sign_step.inputs import Item, Rule
+from sign_ablate.optim.sign_step.inputs import Item, StepConstants
 from sign_ablate.optim.sign_step.upload import on_device
 
 _MASK = (1 << 32) - 1
@@ -24,7 +24,7 @@ class Joined:
     items: Sequence[Item]
     sizes: tuple[int, ...]  #: of the padded parameters
 
-    def words(self, rule: Rule, stream: int) -> Tensor:
+    def words(self, const: StepConstants, stream: int) -> Tensor:
         """Random words: for each parameter those of Item.words, and more where it is padded."""
         device, blocks = self.items[0].p.device, tuple(size // 4 for size in self.sizes)
         total = sum(blocks)
@@ -34,7 +34,7 @@ class Joined:
         start, parameter, count = on_device(key, lambda: rows, device)
         owner = torch.repeat_interleave(torch.stack([start, parameter], 1), count, 0, output_size=total)
         block = torch.arange(total, device=device) - owner[:, 0]
-        return _words(torch.stack([block, owner[:, 1]]), rule, stream)
+        return _words(torch.stack([block, owner[:, 1]]), const, stream)
 
     def cat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the parameters' shapes, end to end, padded with zeros."""
@@ -81,15 +81,15 @@ def _chunks(items: Sequence[Item]) -> list[list[int]]:
     return out
 
 
-def _words(state: Tensor, rule: Rule, stream: int) -> Tensor:
+def _words(state: Tensor, const: StepConstants, stream: int) -> Tensor:
     """noise.words of blocks and parameters, the two rows of `state`: a round of Philox in four launches.
 
     Words are the lower halves of int64 numbers, whose upper halves stay 0 because only the lower are written.
     """
-    constants = on_device(("philox", rule.seed), lambda: _constants(rule.seed), state.device)
+    constants = on_device(("philox", const.seed), lambda: _constants(const.seed), state.device)
     multipliers, keys_low = constants[0], _halves(constants)[..., 0]
     state_low = _halves(state)[..., 0]
-    step = rule.step if isinstance(rule.step, Tensor) else ctypes.c_int32(rule.step & _MASK).value
+    step = const.step if isinstance(const.step, Tensor) else ctypes.c_int32(const.step & _MASK).value
     others: tuple[Any, Any] = (stream << 16, step)
     product = state
     for i in range(noise.ROUNDS):

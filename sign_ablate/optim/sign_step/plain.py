@@ -11,28 +11,28 @@ from torch import Tensor
 
 from sign_ablate.optim import noise
 from sign_ablate.optim.sign_step import joined
-from sign_ablate.optim.sign_step.inputs import Item, Rule, work_dtype
+from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
 from sign_ablate.optim.sign_step.upload import on_device
 
 
-def effective(x: Item, rule: Rule) -> Tensor:
-    """The gradient that the rules see: ascent, loss scale and coupled weight decay applied."""
+def effective(x: Item, const: StepConstants) -> Tensor:
+    """The gradient that the step sees: ascent, loss scale and coupled weight decay applied."""
     g = x.g.to(work_dtype(x.p))
-    if rule.scale != 1:
-        g = g * rule.scale
-    if rule.coupled:
-        g = (x.p * rule.coupled).to(g.dtype) + g
+    if const.factor != 1:
+        g = g * const.factor
+    if const.coupled:
+        g = (x.p * const.coupled).to(g.dtype) + g
     return g
 
 
-def advanced(x: Item, g: Tensor, rule: Rule) -> Tensor:
+def advanced(x: Item, g: Tensor, const: StepConstants) -> Tensor:
     """m_{k+1}, in place where the momentum is of the working dtype; `store` does the rest."""
     if x.m is None:
         return g
     m = x.m.to(g.dtype)
-    if rule.heavy_ball:
-        return m.mul_(rule.beta).add_(g)
-    return m.lerp_(g, 1 - rule.beta)
+    if const.heavy_ball:
+        return m.mul_(const.beta).add_(g)
+    return m.lerp_(g, 1 - const.beta)
 
 
 def store(x: Item, m: Tensor) -> None:
@@ -41,33 +41,33 @@ def store(x: Item, m: Tensor) -> None:
         x.m.copy_(m)
 
 
-def stored(x: Item, rule: Rule) -> Tensor:
+def stored(x: Item, const: StepConstants) -> Tensor:
     """m as the state has it, after a step; without momentum, the gradient."""
-    return effective(x, rule) if x.m is None else x.m.to(work_dtype(x.p))
+    return effective(x, const) if x.m is None else x.m.to(work_dtype(x.p))
 
 
-def sign(m: Tensor, x: Item, rule: Rule) -> Tensor:
+def sign(m: Tensor, x: Item, const: StepConstants) -> Tensor:
     """sign(m) as `sign_of_zero` says; NaN where m is not finite: `torch.sign(nan)` is 0 and would hide it."""
-    if rule.zero == "zero":
+    if const.zero == "zero":
         s = torch.sign(m)
-    elif rule.zero == "plus":
+    elif const.zero == "plus":
         s = torch.where(m >= 0, 1.0, -1.0)
     else:
-        coin = torch.where(x.words(rule, noise.ZERO) < 1 << 31, 1.0, -1.0)
+        coin = torch.where(x.words(const, noise.ZERO) < 1 << 31, 1.0, -1.0)
         s = torch.where(m == 0, coin.to(m.dtype), torch.sign(m))
     return s.add_(m, alpha=0)  # 0·m is NaN where m is not finite
 
 
-def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
+def direction(m: Tensor, x: Item, const: StepConstants) -> Tensor:
     """What δ multiplies: sign(m), dithered before or after the sign (Algorithm 1, eq. 10)."""
-    sigma = rule.sigma
+    sigma = const.sigma
     if not isinstance(sigma, Tensor) and sigma == 0:
-        return sign(m, x, rule)
-    words = x.words(rule, noise.DITHER)
-    if rule.site == "post":
-        xi = noise.gaussian(words) if rule.law == "gaussian" else noise.centred(words) * 12**0.5
-        return sign(m, x, rule) + (xi * sigma).to(m.dtype)
-    if rule.law == "gaussian":
+        return sign(m, x, const)
+    words = x.words(const, noise.DITHER)
+    if const.dither == "post":
+        xi = noise.gaussian(words) if const.law == "gaussian" else noise.centred(words) * 12**0.5
+        return sign(m, x, const) + (xi * sigma).to(m.dtype)
+    if const.law == "gaussian":
         inverse = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38)
         plus = noise.exceeds(words, (m * inverse).detach().float())
         step = plus.to(m.dtype).mul_(2).sub_(1).add_(m, alpha=0)  # cheaper than torch.where
@@ -75,38 +75,38 @@ def direction(m: Tensor, x: Item, rule: Rule) -> Tensor:
         v = 2 * noise.centred(words)
         step = m + (v * (sigma * 3**0.5)).to(m.dtype)
         step = torch.sign(step).add_(step, alpha=0)
-        if rule.law == "subtractive":
+        if const.law == "subtractive":
             step = step - v.to(m.dtype)
     if isinstance(sigma, Tensor):  # σ relative to an rms of 0
-        step = torch.where(sigma == 0, sign(m, x, rule), step)
+        step = torch.where(sigma == 0, sign(m, x, const), step)
     return step
 
 
-def move(x: Item, g: Tensor, step: Tensor | None, v: Tensor | None, rule: Rule) -> None:
+def move(x: Item, g: Tensor, step: Tensor | None, v: Tensor | None, const: StepConstants) -> None:
     """x ← (1 − δ·weight_decay)x − δ·step, or − λ̄g in the SGD phase (v is its momentum)."""
-    update, factor = step, rule.lr
-    if rule.phase is not False:
-        lam = x.lam(rule)
-        sgd = g * lam if v is None else v * (lam * (1 - rule.beta))
+    update, factor = step, const.lr
+    if const.phase is not False:
+        lam = x.lam(const)
+        sgd = g * lam if v is None else v * (lam * (1 - const.beta))
         if step is not None:
-            sgd = torch.where(torch.as_tensor(rule.phase), sgd.to(step.dtype), step * rule.lr)
+            sgd = torch.where(torch.as_tensor(const.phase), sgd.to(step.dtype), step * const.lr)
         update, factor = sgd, 1
     assert update is not None
     wide = x.p.to(g.dtype)  # the parameter itself, unless it has 16 bits
-    if rule.decay is not None:
-        wide.mul_(rule.decay)
+    if const.decay is not None:
+        wide.mul_(const.decay)
     if isinstance(factor, Tensor):
         wide.sub_(update * factor)
     else:
         wide.sub_(update, alpha=factor)
     if wide is not x.p:
-        random = rule.stochastic and x.p.dtype == torch.bfloat16
-        x.p.copy_(stochastic(wide, x, rule) if random else wide)
+        random = const.stochastic and x.p.dtype == torch.bfloat16
+        x.p.copy_(stochastic(wide, x, const) if random else wide)
 
 
-def stochastic(wide: Tensor, x: Item, rule: Rule) -> Tensor:
+def stochastic(wide: Tensor, x: Item, const: StepConstants) -> Tensor:
     """`wide` rounded up or down to bfloat16, each with the probability that makes the mean exact."""
-    noise_bits = (x.words(rule, noise.ROUNDING) >> 16).to(torch.int32)
+    noise_bits = (x.words(const, noise.ROUNDING) >> 16).to(torch.int32)
     bits = (wide.view(torch.int32) + noise_bits) & -65536
     return torch.where(wide.isfinite(), bits.view(torch.float32), wide).to(torch.bfloat16)
 
@@ -116,100 +116,100 @@ def partial_sums(s: Tensor, g: Tensor) -> Tensor:
     return torch.stack([(s * g).sum(), (g * g).sum(), (s * s).sum()]).to(torch.float32)
 
 
-def step_item(x: Item, rule: Rule) -> Tensor | None:
-    """One parameter's step. Returns the sums of its projection, if the rule asks for them."""
-    sums = [step_block(block, rule) for block in x.blocks()]
+def step_item(x: Item, const: StepConstants) -> Tensor | None:
+    """One parameter's step. Returns the sums of its projection, if they are asked for."""
+    sums = [step_block(block, const) for block in x.blocks()]
     kept = [s for s in sums if s is not None]
     return torch.stack(kept).sum(0) if kept else None
 
 
-def step_block(x: Item, rule: Rule) -> Tensor | None:
+def step_block(x: Item, const: StepConstants) -> Tensor | None:
     """One block's step, in the sign phase, in the SGD phase, or where only the device knows which."""
-    g = effective(x, rule)
-    if rule.phase is True:
-        move(x, g, None, sgd_velocity(x, g, rule) if rule.sgd_momentum else None, rule)
+    g = effective(x, const)
+    if const.phase is True:
+        move(x, g, None, sgd_velocity(x, g, const) if const.sgd_momentum else None, const)
         return None
     clean = None
-    if rule.project is not None and rule.project.previous and x.m is not None:
-        clean = sign(x.m.to(g.dtype), x, rule)
+    if const.project is not None and const.project.previous and x.m is not None:
+        clean = sign(x.m.to(g.dtype), x, const)
     v = None
-    if isinstance(rule.phase, Tensor) and x.m is not None:
+    if isinstance(const.phase, Tensor) and x.m is not None:
         old = x.m.clone()
-        v = sgd_velocity(x, g, rule, keep=True) if rule.sgd_momentum else None
-        m = advanced(dataclasses.replace(x, m=old), g, rule)
-        x.m.copy_(torch.where(rule.phase, (x.m if v is None else v).to(m.dtype), m))
+        v = sgd_velocity(x, g, const, keep=True) if const.sgd_momentum else None
+        m = advanced(dataclasses.replace(x, m=old), g, const)
+        x.m.copy_(torch.where(const.phase, (x.m if v is None else v).to(m.dtype), m))
     else:
-        m = advanced(x, g, rule)
+        m = advanced(x, g, const)
         store(x, m)
-    step = direction(m, x, rule)
+    step = direction(m, x, const)
     sums = None
-    if rule.project is not None:
-        if rule.project.applied:
+    if const.project is not None:
+        if const.project.applied:
             clean = step
         elif clean is None:
-            clean = sign(m, x, rule)
+            clean = sign(m, x, const)
         sums = partial_sums(clean, g)
-    move(x, g, step, v, rule)
+    move(x, g, step, v, const)
     return sums
 
 
-def sgd_velocity(x: Item, g: Tensor, rule: Rule, *, keep: bool = False) -> Tensor:
+def sgd_velocity(x: Item, g: Tensor, const: StepConstants, *, keep: bool = False) -> Tensor:
     """v ← βv + g, from v = 0 at the first SGD step (SWATS); in m's place, unless to be kept."""
     assert x.m is not None
-    if rule.first_sgd is True:
+    if const.first_sgd is True:
         v = g.clone()
     else:
-        v = x.m.to(g.dtype) * rule.beta + g
-        if isinstance(rule.first_sgd, Tensor):
-            v = torch.where(rule.first_sgd, g, v)
+        v = x.m.to(g.dtype) * const.beta + g
+        if isinstance(const.first_sgd, Tensor):
+            v = torch.where(const.first_sgd, g, v)
     if not keep:
         x.m.copy_(v)
     return v
 
 
-def step_foreach(items: list[Item], rule: Rule) -> list[Tensor | None]:
+def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]:
     """The steps of many parameters of one dtype, clean parts by foreach. Bitwise equal to `step_item`."""
-    gs = _gradients(items, rule)
+    gs = _gradients(items, const)
     previous = gs
-    if rule.project is not None and rule.project.previous and rule.beta:
+    if const.project is not None and const.project.previous and const.beta:
         previous = [x.m.clone() for x in items if x.m is not None]
     ms = gs
-    if rule.beta:
+    if const.beta:
         ms = [x.m for x in items if x.m is not None]
-        if rule.heavy_ball:
-            torch._foreach_mul_(ms, rule.beta)
+        if const.heavy_ball:
+            torch._foreach_mul_(ms, const.beta)
             torch._foreach_add_(ms, gs)
         else:
-            torch._foreach_lerp_(ms, gs, 1 - rule.beta)
-    if rule.zero == "zero" and not isinstance(rule.sigma, Tensor) and rule.sigma == 0:
+            torch._foreach_lerp_(ms, gs, 1 - const.beta)
+    if const.zero == "zero" and not isinstance(const.sigma, Tensor) and const.sigma == 0:
         steps = _signs(ms)
     else:
-        steps = joined.apply(lambda m, x: direction(m, x, rule), ms, items)
+        steps = joined.apply(lambda m, x: direction(m, x, const), ms, items)
     sums: list[Tensor | None] = [None] * len(items)
-    if rule.project is not None:
+    if const.project is not None:
         clean = steps
-        if not rule.project.applied and (rule.project.previous or rule.site is not None):
-            sources = previous if rule.project.previous else ms
-            plus = rule.zero != "zero"
-            clean = joined.apply(lambda m, x: sign(m, x, rule), sources, items) if plus else _signs(sources)
+        if not const.project.applied and (const.project.previous or const.dither is not None):
+            sources = previous if const.project.previous else ms
+            plus = const.zero != "zero"
+            clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else _signs(sources)
         sums = list(_foreach_sums(clean, gs, items))
-    if rule.decay is not None:
-        torch._foreach_mul_([x.p for x in items], rule.decay)
-    if isinstance(rule.lr, Tensor):
-        torch._foreach_mul_(steps, rule.lr)
+    if const.decay is not None:
+        torch._foreach_mul_([x.p for x in items], const.decay)
+    if isinstance(const.lr, Tensor):
+        torch._foreach_mul_(steps, const.lr)
         torch._foreach_sub_([x.p for x in items], steps)
     else:
-        torch._foreach_sub_([x.p for x in items], steps, alpha=rule.lr)
+        torch._foreach_sub_([x.p for x in items], steps, alpha=const.lr)
     return sums
 
 
-def _gradients(items: list[Item], rule: Rule) -> list[Tensor]:
+def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
     """`effective` of many parameters."""
     gs = [x.g for x in items]
-    if rule.scale != 1:
-        gs = list(torch._foreach_mul(gs, rule.scale))
-    if rule.coupled:
-        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], rule.coupled), gs))
+    if const.factor != 1:
+        gs = list(torch._foreach_mul(gs, const.factor))
+    if const.coupled:
+        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], const.coupled), gs))
     return gs
 
 
@@ -234,20 +234,20 @@ def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item]) -> list
     return list(torch.segment_reduce(products, "sum", lengths=lengths, unsafe=True).float().unbind())
 
 
-def sgd_foreach(items: list[Item], rule: Rule) -> None:
+def sgd_foreach(items: list[Item], const: StepConstants) -> None:
     """The SGD phase of many parameters of one dtype. Bitwise equal to `step_item`."""
-    gs = _gradients(items, rule)
-    lam: float | Tensor = rule.lam
-    if rule.sgd_momentum:
+    gs = _gradients(items, const)
+    lam: float | Tensor = const.lam
+    if const.sgd_momentum:
         ms = [x.m for x in items if x.m is not None]
-        if rule.first_sgd is not True:
-            gs = list(torch._foreach_add(torch._foreach_mul(ms, rule.beta), gs))
+        if const.first_sgd is not True:
+            gs = list(torch._foreach_add(torch._foreach_mul(ms, const.beta), gs))
         torch._foreach_copy_(ms, gs)
-        lam = lam * (1 - rule.beta)
+        lam = lam * (1 - const.beta)
     if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1:
         updates = torch._foreach_mul(gs, [lam[x.slot] for x in items])
     else:
         updates = torch._foreach_mul(gs, lam)
-    if rule.decay is not None:
-        torch._foreach_mul_([x.p for x in items], rule.decay)
+    if const.decay is not None:
+        torch._foreach_mul_([x.p for x in items], const.decay)
     torch._foreach_sub_([x.p for x in items], updates)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from sign_ablate.optim import layout
 from sign_ablate.optim.sign_step import plain
-from sign_ablate.optim.sign_step.inputs import Item, Rule
+from sign_ablate.optim.sign_step.inputs import Item, StepConstants
 
-#: a group, its parameters at work, its rule
-Todo = tuple[dict[str, Any], list[Any], Rule]
+#: a group, its parameters at work, its constants
+Todo = tuple[dict[str, Any], list[Any], StepConstants]
 
 
 def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -106,41 +106,41 @@ def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
 
 
 def relative(work: list[Todo], *, stored: bool = False) -> list[Todo]:
-    """The rules with σ_k multiplied by the rms of the momenta-to-be, over all parameters or each tensor.
+    """The constants with σ_k multiplied by the rms of the momenta-to-be, over all parameters or each tensor.
 
-    One rule per parameter where the rms is the tensor's. The momenta are left alone: the step computes
+    Where the rms is the tensor's, each parameter has its own. The momenta are left alone: the step computes
     them again, which costs a pass over them and no memory. `stored` takes the last step's instead.
     """
     params = [param for _, items, _ in work for param, *_ in items]
     if not params:
         return work
-    squares = torch.stack([_square(item(*x), rule, stored) for _, items, rule in work for x in items])
+    squares = torch.stack([_square(item(*x), const, stored) for _, items, const in work for x in items])
     squares = reduced(params, squares.unsqueeze(1)).squeeze(1)
     counts = [p.numel() * (2 if p.is_complex() else 1) for p in params]
     total = (squares.sum() / max(sum(counts), 1)).sqrt()
     out: list[Todo] = []
     at = 0
-    for group, items, rule in work:
+    for group, items, const in work:
         if group["scale"] == "global_rms":
-            out.append((group, items, dataclasses.replace(rule, sigma=total * rule.sigma)))
+            out.append((group, items, dataclasses.replace(const, sigma=total * const.sigma)))
         elif group["scale"] == "tensor_rms":
             for i, x in enumerate(items):
                 rms = (squares[at + i] / max(counts[at + i], 1)).sqrt()
-                out.append((group, [x], dataclasses.replace(rule, sigma=rms * rule.sigma)))
+                out.append((group, [x], dataclasses.replace(const, sigma=rms * const.sigma)))
         else:
-            out.append((group, items, rule))
+            out.append((group, items, const))
         at += len(items)
     return out
 
 
-def _square(x: Item, rule: Rule, stored: bool) -> Tensor:
+def _square(x: Item, const: StepConstants, stored: bool) -> Tensor:
     """‖m_{k+1}‖² without changing m."""
     parts = []
     for block in x.blocks():
         if stored:
-            m = plain.stored(block, rule)
+            m = plain.stored(block, const)
         else:
             copy = dataclasses.replace(block, m=None if block.m is None else block.m.clone())
-            m = plain.advanced(copy, plain.effective(copy, rule), rule)
+            m = plain.advanced(copy, plain.effective(copy, const), const)
         parts.append((m * m).sum())
     return torch.stack(parts).sum().float()

@@ -26,10 +26,10 @@ typedef struct {
 } task;
 
 typedef struct {
-  float weight, lr, decay, coupled, scale, amplitude; /* weight: 1 - beta; amplitude: 1/sigma, or A */
+  float weight, lr, decay, coupled, factor, amplitude; /* weight: 1 - beta; amplitude: 1/sigma, or A */
   int32_t momentum, law, track;
   uint32_t key[2], step; /* of the noise */
-} rule;
+} step_constants;
 
 static inline float from_bits(uint32_t u) {
   union { uint32_t u; float f; } v = {u};
@@ -75,7 +75,7 @@ static const uint64_t BLOCKS[16] = {
 };
 
 /* The words of the 64 coordinates from 64 * group: noise.words. */
-static __attribute__((noinline)) void philox(const task *t, const rule *r, uint64_t group, uint32_t *words) {
+static __attribute__((noinline)) void philox(const task *t, const step_constants *r, uint64_t group, uint32_t *words) {
   const wide zero = {0}, m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u, half = zero + 0xffffffffu;
   const uint64_t block = 16 * group;
   wide a[VECTORS], b[VECTORS], c[VECTORS], d[VECTORS];
@@ -146,13 +146,13 @@ static inline float sign(float x) { /* NaN where x is not finite */
 }
 
 /* One task. The last three arguments are constants: each call compiles to a loop of its own. */
-static inline __attribute__((always_inline)) void run(task *t, const rule *r, int momentum, int law, int track) {
+static inline __attribute__((always_inline)) void run(task *t, const step_constants *r, int momentum, int law, int track) {
   float *restrict p = t->p;
   const float *restrict gradient = t->g;
   float *restrict wide = t->m;
   uint16_t *restrict narrow = t->m;
   const float weight = r->weight, lr = r->lr, decay = r->decay, coupled = r->coupled;
-  const float scale = r->scale, amplitude = r->amplitude;
+  const float factor = r->factor, amplitude = r->amplitude;
   const uint32_t is_coupled = coupled != 0 ? 0xffffffffu : 0; /* an infinite x times 0 is NaN */
   double dot = 0, square = 0, energy = 0;
   float ms[BLOCK];
@@ -171,7 +171,7 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
 #pragma omp simd reduction(+ : d, q, e) reduction(max : top)
     for (int i = 0; i < n; i++) {
       const float x = p[a + i];
-      const float g = gradient[a + i] * scale + from_bits(to_bits(x * coupled) & is_coupled);
+      const float g = gradient[a + i] * factor + from_bits(to_bits(x * coupled) & is_coupled);
       float m = g;
       if (momentum == FLOAT32) {
         m = wide[a + i];
@@ -231,7 +231,7 @@ static inline __attribute__((always_inline)) void run(task *t, const rule *r, in
 #define SUMS_OF(M, L) CASE(M, L, NO_SUMS) CASE(M, L, SUMS) CASE(M, L, ENERGY)
 #define LAWS(M) SUMS_OF(M, CLEAN) SUMS_OF(M, GAUSSIAN) SUMS_OF(M, UNIFORM)
 
-void sign_ablate_step(task *tasks, int64_t count, const rule *r) {
+void sign_ablate_step(task *tasks, int64_t count, const step_constants *r) {
   for (task *t = tasks; t < tasks + count; t++) switch (r->momentum * 12 + r->law * 3 + r->track) {
     CASE(NO_MOMENTUM, GRADIENT, NO_SUMS) LAWS(NO_MOMENTUM) LAWS(FLOAT32) LAWS(BFLOAT16)
   }

@@ -188,7 +188,7 @@ def _tile(
     PROJECT: tl.constexpr, ENERGY: tl.constexpr, GROUPS: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """Step the coordinates from `base`. Returns the sums of their projection."""
-    lr, weight, beta, decay, coupled, scale, sigma, amplitude, lam, phase, first = numbers
+    lr, weight, beta, decay, coupled, factor, sigma, amplitude, lam, phase, first = numbers
     k0, k1, step = noise
     NOISY: tl.constexpr = LAW != 0 or ZERO == 2 or STOCHASTIC
     WIDTH: tl.constexpr = 16 if NOISY else 64
@@ -210,7 +210,7 @@ def _tile(
         raw = tl.load(p_ptr + at, mask=mask)
         g = tl.load(g_ptr + at, mask=mask).to(tl.float32)
         if SCALED:
-            g = g * scale
+            g = g * factor
         if COUPLED:
             g = (raw.to(tl.float32) * coupled).to(raw.dtype).to(tl.float32) + g
         m = g
@@ -272,7 +272,7 @@ def _tile(
 
 @triton.jit(do_not_specialize=("key_low", "key_high", "step"))
 def sign_step(
-    table, owners, sums, lr, weight, beta, decay, coupled, scale, sigma, amplitude, lam, phase, first,
+    table, owners, sums, lr, weight, beta, decay, coupled, factor, sigma, amplitude, lam, phase, first,
     key_low, key_high, step,
     P: tl.constexpr, G: tl.constexpr, M: tl.constexpr,
     MOMENTUM: tl.constexpr, ZERO: tl.constexpr, LAW: tl.constexpr, CHECK: tl.constexpr,
@@ -300,7 +300,7 @@ def sign_step(
     if LAM_EACH:
         lam = lam + tl.load(entry + 5)
     numbers = (
-        _number(lr).to(tl.float32), weight, beta, _number(decay).to(tl.float32), coupled, scale,
+        _number(lr).to(tl.float32), weight, beta, _number(decay).to(tl.float32), coupled, factor,
         _number(sigma).to(tl.float32), _number(amplitude).to(tl.float32), _number(lam).to(tl.float32),
         _number(phase) != 0, _number(first) != 0,
     )  # fmt: skip

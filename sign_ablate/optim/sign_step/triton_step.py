@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
-from sign_ablate.optim.sign_step.inputs import Rule, Tensors
+from sign_ablate.optim.sign_step.inputs import StepConstants, Tensors
 from sign_ablate.optim.sign_step.upload import on_device
 
 _TYPES = (nn.Parameter, Tensor)
@@ -26,8 +26,8 @@ _HERE = contextlib.nullcontext()
 _LARGE = "ema, weight from ½"
 
 
-def takes_rule(rule: Rule) -> bool:
-    """Whether the kernel has this rule: all of SignSGD's and HybridSignSGD's, where Triton is installed."""
+def takes_step(const: StepConstants) -> bool:
+    """Whether the kernel has this step: all of SignSGD's and HybridSignSGD's, where Triton is installed."""
     return _installed()
 
 
@@ -64,8 +64,8 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     return p.numel() < _MOST and layout.dense_alike(tensors)
 
 
-def step(work: Sequence[Tensors], rule: Rule) -> list[Any]:
-    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each where the rule projects, else None.
+def step(work: Sequence[Tensors], const: StepConstants) -> list[Any]:
+    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each where they are asked for, else None.
 
     `takes_tensors` holds for them.
     """
@@ -75,7 +75,7 @@ def step(work: Sequence[Tensors], rule: Rule) -> list[Any]:
             alike.setdefault((p.device, p.dtype, g.dtype, None if m is None else m.dtype), []).append(i)
     sums: list[Any] = [None] * len(work)
     for chosen in alike.values():
-        found = _launch([work[i] for i in chosen], rule)
+        found = _launch([work[i] for i in chosen], const)
         if found is not None:
             for i, row in zip(chosen, found.unbind(), strict=True):
                 sums[i] = row
@@ -84,7 +84,7 @@ def step(work: Sequence[Tensors], rule: Rule) -> list[Any]:
     return sums
 
 
-def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
+def _launch(work: list[Tensors], const: StepConstants) -> Tensor | None:
     """Step tensors of one device and dtypes. Returns a row of sums for each."""
     kernel, (p, g, m, *_) = _kernel(), work[0]
     sizes = tuple(t.numel() for t, *_ in work)
@@ -107,11 +107,11 @@ def _launch(work: list[Tensors], rule: Rule) -> Tensor | None:
             p.device,
         )
         partial = table
-        if rule.project is not None and rule.phase is not True:
+        if const.project is not None and const.phase is not True:
             partial = torch.empty((tiles, 3), dtype=torch.float32, device=p.device)
-        constants = _constants(rule, m is not None)
+        constants = _constants(const, m is not None)
         kernel.sign_step[(tiles,)](
-            table, owners, partial, **_numbers(rule, p.device), **constants,
+            table, owners, partial, **_numbers(const, p.device), **constants,
             P=_name(p), G=_name(g), M=_name(g if m is None else m),
             ALIGNED=all(x % 16 == 0 for row in pointers for x in row),
             GROUPS=kernel.GROUPS, COLUMNS=kernel.COLUMNS, num_warps=4, enable_fp_fusion=False,
@@ -168,61 +168,61 @@ def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[in
     return counts, starts
 
 
-def _constants(rule: Rule, momentum: bool) -> dict[str, Any]:
+def _constants(const: StepConstants, momentum: bool) -> dict[str, Any]:
     """What a kernel is compiled for."""
-    kernel, project = _kernel(), rule.project
+    kernel, project = _kernel(), const.project
     form, law, projected = "none", None, None
-    if momentum and (rule.phase is not True or rule.sgd_momentum):
-        form = "heavy ball" if rule.heavy_ball else "ema" if _float32(1 - rule.beta) < 0.5 else _LARGE
-    if rule.site is not None and (isinstance(rule.sigma, Tensor) or rule.sigma):
-        law = (rule.site, "uniform" if rule.site == "post" and rule.law != "gaussian" else rule.law)
-    if project is not None and rule.phase is not True:
+    if momentum and (const.phase is not True or const.sgd_momentum):
+        form = "heavy ball" if const.heavy_ball else "ema" if _float32(1 - const.beta) < 0.5 else _LARGE
+    if const.dither is not None and (isinstance(const.sigma, Tensor) or const.sigma):
+        law = (const.dither, "uniform" if const.dither == "post" and const.law != "gaussian" else const.law)
+    if project is not None and const.phase is not True:
         projected = "applied" if project.applied else "previous" if project.previous else "clean"
-    on_device = isinstance(rule.phase, Tensor)
+    on_device = isinstance(const.phase, Tensor)
     return {
         "MOMENTUM": kernel.MOMENTUM[form],
-        "ZERO": kernel.ZERO[rule.zero],
-        "LAW": kernel.LAW[law] if rule.phase is not True else 0,
-        "CHECK": isinstance(rule.sigma, Tensor),
-        "PHASE": _switch(rule.phase),
-        "FIRST": _switch(rule.first_sgd),
-        "SGD_MOMENTUM": rule.sgd_momentum and momentum,
-        "SCALED": rule.scale != 1,
-        "COUPLED": rule.coupled != 0,
-        "TWICE": isinstance(rule.lr, Tensor) or on_device,
-        "STOCHASTIC": rule.stochastic,
+        "ZERO": kernel.ZERO[const.zero],
+        "LAW": kernel.LAW[law] if const.phase is not True else 0,
+        "CHECK": isinstance(const.sigma, Tensor),
+        "PHASE": _switch(const.phase),
+        "FIRST": _switch(const.first_sgd),
+        "SGD_MOMENTUM": const.sgd_momentum and momentum,
+        "SCALED": const.factor != 1,
+        "COUPLED": const.coupled != 0,
+        "TWICE": isinstance(const.lr, Tensor) or on_device,
+        "STOCHASTIC": const.stochastic,
         "PROJECT": kernel.PROJECT[projected],
         "ENERGY": project is not None and project.energy,
-        "LAM_EACH": isinstance(rule.lam, Tensor) and rule.lam.dim() == 1 and rule.lam.numel() > 1,
+        "LAM_EACH": isinstance(const.lam, Tensor) and const.lam.dim() == 1 and const.lam.numel() > 1,
     }
 
 
-def _numbers(rule: Rule, device: torch.device) -> dict[str, Any]:
+def _numbers(const: StepConstants, device: torch.device) -> dict[str, Any]:
     """The numbers of the step: floats, or tensors on the device, which the kernel reads there."""
-    weight, sigma, lam = _float32(1 - rule.beta), rule.sigma, rule.lam
+    weight, sigma, lam = _float32(1 - const.beta), const.sigma, const.lam
     amplitude: float | Tensor = sigma
-    if rule.site == "pre" and rule.law == "gaussian":
+    if const.dither == "pre" and const.law == "gaussian":
         amplitude = 1 / sigma if isinstance(sigma, Tensor) else min(1 / sigma, 1e38) if sigma else 0.0
-    elif rule.site == "pre":
+    elif const.dither == "pre":
         amplitude = sigma * 3**0.5
-    if rule.sgd_momentum and rule.phase is not False:
-        lam = lam * (1 - rule.beta)
+    if const.sgd_momentum and const.phase is not False:
+        lam = lam * (1 - const.beta)
 
-    step = rule.step if isinstance(rule.step, Tensor) else _signed(rule.step)
+    step = const.step if isinstance(const.step, Tensor) else _signed(const.step)
     return {
-        "lr": _number(rule.lr, device),
+        "lr": _number(const.lr, device),
         "weight": weight if weight < 0.5 else 1 - weight,
-        "beta": float(rule.beta),
-        "decay": 1.0 if rule.decay is None else _number(rule.decay, device),
-        "coupled": float(rule.coupled),
-        "scale": float(rule.scale),
+        "beta": float(const.beta),
+        "decay": 1.0 if const.decay is None else _number(const.decay, device),
+        "coupled": float(const.coupled),
+        "factor": float(const.factor),
         "sigma": _number(sigma, device),
         "amplitude": _number(amplitude, device),
         "lam": _number(lam, device),
-        "phase": _number(rule.phase, device),
-        "first": _number(rule.first_sgd, device),
-        "key_low": _signed(rule.seed),
-        "key_high": _signed(rule.seed >> 32),
+        "phase": _number(const.phase, device),
+        "first": _number(const.first_sgd, device),
+        "key_low": _signed(const.seed),
+        "key_high": _signed(const.seed >> 32),
         "step": step,
     }
 
