@@ -5,6 +5,7 @@ here, and only that: the file below `.snakemake/log` stays complete. What a user
 `--printshellcmds` or `--logger` is left as it is.
 """
 
+import contextlib
 import copy
 import logging
 import os
@@ -206,8 +207,11 @@ def _bars(settings: Any, names: Mapping[str, str]) -> logging.Handler | None:
                 self.console.print(Text(text, style), soft_wrap=True)
 
     handler: Any = Bars(settings, None)
-    spinner, _, *columns = handler.progress.columns  # the plugin counts one job too many at work
-    handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
-    handler.live_display.refresh_per_second = 2
+    with contextlib.suppress(
+        AttributeError, ValueError
+    ):  # another version of the plugin: its bars as they are
+        spinner, _, *columns = handler.progress.columns  # the plugin counts one job too many at work
+        handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
+        handler.live_display.refresh_per_second = 2
     found: logging.Handler = handler
     return found
