@@ -15,6 +15,7 @@ from sign_ablate.analysis.schemas import CAMPAIGN
 from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.store.record import read_json
 from sign_ablate.store.run_files import write_text
 
 NONE = "–"
@@ -56,10 +57,15 @@ class Table:
 
 
 def read_campaign(path: str | Path) -> Campaign:
-    """The campaign in a campaign.json, or in the folder that holds one."""
+    """The campaign in a campaign.json, or in the folder that holds one.
+
+    Raises:
+        DamagedError: the file is not as `aggregate` wrote it.
+    """
     path = Path(path)
-    path = path / CAMPAIGN if path.is_dir() else path
-    return Campaign.model_validate_json(path.read_text(encoding="utf-8"))
+    return read_json(
+        path / CAMPAIGN if path.is_dir() else path, Campaign, "delete it and run snakemake again"
+    )
 
 
 def table1(summary: pd.DataFrame, campaign: Campaign, times: pd.DataFrame | None = None) -> Table:

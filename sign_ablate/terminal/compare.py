@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.terminal.sorting import Sort
 from sign_ablate.terminal.states import columns
 
@@ -65,7 +66,8 @@ def compare(results: Path, campaigns: Sequence[str] = (), sort: Sort = Sort.DATA
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     mean, low, high = row["mean"], row["ci_low"], row["ci_high"]
     seeds = f"{row['n']}, {row['n_diverged']} diverged" if row["n_diverged"] else str(row["n"])
-    interval = "·" if low is None else f"{(high - low) / 2:.2%}".rstrip("%")
+    few = row["n"] - row["n_diverged"] < LEAST_FOR_INTERVAL
+    interval = "·" if low is None or few else f"{(high - low) / 2:.2%}".rstrip("%")
     test = "·" if mean is None else f"{mean:.2%}".rstrip("%")
     return row["campaign"], row["dataset"], row["label"], f"{row['lr0']:g}", seeds, test, interval
 

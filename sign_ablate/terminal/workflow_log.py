@@ -143,8 +143,10 @@ class Digest:
             return ""
         if restart := _RESTART.match(message):
             jobid = int(restart[1])
-            final = jobid in self._failures and self._failures[jobid].final
-            return "" if final else f"{self._name(jobid)} is tried once more"
+            found = self._failures.get(jobid)
+            # Snakemake says so of an interrupted job too, although it starts no more jobs then.
+            silent = found is not None and (found.final or found.interrupted)
+            return "" if silent else f"{self._name(jobid)} is tried once more"
         return message
 
 

@@ -86,7 +86,13 @@ if workflow.is_main_process:
             f"stay there and are not read; runs are in {layout.runs_folder(layout.RESULTS)} now."
         )
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
-TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
+TABLES = [
+    "epochs.parquet",
+    "runs.parquet",
+    "summary.parquet",
+    "times.parquet",
+    "campaign.json",
+]
 
 
 wildcard_constraints:
@@ -98,11 +104,14 @@ wildcard_constraints:
 
 def products(view):
     """What is made of the runs: of all of them, or (partial/) of those that exist."""
-    figures = [f"figures/{figure}.png" for figure in CAMPAIGN.figures]
-    return [
-        f"{RESULTS}/{view}{name}"
-        for name in [*TABLES, *figures, "table1.md", "report.html"]
+    names = [
+        *TABLES,
+        "report.html",
+        *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
+    for figure in CAMPAIGN.figures:
+        names += [f"figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")]
+    return [f"{RESULTS}/{view}{name}" for name in names]
 
 
 def data_of(wildcards):
