@@ -257,14 +257,14 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
 
 def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
     made.finish("adam.s0", ago=9)
-    assert not any("other code" in line for line in made.status())
+    assert not any("different version" in line for line in made.status())
     made.finish("sgd.s0", ago=9, code="0123456789ab")
-    (line,) = [line for line in made.status() if "other code" in line]
-    assert line.startswith("1 run was made by other code than today's.")
+    (line,) = [line for line in made.status() if "different version" in line]
+    assert line.startswith("1 run was made by a different version of the code.")
     assert line.endswith("snakemake --forcerun $(sign-ablate outdated)")
     made.finish("sgd.s1", ago=9)
     (made.folder("sgd.s1") / run_files.ENVIRONMENT).unlink()
-    assert any(line.startswith("2 runs were made by other code") for line in made.status())
+    assert any(line.startswith("2 runs were made by a different version") for line in made.status())
 
 
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
