@@ -102,7 +102,7 @@ class Campaigner:
                 process.communicate()
 
     def at_epoch(self, name: str, epoch: int, ago: float = 0, **fields: Any) -> None:
-        """What a trainer has recorded so long ago: 10 epochs of 10 s and 3 steps, with n % after the n-th."""
+        """Progress that a trainer recorded in the past: 10 epochs of 10 s and 3 steps, with n % after the n-th."""
         known = {"test_acc": epoch / 100, "seconds_per_epoch": 10.0} if epoch else {}
         fields = {"epoch": epoch, "epochs": 10, "step": 3 * epoch, "steps": 30, **known, **fields}
         times = {"started": 0.0, "updated": self.now - ago}

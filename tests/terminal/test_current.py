@@ -47,7 +47,7 @@ def test_status_follows_it(results: Path, capsys: pytest.CaptureFixture[str]) ->
     cli.status(config=None, overrides=[], results=results, watch=None)
     shown = capsys.readouterr()
     assert shown.out.startswith("late  ")
-    assert shown.err == "sign-ablate: early runs as well; sign-ablate status --config FILE shows it\n"
+    assert shown.err == "sign-ablate: early is also running; sign-ablate status --config FILE shows it\n"
 
 
 def test_what_is_given_wins(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

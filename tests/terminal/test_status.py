@@ -1,4 +1,4 @@
-"""What status says of hand-made results whose numbers are known."""
+"""`sign-ablate status` on hand-made results whose numbers are known."""
 
 import contextlib
 import itertools

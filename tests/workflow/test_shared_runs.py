@@ -79,8 +79,8 @@ def test_runs_of_an_earlier_version_stay(
     done = copy.call("--dry-run")
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "earlier version" in line]
     assert lines == [
-        "results/tiny/runs: runs of an earlier version (1), which kept them by campaign. They stay there and "
-        "are not read; runs are in results/runs now."
+        "results/tiny/runs: runs of an earlier version (1), which stored them by campaign. They are kept but "
+        "not read; runs are now stored in results/runs."
     ]
     assert (old / "metrics.parquet").exists()
 

@@ -72,7 +72,7 @@ def _compile(path: Path) -> None:
 
 
 def _key() -> str:
-    """What the machine code depends on. A home folder may be shared by machines that differ."""
+    """Hash of all that the machine code depends on. Different machines may share a home folder."""
     parts = [
         _SOURCE.read_bytes(),
         repr((_FLAGS, _WIDE, platform.machine(), platform.system())).encode(),
