@@ -134,7 +134,7 @@ class HybridSignSGD(SignSGD):
         )  # fmt: skip
 
     def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
-        """Average λ_k, and see whether to switch. Eq. (12) sums over all parameters."""
+        """Average λ_k and decide about the switch. Eq. (12) sums over all parameters."""
         phase, first = self.phase(), self.param_groups[0]
         useful: list[Tensor] = []
         if phase is not True and first["calibrate"] and results:
@@ -156,7 +156,7 @@ class HybridSignSGD(SignSGD):
     def _average(
         self, results: list[tuple[dict[str, Any], list[Work], list[Any]]], phase: bool | Tensor
     ) -> list[Tensor]:
-        """Average λ_k. Returns which observations were of use."""
+        """Average λ_k. Returns masks of the observations that were used."""
         owners = [(group, x) for group, work, _ in results for x in work]
         values = [value for _, _, found in results for value in found]
         sums = projection.rows(values, owners[0][1][1].device)

@@ -171,7 +171,7 @@ class SignSGD(DeclaredOptimizer):
         return sums
 
     def _run_fused(self, work: list[Work], const: StepConstants, group: Group, sums: list[Any]) -> list[int]:
-        """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
+        """Step the parameters that a compiled step (C or Triton) supports. Returns the other indices."""
         rest, chosen = list(range(len(work))), []
         for compiled in (fused, triton_step):
             if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_step(const):

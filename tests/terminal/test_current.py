@@ -17,7 +17,7 @@ from sign_ablate.terminal.current import running
 
 @pytest.fixture
 def results(tiny: dict[str, Any], tmp_path: Path) -> Iterator[Path]:
-    """Snakemakes work on `late` and, begun before it, on `early`; the one of `over` has ended."""
+    """Three campaigns: `early` and `late` are running, `late` started last; `over` has ended."""
     before = len(campaign_lock._held)
     for n, name in enumerate(("over", "early", "late")):
         folder = campaign_folder(tmp_path, name)

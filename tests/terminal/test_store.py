@@ -87,7 +87,7 @@ def test_prune_shows_and_then_deletes_what_no_campaign_uses(
 def test_prune_leaves_what_is_in_progress(
     campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    """Its run, and every data file: it may be about to read one."""
+    """A running run is kept, and so is every data file, because the run may be about to read one."""
     more = run_folder(tmp_path, runs["more"].id)
     with locked(more):
         lines = prune(campaigns[:1], tmp_path, delete=True).splitlines()

@@ -1,4 +1,4 @@
-"""The vocabulary of a declaration: `Option`, `Range` and `Need`; and what follows from one: its checks."""
+"""Declaration of options by `Option`, `Range` and `Need`, and the checks that follow from it."""
 
 import dataclasses
 import functools
@@ -202,7 +202,7 @@ def _effective(own: Declared, values: Values) -> bool:
 
 
 def _possible(own: Declared, known: Values) -> bool:
-    """False where a need cannot be met."""
+    """Return False if a need cannot be met."""
     return all(_met(need, known) is not False for need in own.option.needs if need.value is _ANY)
 
 
