@@ -102,7 +102,7 @@ class Campaigner:
                 process.communicate()
 
     def at_epoch(self, name: str, epoch: int, ago: float = 0, **fields: Any) -> None:
-        """Write progress of a run of 10 epochs of 10 s and 3 steps each, with n % after the n-th, `ago` s ago."""
+        """Write progress of a run of 10 epochs, each of 10 s and 3 steps, with n % after the n-th."""
         known = {"test_acc": epoch / 100, "seconds_per_epoch": 10.0} if epoch else {}
         fields = {"epoch": epoch, "epochs": 10, "step": 3 * epoch, "steps": 30, **known, **fields}
         times = {"started": 0.0, "updated": self.now - ago}
