@@ -35,8 +35,10 @@ class Execution(Model):
         description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
         "run compiles on its own; `make bench` measures after how many steps that pays on your machine.",
     )
-    warm: bool = Field(
-        True, description="Fork runs from a process that has imported torch, instead of importing it per run."
+    warm: bool | None = Field(
+        None,
+        description="Fork jobs from a process that has imported torch, instead of importing it per job. "
+        "Unset: where that pays, for short runs on a CPU.",
     )
     checkpoint_seconds: int = Field(
         60, gt=0, description="Seconds between checkpoints, from which an interrupted run resumes."

@@ -5,6 +5,7 @@ replaced: the log file below `.snakemake/log` stays complete. With `--verbose`, 
 `--logger`, nothing is replaced.
 """
 
+import contextlib
 import copy
 import logging
 import os
@@ -206,8 +207,9 @@ def _bars(settings: Any, names: Mapping[str, str]) -> logging.Handler | None:
                 self.console.print(Text(text, style), soft_wrap=True)
 
     handler: Any = Bars(settings, None)
-    spinner, _, *columns = handler.progress.columns  # the dropped column shows one running job too many
-    handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
-    handler.live_display.refresh_per_second = 2
+    with contextlib.suppress(AttributeError, ValueError):  # other versions of the plugin: keep their bars
+        spinner, _, *columns = handler.progress.columns  # the dropped column shows one running job too many
+        handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
+        handler.live_display.refresh_per_second = 2
     found: logging.Handler = handler
     return found

@@ -130,12 +130,8 @@ class Trainer:
             self.seconds += time.perf_counter() - start
 
     def _train_step(self, x: Tensor, y: Tensor) -> None:
-        self.optimizer.zero_grad()
-        with self._autocast():
-            logits = self.network(x)
-        loss = cross_entropy(logits.float(), y)
-        loss.backward()
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        loss, logits = self._backward(x, y)
+        gradients = self._combined_gradients()
         l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
         self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it
         if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
@@ -147,6 +143,23 @@ class Trainer:
         correct = (logits.argmax(1) == y).sum()
         # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
         self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
+
+    def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and logits of a batch. Leaves the gradient of the loss in the parameters."""
+        self.optimizer.zero_grad()
+        with self._autocast():
+            logits = self.network(x)
+        loss = cross_entropy(logits.float(), y)
+        loss.backward()
+        return loss, logits
+
+    def _combined_gradients(self) -> list[Tensor]:
+        """Gradients that the optimizer steps with, one per parameter that has one.
+
+        Gradients of several workers become one gradient here, between backward and step. There is one worker
+        today: its gradient is the mean over the batch.
+        """
+        return [p.grad for p in self._parameters if p.grad is not None]
 
     def _finish_epoch(self, steps: Tensor) -> None:
         start = time.perf_counter()

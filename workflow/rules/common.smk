@@ -20,6 +20,7 @@ sys.path.insert(0, str(workflow.basedir))
 from sign_ablate.jobs import campaign_lock, device, parent, signals, warm
 from sign_ablate.jobs.run_lock import JobError, is_running
 from sign_ablate.store import fingerprint, layout
+from sign_ablate.campaign import warm_start
 from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
@@ -57,8 +58,10 @@ DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
 # A job ends when its Snakemake process has ended. On a cluster, each job has a Snakemake process of its own,
 # so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
-environ[warm.VARIABLE] = str(int(CAMPAIGN.execution.warm and workflow.is_main_process))
 DEVICE = device.resolve(CAMPAIGN.execution.device)
+environ[warm.VARIABLE] = str(
+    int(workflow.is_main_process and warm_start.is_on(CAMPAIGN, RUNS.values(), DEVICE))
+)
 # --device of the jobs. With `auto`, a job uses a free GPU, or the CPU if there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
 if workflow.is_main_process:

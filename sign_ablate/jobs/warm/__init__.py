@@ -12,7 +12,7 @@ other, with its own log, exit status and signals.
 - The server only imports torch. CUDA is initialised in the children, never before a fork.
 
 Jobs are less isolated: the children share the server's imports, and Snakemake's `benchmark` measures only the
-client's memory. `execution.warm: false` turns the warm start off.
+client's memory. `execution.warm` turns the warm start on or off; unset, `campaign.warm_start` decides.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Ten
     A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
     has no contents before, and serves nobody else.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not torch.cuda.is_initialized():  # the latter: fake tensors
         return make().to(device)
     key = (key, device, torch.cuda.current_stream().cuda_stream)
     capturing = torch.cuda.is_current_stream_capturing()
