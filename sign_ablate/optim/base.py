@@ -103,7 +103,7 @@ class DeclaredOptimizer(Optimizer):
         return loss
 
     def _observe(self, loss: Any) -> None:
-        """For a subclass that watches the loss."""
+        """Hook for a subclass that uses the loss of a step."""
 
     def _parameters(self) -> Iterator[Entry]:
         number = itertools.count()
@@ -121,12 +121,12 @@ class DeclaredOptimizer(Optimizer):
         return entries
 
     def _advance(self, entries: list[Entry]) -> None:
-        """Move all parameters."""
+        """Update all parameters."""
         for p, group, number, _ in entries:
             self._update(p, number, group)
 
     def _update(self, p: Tensor, number: int, group: Group) -> Any:
-        """Move one parameter."""
+        """Update one parameter."""
         raise NotImplementedError
 
     def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:

@@ -21,7 +21,7 @@ def learning_rate(lr: Any) -> Any:
 
 
 def python_number(value: Any) -> Any:
-    """A number of another type, numpy's for one, as Python's int or float; anything else as it is.
+    """Convert a number of another type, such as numpy's, to int or float. Return other values unchanged.
 
     Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
     """
@@ -33,7 +33,7 @@ def python_number(value: Any) -> Any:
 
 
 def python_numbers(options: Group) -> dict[str, Any]:
-    """The options, their numbers by `python_number`."""
+    """Options with their numbers converted by `python_number`."""
     return {name: python_number(value) for name, value in dict(options).items()}
 
 

@@ -88,7 +88,10 @@ class HybridSignSGD(SignSGD):
             self.report_loss(loss)
 
     def phase(self, step: int | Tensor | None = None) -> bool | Tensor:
-        """Whether `step`, or the coming one, is an SGD step; a tensor where only the device knows."""
+        """Return True if `step` (by default the next one) is an SGD step.
+
+        The result is a bool tensor if it is known only on the device.
+        """
         group = self.param_groups[0]
         if group["trigger"] == "fixed":
             step = group["step"] if step is None else step
@@ -100,7 +103,7 @@ class HybridSignSGD(SignSGD):
         return self.phase(group["step"] - 1) if group["trigger"] == "fixed" else self._sgd_steps_above(1)
 
     def _sgd_steps_above(self, count: int) -> bool | Tensor:
-        """Whether more SGD steps than `count` are made or due; a bool where that costs no wait."""
+        """Return True if more than `count` SGD steps are made or due. A tensor if a bool needs a sync."""
         group = self.param_groups[0]
         if group["sgd_step"] is None:
             return False
@@ -131,7 +134,7 @@ class HybridSignSGD(SignSGD):
         )  # fmt: skip
 
     def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
-        """Average λ_k, and see whether to switch. Eq. (12) sums over all parameters."""
+        """Average λ_k and decide about the switch. Eq. (12) sums over all parameters."""
         phase, first = self.phase(), self.param_groups[0]
         useful: list[Tensor] = []
         if phase is not True and first["calibrate"] and results:
@@ -153,7 +156,7 @@ class HybridSignSGD(SignSGD):
     def _average(
         self, results: list[tuple[dict[str, Any], list[Work], list[Any]]], phase: bool | Tensor
     ) -> list[Tensor]:
-        """Average λ_k. Returns which observations were of use."""
+        """Average λ_k. Returns masks of the observations that were used."""
         owners = [(group, x) for group, work, _ in results for x in work]
         values = [value for _, _, found in results for value in found]
         sums = projection.rows(values, owners[0][1][1].device)

@@ -1,10 +1,10 @@
-# The executed notebook is a log, which survives a failure, so that a failed one can be read with its error.
+# The executed notebook is declared as a log. Snakemake keeps logs after a failure, and it shows the error.
 
 
 rule figure:
     input:
         epochs=f"{RESULTS}/{{view}}epochs.parquet",
-        # read beside it: a run that diverged in its first epoch has no row in the epochs
+        # read from the folder of epochs, which has no row for a run that diverged in its first epoch
         runs=f"{RESULTS}/{{view}}runs.parquet",
     output:
         svg=f"{RESULTS}/{{view}}figures/{{figure}}.svg",
