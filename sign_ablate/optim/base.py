@@ -66,7 +66,10 @@ class DeclaredOptimizer(Optimizer):
 
         Raises:
             ValueError: for an option out of range, or one that all groups share and that differs.
+            TypeError: for a group that is no dict.
         """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's words
         options = checks.python_numbers(param_group)
         first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
         shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}

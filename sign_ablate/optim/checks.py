@@ -25,8 +25,10 @@ def python_number(value: Any) -> Any:
 
     Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
     """
-    if type(value) is tuple:
-        return tuple(map(python_number, value))
+    if type(value) in {tuple, list}:
+        return type(value)(map(python_number, value))
+    if not isinstance(value, Tensor) and getattr(value, "ndim", 0) == 1:  # an array of numpy's
+        return tuple(value.tolist())
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)

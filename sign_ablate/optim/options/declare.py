@@ -134,7 +134,7 @@ class Declared:
         try:
             for x in value:
                 one._check_number(x)
-            if len(value) == len(self.option.parts):
+            if isinstance(value, Sequence) and len(value) == len(self.option.parts):
                 return
         except (TypeError, ValueError):
             pass
