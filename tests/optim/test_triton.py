@@ -150,6 +150,7 @@ def test_what_is_not_finite_becomes_nan_or_stays(taken):
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton, which torch's builds for CUDA bring along")
+@pytest.mark.skipif(CUDA, reason="the other tests run the kernel on the device")
 def test_in_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(
