@@ -1,4 +1,4 @@
-"""The command line. Snakemake's jobs are the first four commands; the others are for people."""
+"""The command line. The first four commands are Snakemake's jobs; the others are for users."""
 
 import sys
 from collections.abc import Sequence
@@ -18,16 +18,18 @@ app = typer.Typer(
     help="Rerunnable ablations of sign-based optimizers.",
 )  # fmt: skip
 
-Config = Annotated[list[Path], typer.Option("--config", "-c", help="Configuration; later ones win.")]
+Config = Annotated[
+    list[Path], typer.Option("--config", "-c", help="Configuration file; later ones override.")
+]
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of it, such as methods.sgd.lr=0.1."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as methods.sgd.lr=0.1."),
 ]
 DEFAULT_CONFIG = [default_config()]
 
 
 def _fail(error: Exception) -> NoReturn:
-    """One line for the user; no traceback for what is not a bug."""
+    """Exit with a one-line message, without a traceback."""
     from sign_ablate.files import advice
     from sign_ablate.jobs.log import complain
 
@@ -37,12 +39,12 @@ def _fail(error: Exception) -> NoReturn:
 
 @app.command()
 def prepare(
-    spec: Annotated[str, typer.Option(help="What the data are: canonical JSON.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    location: Annotated[str, typer.Option(help="Where they are: JSON with path or download_dir.")] = "{}",
-    replaces: Annotated[int, typer.Option(help="Make again the file of this time (ns).")] = 0,
+    spec: Annotated[str, typer.Option(help="The data set as canonical JSON.")],
+    out: Annotated[Path, typer.Option(help="The data file to write.")],
+    location: Annotated[str, typer.Option(help="Location as JSON: path or download_dir.")] = "{}",
+    replaces: Annotated[int, typer.Option(help="Modification time (ns) of the file to replace.")] = 0,
 ) -> None:
-    """Write a data set's uint8 file (a job of Snakemake's)."""
+    """Write the uint8 data file of a data set (a Snakemake job)."""
     from sign_ablate.campaign.grid import parse_dataset
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
@@ -56,18 +58,20 @@ def prepare(
 
 @app.command()
 def train(
-    spec: Annotated[str, typer.Option(help="The run: canonical JSON, as in its run.json.")],
+    spec: Annotated[str, typer.Option(help="The run as canonical JSON: the spec in run.json.")],
     data: Annotated[Path, typer.Option(help="The prepared data file.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU that is free, or else cpu.")] = "cpu",
-    deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: bitwise equal on a GPU.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
+    deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    compile_mode: Annotated[str, typer.Option("--compile", help="none, or torch.compile's mode.")] = "none",
+    compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
-    replaces: Annotated[int, typer.Option(help="Train again the result of this time (ns).")] = 0,
-    attempt: Annotated[int, typer.Option(min=1, help="2 or more: not where the one before was final.")] = 1,
+    replaces: Annotated[int, typer.Option(help="Modification time (ns) of the result to replace.")] = 0,
+    attempt: Annotated[
+        int, typer.Option(min=1, help="Number of the attempt; ends if the last was final.")
+    ] = 1,
 ) -> None:
-    """Train one run (a job of Snakemake's). A diverged run is a result: exit 0. One that is done stays."""
+    """Train one run (a Snakemake job). Exits with 0 if the run diverges. A finished run is kept."""
     from sign_ablate.jobs import training
     from sign_ablate.jobs.attempt import EXPECTED, repeated
     from sign_ablate.jobs.checkpoint import Interrupted
@@ -97,9 +101,9 @@ def aggregate(
     campaign: Annotated[str, typer.Option(help="The campaign as JSON.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
     out: Annotated[Path, typer.Option(help="Folder of the tables.")],
-    partial: Annotated[bool, typer.Option("--partial", help="Take the runs that exist.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Use the runs finished so far.")] = False,
 ) -> None:
-    """Write the tables of a campaign's runs (a job of Snakemake's)."""
+    """Write the tables of a campaign's runs (a Snakemake job)."""
     import json
 
     from sign_ablate.analysis.aggregate import AggregateError
@@ -118,13 +122,13 @@ def notebook(
     out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],
     texts: Annotated[list[str], typer.Option("-p", metavar="NAME=TEXT", help="A parameter.")] = [],  # noqa: B006
     numbers: Annotated[
-        list[str], typer.Option("-n", metavar="NAME=NUMBER", help="A parameter that is a whole number.")
+        list[str], typer.Option("-n", metavar="NAME=NUMBER", help="An integer parameter.")
     ] = [],  # noqa: B006
     html: Annotated[
-        Path | None, typer.Option(help="Write the outputs as one HTML file that needs nothing else.")
+        Path | None, typer.Option(help="Also write the outputs as one self-contained HTML file.")
     ] = None,
 ) -> None:
-    """Execute a notebook with papermill (a job of Snakemake's)."""
+    """Execute a notebook with papermill (a Snakemake job)."""
     from sign_ablate.analysis.export import export
     from sign_ablate.analysis.notebook import NotebookError, execute
 
@@ -137,7 +141,7 @@ def notebook(
 
 
 def _parameters(texts: list[str], kind: type[str] | type[int]) -> dict[str, Any]:
-    """The parameters in NAME=VALUE texts."""
+    """Parse parameters given as NAME=VALUE."""
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -153,9 +157,11 @@ def plan(
     config: Config = DEFAULT_CONFIG,
     overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
-    minutes: Annotated[float | None, typer.Option(min=0, help="Say what will be done after so long.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Also list the runs done after so long.")
+    ] = None,
 ) -> None:
-    """Cells, what is left to run, and the time it will take by measured past runs."""
+    """Show the cells, the runs left to do, and their time as estimated from past runs."""
     from sign_ablate.terminal.plan import plan as text
 
     print(text(_campaign(config, overrides), results, minutes))
@@ -165,23 +171,23 @@ def plan(
 def status(
     config: Annotated[
         list[Path] | None,
-        typer.Option("--config", "-c", help="Configuration; by default that of the campaign that runs now."),
+        typer.Option("--config", "-c", help="Configuration file; default: the running campaign."),
     ] = None,
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     watch: Annotated[
         float | None,
-        typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Look again every so often, to the end."),
+        typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Update every SECONDS until the end."),
     ] = None,
 ) -> None:
-    """Runs done of all, time left, the runs in progress and the newest results."""
+    """Show the finished, running and failed runs, the newest results and the remaining time."""
     from sign_ablate.jobs.log import complain
     from sign_ablate.terminal import status as people
     from sign_ablate.terminal.current import running
 
     current = [] if config or overrides else running(results)
     for other in current[1:]:
-        complain(f"sign-ablate: {other.campaign} runs as well; sign-ablate status --config FILE shows it")
+        complain(f"sign-ablate: {other.campaign} is also running; sign-ablate status --config FILE shows it")
     campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides)
     if watch is None:
         print(people.status(campaign, results))
@@ -195,7 +201,7 @@ def outdated(
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
 ) -> None:
-    """The files of runs that other code has made: snakemake --forcerun $(sign-ablate outdated)."""
+    """List files made by a different version of the code: snakemake --forcerun $(sign-ablate outdated)."""
     from sign_ablate.terminal.outdated import outdated as files
 
     for path in files(_campaign(config, overrides), results):
@@ -204,7 +210,7 @@ def outdated(
 
 @app.command()
 def show(run: str, results: Path = Path("results")) -> None:
-    """One run: its configuration, state and last epochs. RUN is a part of its id, or campaign/part."""
+    """Show the configuration, state and last epochs of a run. RUN is a part of its id, or its folder."""
     from sign_ablate.terminal.find import NotFoundError
     from sign_ablate.terminal.show import show as text
 
@@ -214,12 +220,12 @@ def show(run: str, results: Path = Path("results")) -> None:
         _fail(error)
 
 
-Configs = Annotated[list[Path] | None, typer.Argument(help="Configurations, each of a campaign of its own.")]
+Configs = Annotated[list[Path] | None, typer.Argument(help="Configuration files, one per campaign.")]
 
 
 @app.command()
 def runs(configs: Configs = None, results: Path = Path("results")) -> None:
-    """The runs in the store: what they are, when they ended, and which of the campaigns given use them."""
+    """List the stored runs: options, state, time of the end, and the given campaigns that use them."""
     from sign_ablate.terminal.store import runs_text
 
     print(runs_text(_campaigns(configs or DEFAULT_CONFIG), results))
@@ -227,11 +233,11 @@ def runs(configs: Configs = None, results: Path = Path("results")) -> None:
 
 @app.command()
 def prune(
-    configs: Annotated[list[Path], typer.Argument(help="Configurations of all campaigns whose runs stay.")],
+    configs: Annotated[list[Path], typer.Argument(help="Configuration files of all campaigns to keep.")],
     results: Path = Path("results"),
     delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
 ) -> None:
-    """The runs and data files that none of the campaigns given refers to; with --delete, delete them."""
+    """List the runs and data files that none of the given campaigns uses; with --delete, delete them."""
     from sign_ablate.jobs.run_lock import JobError
     from sign_ablate.terminal.store import prune as text
 
@@ -243,11 +249,11 @@ def prune(
 
 @app.command()
 def compare(
-    campaigns: Annotated[list[str] | None, typer.Argument(help="Names of campaigns; all by default.")] = None,
-    sort: Annotated[Sort, typer.Option(help="Order of the rows; then by test accuracy.")] = Sort.DATASET,
+    campaigns: Annotated[list[str] | None, typer.Argument(help="Names of campaigns; default: all.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Order of the rows; ties by test accuracy.")] = Sort.DATASET,
     results: Path = Path("results"),
 ) -> None:
-    """The cells of several campaigns in one table, with their test accuracy."""
+    """Show the cells of several campaigns in one table, with their test accuracy."""
     from sign_ablate.terminal.compare import NothingToCompareError
     from sign_ablate.terminal.compare import compare as text
 
@@ -258,8 +264,10 @@ def compare(
 
 
 @app.command()
-def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they differ.")] = False) -> None:
-    """Write what is generated from the code: the JSON schema, docs/config.md, docs/results.md."""
+def schema(
+    check: Annotated[bool, typer.Option("--check", help="Only check; fail if outdated.")] = False,
+) -> None:
+    """Write the files generated from the code: the JSON schema, docs/config.md and docs/results.md."""
     from sign_ablate.terminal import generated
 
     stale = generated.write(Path(), check=check)
@@ -268,7 +276,7 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Fail where they 
 
 
 def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
-    """The campaign, its warnings on standard error."""
+    """Load a campaign and print its warnings to standard error."""
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import warnings
     from sign_ablate.config import ConfigError, load_campaign
@@ -284,7 +292,7 @@ def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
 
 
 def _campaigns(configs: Sequence[Path]) -> "list[Campaign]":
-    """A campaign of each configuration."""
+    """Load the campaign of each configuration file."""
     from sign_ablate.config import ConfigError, load_campaign
 
     try:

@@ -1,4 +1,4 @@
-"""Gathers the runs of a campaign into its tables."""
+"""Aggregation of the runs of a campaign into its tables."""
 
 import os
 from collections import Counter
@@ -24,25 +24,25 @@ _VERSION = {"schema_version": str(schemas.TABLES_VERSION)}
 
 
 class AggregateError(Exception):
-    """Runs are missing, or a file of a run cannot be used. The message is made for the user."""
+    """Runs are missing, or a file of a run cannot be used."""
 
 
 def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = False) -> None:
-    """Write epochs, runs, summary and times of a campaign's runs, and campaign.json, to `out`.
+    """Write the tables epochs, runs, summary and times of a campaign, and campaign.json, to `out`.
 
-    Reads the runs that the campaign expands to and no others, so the files of a removed method are
-    invisible. All but times.parquet is a pure function of the runs' metrics.parquet.
+    Only the runs that the campaign expands to are read, so runs of a removed method are ignored. All tables
+    but times.parquet are pure functions of the runs' metrics.parquet.
 
     Args:
         campaign: the campaign.
         results: the results folder, with the runs of all campaigns.
         out: folder of the tables.
-        partial: take the runs that exist and are intact, and name the damaged ones on standard error; a cell
-            without any has n = 0 in the summary.
+        partial: use the runs that exist and are intact, and report damaged runs on standard error. A cell
+            without such a run has n = 0 in the summary.
 
     Raises:
-        AggregateError: a run is missing or damaged (partial: no run is intact).
-        OSError: where a table cannot be written.
+        AggregateError: if a run is missing or damaged. With `partial`, if no run is intact.
+        OSError: if a table cannot be written.
     """
     runs = expand(campaign)
     folder = layout.runs_folder(results)
@@ -80,7 +80,7 @@ def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:
 def _read(
     runs: list[Run], folders: list[Path], kept: Path, partial: bool
 ) -> tuple[dict[str, Content], list[Run]]:
-    """The content of each intact run by its id, and the damaged runs."""
+    """Return the contents of the intact runs by their ids, and the damaged runs."""
     intact, damaged = dict[str, Content](), list[tuple[Run, DamagedError]]()
     for run, found in zip(runs, collect(runs, folders, kept), strict=True):
         if isinstance(found, DamagedError):
@@ -96,7 +96,7 @@ def _read(
 
 
 def _cell_row(run: Run) -> Row:
-    """The columns that all tables share. An option that the optimizer does not have is null."""
+    """Columns that all tables share. An option that the optimizer does not have is null."""
     method = run.config.method
     return {
         "dataset": run.cell.dataset,
@@ -109,7 +109,7 @@ def _cell_row(run: Run) -> Row:
 
 
 def _result(content: Content) -> Row:
-    """The columns of runs.parquet that are a run's result."""
+    """Columns of runs.parquet with the result of a run."""
     table, finished = content.metrics, content.status == "finished"
     return {
         "status": content.status,
@@ -124,7 +124,7 @@ def _result(content: Content) -> Row:
 
 
 def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
-    # Column by column: a campaign of 5,000 runs has a million rows.
+    # By columns for speed: a campaign of 5,000 runs has a million rows.
     index = pa.array([i for i, table in enumerate(tables) for _ in range(table.num_rows)], pa.int32())
     metrics = pa.concat_tables(tables).combine_chunks()  # the file does not depend on how they were read
     columns = {}
@@ -145,7 +145,7 @@ def _summary(runs: Iterable[Run], rows: list[Row], damaged: list[Run]) -> list[R
     for run in runs:
         key = (run.cell.dataset, run.cell.label)
         cells.setdefault(key, (_cell_row(run), []))
-        # Labels show six digits: two values that differ after them must not become one cell.
+        # Labels show six digits. Two values that differ only in later digits must not become one cell.
         if (*key, run.config.seed) in seen:
             raise AggregateError(
                 f"two cells of {key[0]} have the label {key[1]!r}: use values that differ more"

@@ -1,7 +1,8 @@
-"""Reads and checks the finished runs of a campaign, and keeps what it read for the next time.
+"""Reading and checking of the finished runs of a campaign, with a cache.
 
-Opening two Parquet files per run takes longer than everything else that `aggregate` does. So what was read is
-kept in one Arrow file beside the tables; a run whose files have the times and sizes of then is not reread.
+Opening two Parquet files per run takes longer than everything else that `aggregate` does. The contents are
+therefore cached in one Arrow file beside the tables. A run is read again only if the time or size of one of
+its files has changed.
 """
 
 import dataclasses
@@ -23,36 +24,40 @@ from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
 
-#: A file that was changed so shortly before it was read can change again without a change of its time.
+#: A file that was changed less than this before it was read is not cached: it could change again within the
+#: resolution of its time.
 _UNSETTLED_SECONDS = 2.0
 _FILES = (METRICS, RUN, TIMING, ENVIRONMENT)
 Row = dict[str, Any]
-#: of each file: time of its content's and of its inode's last change, and size; zeros where there is none
+#: for each file: mtime and ctime in ns, and size; zeros if the file does not exist
 _Stamp = list[list[int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What the files of a finished run hold."""
+    """Content of the files of a finished run."""
 
     #: rows of metrics.parquet
     metrics: pa.Table
     status: str
     diverged_at_step: int | None
-    #: columns of times.parquet that depend on the execution; those that are unknown are left out
+    #: columns of times.parquet that depend on the execution; unknown ones are left out
     times: Row
 
 
 def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Content | DamagedError]:
-    """The content of each run's folder, or what is wrong with it.
+    """Read the runs of a campaign.
 
     Args:
         runs: the runs.
-        folders: the folder of each.
-        kept: the file of what was read the last time; it is read if it is there, and written.
+        folders: the folder of each run.
+        kept: the cache file. It is read if it exists, and updated.
+
+    Returns:
+        For each run its content, or the error if it is damaged.
 
     Raises:
-        OSError: a file cannot be read or written.
+        OSError: if a file cannot be read or written.
     """
     known, now = _load(kept), time.time()
     stamps = [_stamp(folder) for folder in folders]
@@ -61,7 +66,7 @@ def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Co
         for run, stamp in zip(runs, stamps, strict=True)
     ]
     new = [i for i, content in enumerate(found) if content is None]
-    # Threads, since decoding Parquet and waiting for a network's file system leave the interpreter to others.
+    # Threads: decoding Parquet and waiting for a network file system release the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, content in zip(new, pool.map(lambda i: _read(runs[i], folders[i]), new), strict=True):
             found[i] = content
@@ -88,7 +93,7 @@ def _read(run: Run, folder: Path) -> Content | DamagedError:
 
 
 def _metrics(run: Run, folder: Path) -> pa.Table:
-    """A run's metrics, checked to be of this run and, where it finished, of all its epochs."""
+    """Read a run's metrics. Check that they belong to the run and, if it finished, have all of its epochs."""
     table, train = reading.metrics(folder), run.config.train
     spec, status = (table.schema.metadata.get(key) for key in (b"spec", b"status"))
     problem = "" if spec in {None, run.spec.encode()} else "it belongs to another run"
@@ -101,7 +106,7 @@ def _metrics(run: Run, folder: Path) -> pa.Table:
 
 
 def _times(folder: Path) -> Row:
-    """What is known of a run's execution: nothing here is needed for a result, so no file has to be there."""
+    """Columns of times.parquet. Both files that they are read from are optional."""
     row: Row = {}
     timing = reading.timing(folder)
     if timing is not None:
@@ -146,7 +151,7 @@ def _keep(path: Path, contents: Sequence[tuple[str, _Stamp, Content]]) -> None:
 
 
 def _load(path: Path) -> dict[str, tuple[_Stamp, Content]]:
-    """Run id → stamp and content. Empty where the file is of other code, or cannot be used."""
+    """Read the cache: run id → stamp and content. Empty if it was written by other code or cannot be read."""
     try:
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_file(file).read_all()

@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML file."""
+"""Export of an executed notebook as one self-contained HTML file."""
 
 import re
 from pathlib import Path
@@ -32,9 +32,9 @@ figcaption {{ font-size: 0.85rem; color: #555; text-align: center; }}
 
 
 def export(notebook: Path, html: Path) -> None:
-    """Write an executed notebook as HTML that links to nothing: no script, style or font from elsewhere.
+    """Write the outputs of an executed notebook as HTML that loads no external scripts, styles or fonts.
 
-    nbconvert's own pages load scripts from a CDN, so only the cells are taken from it. Code is left out.
+    nbconvert's own pages load scripts from a CDN, so only the cells are converted with it. Code is left out.
     """
     from nbconvert import HTMLExporter
 

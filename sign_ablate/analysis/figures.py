@@ -27,7 +27,7 @@ def dithering(
     Args:
         epochs: rows of epochs.parquet.
         dataset: label of the data set to draw.
-        runs: rows of runs.parquet; with it, runs that diverged in their first epoch are counted too.
+        runs: rows of runs.parquet. If given, runs that diverged in their first epoch are counted, too.
         title: first line of the title.
     """
     every = epochs if runs is None else runs
@@ -47,7 +47,7 @@ def switching(
     Args:
         epochs: rows of epochs.parquet.
         dataset: label of the data set to draw.
-        t_switch: draw the hybrids that switch there; None: all of them.
+        t_switch: draw only the hybrids with this T_switch, by default all of them.
         runs: as for `dithering`.
         title: first line of the title.
     """
@@ -71,7 +71,7 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
             few = cell["n"] - cell["n_diverged"] < LEAST_FOR_INTERVAL
             ends = [100 * cell[key] for key in (("lowest", "highest") if few else ("ci_low", "ci_high"))]
             mean = 100 * cell["mean"]
-            if not mean >= low:  # none may vanish without a word
+            if not mean >= low:  # the mean is outside the axes, or NaN: say so in the figure
                 text = "no seed finished" if np.isnan(mean) else f"← {mean:.1f} %"
                 axes.text(low, position, f" {text}", color=colour, fontsize=7, va="center")
                 continue
@@ -90,7 +90,7 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
 
 
 def _spread(cells: pd.DataFrame) -> str:
-    """The second line of a forest's title: what the lines are."""
+    """Second line of the title of `accuracy_forest`: the meaning of the lines."""
     finished = cells["n"] - cells["n_diverged"]
     most = int(cells["n"].max())
     if finished.max() == 2:
@@ -167,7 +167,7 @@ def _draw(axes: Axes, curve: pd.DataFrame, colour: str, dashes: style.Line) -> N
 
 
 def _draw_diverged(axes: Axes, epochs: pd.DataFrame, colour: str) -> None:
-    """Each diverged seed apart from the mean, thin, up to a cross at its last whole epoch."""
+    """Draw each diverged seed as a thin line that ends with a cross at its last complete epoch."""
     for _, run in epochs.groupby("run", sort=False):
         axes.plot(run["epoch"], 100 * run["test_acc"], color=colour, linewidth=0.6, alpha=0.7)
         axes.plot(run["epoch"].iloc[-1], 100 * run["test_acc"].iloc[-1], "x", color=colour, markersize=5)
@@ -190,7 +190,7 @@ def _finish(axes: Axes, means: pd.DataFrame, epochs: pd.DataFrame, marks: Sequen
 
 
 def _limits(means: np.ndarray) -> tuple[float, float]:
-    """Limits that let differences near the top be seen; callers name what lies below them."""
+    """Limits of the accuracy axis that show differences near the top. Callers label curves below them."""
     if len(means) == 0:
         return 0.0, 100.0
     top = float(means.max())
@@ -200,7 +200,7 @@ def _limits(means: np.ndarray) -> tuple[float, float]:
 
 
 def _name(label: str, runs: pd.DataFrame, means: pd.DataFrame, low: float) -> str:
-    """A legend's entry. It tells what the axes cannot show: none may vanish without a word."""
+    """Entry of the legend. It mentions diverged seeds, and the final mean if that is below the axis."""
     members = runs[runs["label"] == label]
     name = _counted(label, len(members), int((members["status"] == "diverged").sum()))
     curve = means[means["label"] == label]

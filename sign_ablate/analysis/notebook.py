@@ -1,7 +1,7 @@
-"""Executes notebooks with papermill, in this process.
+"""Execution of notebooks with papermill in the current process.
 
-A Jupyter kernel is a process of its own. It imports pandas and the plotting libraries again, which takes
-longer than all that the notebooks compute. The engine here runs the cells in an IPython shell of this one.
+A Jupyter kernel is a separate process that imports pandas and the plotting libraries again. That takes longer
+than the notebooks' own work. The engine here runs the cells in an IPython shell of the current process.
 Notebooks do not depend on it: `papermill notebooks/table1.ipynb out.ipynb -k python3` runs them in a kernel.
 """
 
@@ -30,13 +30,13 @@ class NotebookError(Exception):
 
 
 def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
-    """Execute `notebook` with `parameters`, and write it with its outputs to `out`, also where a cell fails.
+    """Execute `notebook` with `parameters` and write it with its outputs to `out`, even if a cell fails.
 
-    What the cells print goes to standard output too, and the failing cell with its traceback.
+    Output of the cells is also printed to standard output, as is a failing cell with its traceback.
 
     Raises:
-        NotebookError: a cell raised an exception, or `notebook` is no notebook.
-        OSError: a file cannot be read or written.
+        NotebookError: if a cell raised an exception, or `notebook` is not a notebook.
+        OSError: if a file cannot be read or written.
     """
     papermill_engines.register(_ENGINE, _InProcess)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class _LastValue(DisplayHook):
         """Print no `Out[1]: `."""
 
     def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        """Keep the value's forms instead of printing one."""
+        """Keep the value's representations instead of printing one."""
         assert self.shell is not None  # it made this object
         self.shell.display_pub.outputs.append({"data": format_dict, "metadata": md_dict})
 
@@ -80,7 +80,7 @@ class _Shell(InteractiveShell):
         self.failure = nbformat.v4.new_output("error", ename=name, evalue=str(evalue), traceback=stb)
 
     def run(self, cell: nbformat.NotebookNode) -> bool:
-        """Run a code cell and store its outputs in it. False where it raised an exception."""
+        """Run a code cell and store its outputs in it. Return False if it raised an exception."""
         self.display_pub.outputs.clear()
         self.failure = None
         with (

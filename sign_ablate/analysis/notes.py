@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 def incomplete(summary: "pd.DataFrame", total: int) -> str:
-    """`Partial: 3 of 15 runs are missing, 1 of them damaged.`; empty where all runs are there.
+    """Sentence about missing and damaged runs, empty if there are none.
 
     Args:
         summary: rows of summary.parquet.
-        total: the number of the campaign's runs.
+        total: number of the campaign's runs.
     """
     missing, damaged = total - int(summary["n"].sum()), int(summary["n_damaged"].sum())
     if not missing:
@@ -25,9 +25,9 @@ def incomplete(summary: "pd.DataFrame", total: int) -> str:
 
 
 def different_code(times: "pd.DataFrame") -> str:
-    """A warning where runs were made by different code; empty where all were made by the same.
+    """Warning that runs were made by different code, empty if all were made by the same.
 
-    A run without a recorded fingerprint counts as one of other code.
+    Runs without a recorded fingerprint count as made by one further version of the code.
 
     Args:
         times: rows of times.parquet.

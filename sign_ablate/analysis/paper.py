@@ -28,10 +28,10 @@ NOTES = (
 
 
 def paper_accuracy(config: RunConfig) -> float | None:
-    """The paper's test accuracy in percent of what `config` trains; None where it gives none.
+    """Test accuracy in percent that the paper reports for a configuration, or None if it reports none.
 
-    It gives numbers for ResNet-18 on all of CIFAR-10 and CIFAR-100, for γ = 0.55, and for one
-    T_switch per data set. Learning rates and schedules are not compared: it does not state them.
+    The paper reports ResNet-18 on all of CIFAR-10 and CIFAR-100, with γ = 0.55 and one T_switch per data set.
+    Learning rates and schedules are not compared, because the paper does not state them.
     """
     data, method = config.data, config.method
     if config.train.model != "resnet18" or data.subset is not None or data.test_subset is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The tables of a campaign, or of what exists of it."""
+    """Tables of a campaign, or of its runs finished so far."""
 
     folder: Path
     campaign: Campaign
@@ -41,7 +41,7 @@ def load(results: str | Path) -> Report:
 
 
 def heading(report: Report) -> "HTML":
-    """The campaign's name and size. Missing runs are said first, and runs of different code in bold."""
+    """Heading with the campaign's name and size, and warnings of missing runs and of different code."""
     campaign = report.campaign
     total, diverged = len(expand(campaign)), int((report.runs["status"] == "diverged").sum())
     seeds = ", ".join(map(str, campaign.seeds))
@@ -59,7 +59,7 @@ def heading3(text: str) -> "HTML":
 
 
 def methods_table(campaign: Campaign) -> pd.DataFrame:
-    """Each method as configured: its optimizer, and what it sets."""
+    """Table of the methods as configured: optimizer and options."""
     rows = [
         {"Method": label, "Optimizer": values["optimizer"], "Options": _options(values, {"optimizer"})}
         for label, values in campaign.methods.items()
@@ -70,7 +70,7 @@ def methods_table(campaign: Campaign) -> pd.DataFrame:
 
 
 def data_table(campaign: Campaign) -> pd.DataFrame:
-    """Each data set as configured."""
+    """Table of the data sets as configured."""
     rows = []
     for label, data in campaign.datasets.items():
         values = data.model_dump(exclude_unset=True)
@@ -84,10 +84,10 @@ def _options(values: dict[str, Any], without: set[str]) -> str:
 
 
 def reference(summary: pd.DataFrame, dataset: str, optimizer: str) -> str | None:
-    """The label of an optimizer's cell to compare with; None where it has no finished run.
+    """Label of the reference cell of an optimizer, or None if it has no finished run.
 
-    Of several, the best on validation data; without any, the best on the test set, which makes
-    the comparison harder for the others.
+    Of several cells, it is the best on validation data. Without validation data it is the best on the test
+    set, which favours the reference over the other methods.
     """
     cells = summary[(summary["dataset"] == dataset) & (summary["optimizer"] == optimizer)]
     by = "val_mean" if cells["val_mean"].notna().any() else "mean"
@@ -96,7 +96,7 @@ def reference(summary: pd.DataFrame, dataset: str, optimizer: str) -> str | None
 
 
 def differences(report: Report, dataset: str, optimizer: str) -> pd.DataFrame:
-    """Every cell of a data set minus the reference cell of `optimizer`, paired by seed, in points."""
+    """Table of the differences to the reference cell of `optimizer`, paired by seed, in percentage points."""
     chosen = reference(report.summary, dataset, optimizer)
     rows = []
     for label in report.summary.loc[report.summary["dataset"] == dataset, "label"]:
@@ -129,7 +129,7 @@ def _verdict(difference: stats.Interval) -> str:
 
 
 def times_table(times: pd.DataFrame) -> pd.DataFrame:
-    """Per data set and method: runs, and medians of seconds and training images per second."""
+    """Table per data set and method: number of runs, medians of seconds and of training images per second."""
     rows = []
     for (dataset, method), group in times.groupby(["dataset", "method"], sort=False):
         row = {"Data set": dataset, "Method": method, "Runs": len(group)}
@@ -144,7 +144,7 @@ def times_table(times: pd.DataFrame) -> pd.DataFrame:
 
 
 def diverged_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that diverged, with the step at which they did."""
+    """Table of the diverged runs with the step of their divergence."""
     columns = {
         "dataset": "Data set",
         "label": "Method",
@@ -157,7 +157,7 @@ def diverged_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance_table(times: pd.DataFrame) -> pd.DataFrame:
-    """The devices, code, commits and package versions of the runs; more than one line: not all alike."""
+    """Table of devices, code, commits and package versions, with one row per distinct combination."""
     columns = {
         "device": "Device",
         "host": "Host",
@@ -172,7 +172,7 @@ def provenance_table(times: pd.DataFrame) -> pd.DataFrame:
 
 
 def limits(report: Report) -> "HTML":
-    """What cannot be concluded from this campaign, in plain sentences."""
+    """Sentences on the limits of the conclusions from this campaign."""
     campaign, cells = report.campaign, report.summary.groupby("dataset").size().max()
     finished = report.summary["n"] - report.summary["n_diverged"]
     most = int(finished.max())
@@ -201,28 +201,28 @@ def limits(report: Report) -> "HTML":
 
 
 def table_one(report: Report) -> "Markdown":
-    """Table I."""
+    """Table I as Markdown."""
     from IPython.display import Markdown
 
     return Markdown(to_markdown(table1(report.summary, report.campaign, report.times)))
 
 
 def show(frame: pd.DataFrame, empty: str = "None.") -> "HTML":
-    """A table as plain HTML, or a sentence where it has no row."""
+    """Table as plain HTML, or the sentence `empty` if it has no rows."""
     if frame.empty:
         return _html(f"<p>{markup.escape(empty)}</p>")
     return _html(frame.to_html(index=False, border=0, na_rep="–"))
 
 
 def pictures(report: Report, names: str | Sequence[str]) -> "HTML":
-    """The figures of these names (a list, or its JSON text), embedded."""
+    """Embed figures by their names, given as a list or its JSON text."""
     chosen = json.loads(names) if isinstance(names, str) else names
     parts = [_picture((report.folder / "figures" / f"{name}.png").read_bytes(), name) for name in chosen]
     return _html("".join(parts) or "<p>The campaign draws no figure.</p>")
 
 
 def picture(figure: "Figure", name: str) -> "HTML":
-    """A figure drawn in the notebook, embedded."""
+    """Embed a figure that was drawn in the notebook."""
     out = io.BytesIO()
     with style.context():
         figure.savefig(out, format="png", dpi=300, bbox_inches="tight", metadata={"Software": None})

@@ -12,7 +12,7 @@ EPOCHS = "epochs.parquet"
 RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
-#: what the tables were read from, for the next time; it may be deleted
+#: cache of the runs read for the tables (`collect`); may be deleted
 KEPT = ".runs.arrow"
 
 _CELL = [
@@ -56,7 +56,7 @@ SUMMARY_SCHEMA = pa.schema(
     [
         *_CELL,
         field("n", pa.int32(), "seeds whose run exists, finished or diverged"),
-        field("n_diverged", pa.int32(), "those that diverged: counted here, not in the means that follow"),
+        field("n_diverged", pa.int32(), "seeds of n that diverged; they are left out of the means below"),
         field("n_damaged", pa.int32(), "seeds whose run is damaged and was left out (partial tables alone)"),
         field("mean", pa.float64(), "mean over finished seeds of the last epoch's test accuracy"),
         field("sd", pa.float64(), "sample standard deviation of the same; null with one seed"),
@@ -75,7 +75,7 @@ TIMES_SCHEMA = pa.schema(
         *_RUN,
         field("train_seconds", pa.float64(), "wall seconds of all training steps"),
         field("eval_seconds", pa.float64(), "wall seconds of all evaluations"),
-        field("total_seconds", pa.float64(), "wall seconds of the job, start-up of Python left out"),
+        field("total_seconds", pa.float64(), "wall seconds of the job, without the start of Python"),
         field("images_per_second", pa.float64(), "median over epochs of training images per second"),
         field("device", pa.string(), "cpu, or cuda and the name of the GPU"),
         field("host", pa.string(), "name of the machine"),

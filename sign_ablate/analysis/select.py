@@ -1,20 +1,23 @@
-"""Which of a method's settings are shown where a campaign sweeps a training parameter."""
+"""Selection of the settings to draw if a campaign sweeps training parameters."""
 
 import pandas as pd
 
-#: the axes that the paper's figures compare; all others (such as lr) are settings to choose from
+#: columns that the paper's figures compare; other axes (such as lr) are settings to select from
 VARIANT = ["method", "alpha", "site", "t_switch"]
 
 
 def best_settings(epochs: pd.DataFrame, runs: pd.DataFrame) -> tuple[list[str], str]:
-    """The labels to draw, and a line that says how they were chosen, empty where nothing was.
+    """Select the best setting of each method, α, site and T_switch.
 
-    With a validation split, the best setting of each method, α, site and T_switch by the mean
-    validation accuracy of the last epoch. Without one, all: a choice on the test set would flatter.
+    The criterion is the mean validation accuracy of the last epoch. Without a validation split all settings
+    are kept, because a selection on the test set would be biased.
 
     Args:
         epochs: rows of epochs.parquet, of one data set.
         runs: rows with label, status and the columns of VARIANT, in campaign order.
+
+    Returns:
+        The labels to draw, and a line about the selection, which is empty if there was nothing to select.
     """
     cells = runs.drop_duplicates("label")
     variants = cells.groupby(VARIANT, dropna=False, sort=False)["label"].agg(list)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.95
-#: The fewest values whose t-interval tables show. With two (one degree of freedom) it reaches nine standard
-#: deviations to either side, and their range is shown instead.
+#: Minimum number of values for which tables show a t-interval. With two values (one degree of freedom) it
+#: reaches nine standard deviations to either side, so their range is shown instead.
 LEAST_FOR_INTERVAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean with its t-interval. None where there are too few values: one for `mean`, two for the rest."""
+    """Mean and t-interval of n values. `mean` is None without values, the others are None for n < 2."""
 
     n: int
     mean: float | None
@@ -27,7 +27,7 @@ class Interval:
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """The mean of `values` with its 95 % t-interval."""
+    """Mean of `values` with its 95 % t-interval."""
     n = len(values)
     if n == 0:
         return Interval(0, None, None, None, None)
@@ -41,17 +41,17 @@ def t_interval(values: Sequence[float]) -> Interval:
 
 @cache
 def t_factor(n: int) -> float:
-    """Half the width of the 95 % t-interval of a mean of `n` values, per unit of their sd."""
-    from scipy import special  # slow to import; scipy.stats, whose t.ppf this is, takes three times as long
+    """Half-width of the 95 % t-interval of a mean of `n` values, divided by their standard deviation."""
+    from scipy import special  # scipy.stats, whose t.ppf this is, takes three times as long to import
 
     return float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) / math.sqrt(n) if n > 1 else math.nan
 
 
 def paired_difference(runs: "pd.DataFrame", dataset: str, label: str, reference: str) -> Interval:
-    """`label` minus `reference`, last epoch's test accuracy, over the seeds that both finished.
+    """Paired difference `label` − `reference` of the last epoch's test accuracy, over seeds finished by both.
 
-    A seed sets initialisation and data order of every method, so the difference within a seed
-    varies less than the two accuracies do.
+    A seed sets initialisation and data order of every method, so the difference within a seed varies less
+    than the two accuracies.
 
     Args:
         runs: rows of runs.parquet.

@@ -1,4 +1,4 @@
-"""How figures look: one colour per kind of method in all of them, readable at a paper's column width."""
+"""Style of figures: one colour per kind of method in all figures, readable at a paper's column width."""
 
 import zlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ COLOURS = {
     "hybrid": "#e69f00",
     "dithered-hybrid": "#882255",
     "naive-switch": "#7f7f7f",
-    # The kin: none of the paper's figures has all of them at once.
+    # Related optimizers. None of the paper's figures has all of them at once.
     "lion": "#117733",
     "scaled-sign": "#44aa99",
     "ef-signsgd": "#332288",
@@ -64,24 +64,24 @@ _RC = {
 
 @contextmanager
 def context() -> Iterator[None]:
-    """The settings that figures are drawn and saved with; the caller's are left alone."""
+    """Context manager with the matplotlib settings of our figures. The caller's settings are restored."""
     settings: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_RC}
     with mpl.rc_context(settings):
         yield
 
 
 def kind(optimizer: str, site: str | None) -> str:
-    """What decides the colour: the optimizer, and for pure dither its site."""
+    """Kind of a method, which determines its colour: the optimizer, and for pure dither also the site."""
     return f"dithered-{site}" if optimizer == "dithered" else optimizer
 
 
 def colour(name: str) -> str:
-    """The colour of a kind of method, the same in all figures and campaigns."""
+    """Colour of a kind of method, the same in all figures and campaigns."""
     return COLOURS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
 
 
 def styles(cells: pd.DataFrame) -> dict[str, tuple[str, Line]]:
-    """label → colour and dashes. Cells of one kind share its hue, and differ in lightness and dashes.
+    """Map labels to colour and dashes. Cells of one kind have its hue and differ in lightness and dashes.
 
     Args:
         cells: one row per cell, in campaign order, with label, optimizer and site.
@@ -96,19 +96,19 @@ def styles(cells: pd.DataFrame) -> dict[str, tuple[str, Line]]:
 
 
 def _shade(base: str, index: int, count: int) -> str:
-    """The base colour for the first, then mixed with white, evenly, up to what a white page still shows."""
+    """Mix the base colour with white: 0 % for the first of `count` cells, at most 50 % for the last."""
     white = 0.5 * index / max(count - 1, 2)
     red, green, blue = (part + white * (1 - part) for part in to_rgb(base))
     return to_hex((red, green, blue))
 
 
 def pretty(label: str) -> str:
-    """A label with the paper's symbols."""
+    """Replace the names of options in a label by the paper's symbols."""
     return label.replace("alpha=", "α=").replace("gamma=", "γ=").replace("t_switch=", "T=")
 
 
 def save(figure: Figure, stem: str | Path) -> None:
-    """Write `<stem>.svg`, `.png` and `.pdf`: the same bytes whenever the figure is the same."""
+    """Write `<stem>.svg`, `.png` and `.pdf`. Equal figures give equal bytes."""
     path = Path(stem)
     path.parent.mkdir(parents=True, exist_ok=True)
     # without dates and, in the PNG, without the version of matplotlib

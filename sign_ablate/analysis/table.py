@@ -1,4 +1,4 @@
-"""Table I: the paper's number beside ours, per cell and data set, as Markdown, LaTeX and CSV."""
+"""Table I: the paper's accuracy and ours, per cell and data set, as Markdown, LaTeX and CSV."""
 
 import csv
 import dataclasses
@@ -15,6 +15,7 @@ from sign_ablate.analysis.schemas import CAMPAIGN
 from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.store.record import read_json
 from sign_ablate.store.run_files import write_text
 
 NONE = "–"
@@ -22,11 +23,11 @@ NONE = "–"
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A cell's numbers, in percent. None where there is no such number."""
+    """Accuracies of a cell in percent. A missing number is None."""
 
     paper: float | None = None
     mean: float | None = None
-    #: half the width of the mean's t-interval, of three or more finished seeds
+    #: half-width of the t-interval of the mean; None with fewer than three finished seeds
     half: float | None = None
     lowest: float | None = None
     highest: float | None = None
@@ -35,7 +36,7 @@ class Entry:
 
     @property
     def finished(self) -> int:
-        """The seeds that the mean is of."""
+        """Number of finished seeds, over which the mean is computed."""
         return self.n - self.n_diverged
 
 
@@ -49,26 +50,31 @@ class Table:
 
     @property
     def without_paper(self) -> tuple[str, ...]:
-        """The data sets for which the paper gives no number in any row; they have no column for it."""
+        """Data sets for which the paper has no number in any row, and which have no column for it."""
         return tuple(
             name for name in self.datasets if all(row[name].paper is None for row in self.rows.values())
         )
 
 
 def read_campaign(path: str | Path) -> Campaign:
-    """The campaign in a campaign.json, or in the folder that holds one."""
+    """Read the campaign from a campaign.json, or from the folder that contains it.
+
+    Raises:
+        DamagedError: the file is not as `aggregate` wrote it.
+    """
     path = Path(path)
-    path = path / CAMPAIGN if path.is_dir() else path
-    return Campaign.model_validate_json(path.read_text(encoding="utf-8"))
+    return read_json(
+        path / CAMPAIGN if path.is_dir() else path, Campaign, "delete it and run snakemake again"
+    )
 
 
 def table1(summary: pd.DataFrame, campaign: Campaign, times: pd.DataFrame | None = None) -> Table:
-    """The table of a campaign.
+    """Build Table I of a campaign.
 
     Args:
         summary: rows of summary.parquet.
         campaign: the campaign that it was made from.
-        times: rows of times.parquet; with it, a note tells of runs of different code.
+        times: rows of times.parquet. If given, a note warns of runs made by different code.
     """
     found = {(row["dataset"], row["label"]): row for row in summary.to_dict("records")}
     rows: dict[str, dict[str, Entry]] = {}
@@ -117,7 +123,7 @@ def _notes(table: Table) -> list[str]:
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table and its notes, the best of each column in bold."""
+    """Format as a Markdown table with notes. The best value of each column is bold."""
     heads = ["Method", *(f"{name}: {what}" for name in table.datasets for what in _columns(table, name))]
     lines = ["| " + " | ".join(heads) + " |", "|:--" + "|--:" * (len(heads) - 1) + "|"]
     for cells in _texts(table, "±", lambda text: f"**{text}**"):
@@ -126,7 +132,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A tabular for booktabs and its notes, the best of each column in bold."""
+    """Format as a LaTeX tabular (booktabs) with notes. The best value of each column is bold."""
     columns = [_columns(table, name) for name in table.datasets]
     ends = list(itertools.accumulate(map(len, columns), initial=1))
     spans = " & ".join(
@@ -152,7 +158,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per data set and label; numbers in percent. The columns are the same for every campaign."""
+    """Format as CSV, one line per data set and label, in percent. All campaigns have the same columns."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -182,7 +188,7 @@ def _columns(table: Table, dataset: str) -> list[str]:
 
 
 def _texts(table: Table, plus_minus: str, bold: Callable[[str], str]) -> list[list[str]]:
-    """The cells of each row, the label first."""
+    """Texts of the cells of each row, starting with the label."""
     lines = []
     for label, row in table.rows.items():
         cells = [label]
@@ -215,7 +221,7 @@ def _paper(entry: Entry) -> str:
 
 
 def _best(value: float | None, column: list[float | None]) -> bool:
-    """The highest of at least two numbers, as far as two decimals tell."""
+    """Return True if `value`, rounded to two decimals, is the highest of at least two numbers."""
     numbers = [round(number, 2) for number in column if number is not None]
     return value is not None and len(numbers) > 1 and round(value, 2) == max(numbers)
 

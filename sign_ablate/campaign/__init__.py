@@ -1,1 +1,1 @@
-"""From a campaign to its cells and runs, and the checks before any job."""
+"""Expansion of a campaign into cells and runs, and the checks before any job."""

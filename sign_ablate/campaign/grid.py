@@ -1,4 +1,4 @@
-"""From a campaign to its cells and runs. A run is its resolved configuration; its path says so."""
+"""Expansion of a campaign into cells and runs. A run is identified by its resolved configuration."""
 
 import dataclasses
 import hashlib
@@ -25,10 +25,10 @@ _DATASET: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
 
 
 def identity(config: Model) -> str:
-    """The canonical JSON text of what differs from the defaults, with NUMERICS_VERSION.
+    """Canonical JSON text of NUMERICS_VERSION and of the values that differ from the defaults.
 
-    Defaults are left out so that a key added later leaves the runs of today where they are. A
-    *changed* default needs a bump of NUMERICS_VERSION (tests/test_golden.py).
+    Defaults are left out so that adding a key does not rename existing runs. Changing a default requires a
+    bump of NUMERICS_VERSION (tests/test_golden.py).
     """
     values = _without_defaults(config)
     return canonical({"numerics": NUMERICS_VERSION, **values})
@@ -40,28 +40,29 @@ def _without_defaults(config: Model) -> dict[str, Any]:
         value = getattr(config, name)
         if isinstance(value, Model):
             values[name] = _without_defaults(value)
-        elif name in {"source", "optimizer"}:  # a Literal that is its own default, yet says the most
+        elif name in {"source", "optimizer"}:  # equal to its default in every model, but it selects the model
             values[name] = value
     return values
 
 
 def short_hash(text: str) -> str:
-    """The first characters of the SHA-256 of `text`."""
+    """First HASH_CHARS characters of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A method with one value of each of its axes, on one data set. Its runs differ by seed."""
+    """A method with one value of each of its axes, on one data set. Its runs differ only by seed."""
 
+    #: labels of the data set and the method
     dataset: str
     method: str
-    #: the values of the keys that the configuration gives as lists
+    #: (key, value) of each axis: a key that the configuration gives as a list
     axes: tuple[tuple[str, Any], ...]
 
     @property
     def label(self) -> str:
-        """The method's label, with the values of its axes."""
+        """Label of the method, followed by the values of its axes."""
         return " ".join([self.method, *(f"{key}={_short(value)}" for key, value in self.axes)])
 
 
@@ -74,37 +75,37 @@ class Run:
 
     @cached_property
     def spec(self) -> str:
-        """The canonical JSON text that `sign-ablate train` takes, and that the id's hash is made of."""
+        """Canonical JSON text of the run, which `sign-ablate train` takes. The hash in the id is its hash."""
         return identity(self.config)
 
     @cached_property
     def id(self) -> str:
-        """`source.optimizer.s<seed>.<hash>`: the name of the run's folder.
+        """Name of the run's folder: `source.optimizer.s<seed>.<hash>`.
 
-        It has no part of a campaign's: a label that is renamed, or a cell that two campaigns share, trains
-        nothing again.
+        It does not depend on labels or on the campaign's name. Renaming a label or sharing a cell between
+        campaigns therefore trains nothing again.
         """
         config = self.config
         return f"{config.data.source}.{config.method.optimizer}.s{config.seed}.{short_hash(self.spec)}"
 
     @property
     def title(self) -> str:
-        """The run's name on a terminal: the campaign's labels, and the hash that `sign-ablate show` takes."""
+        """Name of the run on a terminal: the campaign's labels, and the hash for `sign-ablate show`."""
         return f"{self.cell.dataset}  {self.cell.label}  seed {self.config.seed}  {self.id[-HASH_CHARS:]}"
 
     @cached_property
     def data_id(self) -> str:
-        """`source.<hash>`: the name of the data file that the run reads."""
+        """Name of the data file that the run reads: `source.<hash>`."""
         return data_id(self.config.data)
 
 
 def data_id(spec: DatasetSpec) -> str:
-    """The name of a data set's file: its source and a hash of what it holds."""
+    """Name of a data set's file: its source and a hash of its specification, without the location."""
     return f"{spec.source}.{short_hash(identity(spec.without_location()))}"
 
 
 def campaign_spec(campaign: Campaign) -> str:
-    """The JSON text of what a campaign measures, in the user's order: not how, nor where its data lie."""
+    """JSON text of a campaign without `execution` and without the locations of data, in the user's order."""
     values = campaign.model_dump(mode="json", exclude={"execution"}, exclude_unset=True)
     for dataset in values["datasets"].values():
         for key in LOCATION:
@@ -113,12 +114,12 @@ def campaign_spec(campaign: Campaign) -> str:
 
 
 def parse_run(spec: str) -> RunConfig:
-    """The run that a canonical text describes. Raises ConfigError where this version cannot train it."""
+    """Parse a run's configuration from its `Run.spec`. Raises ConfigError if this version cannot train it."""
     return RunConfig.model_validate_json(_checked(spec))
 
 
 def parse_dataset(spec: str, location: str = "{}") -> DatasetSpec:
-    """The data set that a canonical text describes, at a location (JSON). Raises as `parse_run` does."""
+    """Parse a data set from its canonical text and its location (JSON). Raises like `parse_run`."""
     return _DATASET.validate_python({**json.loads(_checked(spec)), **json.loads(location)})
 
 
@@ -130,12 +131,12 @@ def _checked(spec: str) -> str:
     return canonical(values)
 
 
-#: a method's label, the values of its axes, and what they resolve to
+#: a method's label, the values of its axes, and the resolved options of method and training
 _Point = tuple[str, tuple[tuple[str, Any], ...], Optimizer, Train]
 
 
 def expand(campaign: Campaign) -> list[Run]:
-    """All runs, seed by seed. Raises ConfigError with a line for every problem found."""
+    """Return all runs of a campaign, ordered by seed. Raises ConfigError with a line for each problem."""
     problems: list[str] = []
     cells: list[_Point] = []
     for label, values in campaign.methods.items():
@@ -148,7 +149,7 @@ def expand(campaign: Campaign) -> list[Run]:
     runs = [
         Run(
             Cell(name, label, axes),
-            # its parts are validated already
+            # model_construct skips the validation: the parts are validated already
             RunConfig.model_construct(
                 data=data.without_location(), method=typing.cast(Any, method), train=train, seed=seed
             ),
@@ -178,7 +179,7 @@ def _method_cells(label: str, values: dict[str, Any], shared: dict[str, Any]) ->
     model = OPTIMIZERS[name]
     _reject_unknown(where, name, model, values, shared)
     merged = {**shared, **values}
-    # epochs and steps exclude each other: the method's own choice replaces the shared one
+    # epochs and steps are mutually exclusive: the method's own choice replaces the shared one
     for own, other in (("epochs", "steps"), ("steps", "epochs")):
         if own in values and other not in values:
             merged.pop(other, None)
@@ -238,7 +239,7 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
 
 
 def _validate(model: type[M], chosen: dict[str, Any], where: str, own: dict[str, Any]) -> M:
-    """A model of `chosen`. A problem that no key of the method has part in is the shared `train:`'s."""
+    """Validate `chosen` as a `model`. A problem that no key of the method causes is reported for `train`."""
     try:
         return model.model_validate(chosen)
     except ValidationError as error:

@@ -14,14 +14,14 @@ from sign_ablate.optim.sign_step import native
 
 Runs = Collection[Run]
 
-#: kind of figure → the key that only the methods that it is about have, and their name
+#: kind of figure → the option that the methods which it compares have, and the name of these methods
 _SUBJECT = {"dithering": ("site", "dithered method"), "switching": ("t_switch", "hybrid")}
-#: model → the smallest image that it takes, and the largest that it reduces to one pixel
+#: model → size of the smallest image that it accepts, and of the largest that it reduces to one pixel
 IMAGE_SIZES = {"small": (3, 6), "resnet18": (1, 8), "resnet18-imagenet": (1, 32)}
 
 
 def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
-    """A line for each figure that could not be drawn."""
+    """Yield a line for each figure that cannot be drawn."""
     switches = {t for run in runs if (t := getattr(run.config.method, "t_switch", None)) is not None}
     for label, figure in campaign.figures.items():
         key = f"figures.{label}"
@@ -37,7 +37,7 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
 
 
 def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
-    """A line for each value that does not fit the images, where their number and size are known."""
+    """Yield a line for each value that does not fit the images, if their number and size are known."""
     for label, spec in campaign.datasets.items():
         yield from (f"datasets.{label}.{problem}" for problem in count_problems(spec))
     for run, shape in _shaped(campaign, runs):
@@ -64,7 +64,10 @@ def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
 
 
 def _too_late(campaign: Campaign, run: Run, shape: Shape) -> Iterator[str]:
-    """What a run is too short for. Where it counts epochs, `Train` and the grid have seen to most of it."""
+    """Yield a line for each value that lies after the end of a run.
+
+    `Train` and `expand` check most of this for runs whose length is given in epochs.
+    """
     train, method = run.config.train, run.config.method
     per_epoch, steps = _steps(run, shape)
     t_switch = getattr(method, "t_switch", None)
@@ -86,12 +89,12 @@ def _too_late(campaign: Campaign, run: Run, shape: Shape) -> Iterator[str]:
 
 
 def warnings(campaign: Campaign, runs: Runs, *, local: bool = True) -> list[str]:
-    """A line for each value that is likely a mistake.
+    """Return a line for each value that is likely a mistake.
 
     Args:
         campaign: the campaign.
         runs: its runs.
-        local: they run on this machine, so that its processors matter.
+        local: True if they run on this machine. Its hardware is then checked, too.
     """
     found = [*_unlikely(campaign, runs)]
     if local:
@@ -141,7 +144,10 @@ def _has_fused_step(run: Run) -> bool:
 
 
 def _shaped(campaign: Campaign, runs: Runs) -> Iterator[tuple[Run, Shape]]:
-    """The runs of the first seed and their images, where these are known and `val` leaves some of them."""
+    """Runs of the first seed with the shape of their images.
+
+    Runs whose images are not known, or all of which `val` holds out, are left out.
+    """
     shapes = {label: shape_of(spec) for label, spec in campaign.datasets.items()}
     for run in runs:
         shape = shapes[run.cell.dataset]
@@ -150,20 +156,20 @@ def _shaped(campaign: Campaign, runs: Runs) -> Iterator[tuple[Run, Shape]]:
 
 
 def _steps(run: Run, shape: Shape) -> tuple[int, int]:
-    """Steps in an epoch and in the run."""
+    """Numbers of steps in an epoch and in the run."""
     train = run.config.train
     per_epoch = math.ceil(shape.train_images / train.batch_size)
     return per_epoch, train.steps or (train.epochs or 0) * per_epoch
 
 
 def _has_single_image(run: Run, shape: Shape) -> bool:
-    """True where a batch of the run has one image: its last one of an epoch, or every one."""
+    """Return True if a batch of the run has one image: the last one of an epoch, or every one."""
     per_epoch, steps = _steps(run, shape)
     size = run.config.train.batch_size
     return size == 1 or (shape.train_images % size == 1 and steps >= per_epoch)
 
 
 def _key(campaign: Campaign, run: Run, name: str) -> str:
-    """Where the configuration sets the value: in the method, or for all of them."""
+    """Key of a value in the configuration: that of the method if the method sets it, else that of `train`."""
     own = name in campaign.methods[run.cell.method]
     return f"methods.{run.cell.method}.{name}" if own else f"train.{name}"

@@ -1,7 +1,7 @@
-"""The models of the methods in a configuration, made from the options that the optimizers declare.
+"""Models of the methods in a configuration, created from the options that the optimizers declare.
 
-What a campaign says otherwise than a constructor is here and in `sign_ablate.optim.registry.build`: the
-learning rate must be given, T_switch counts epochs, `dither` is called `site`, a pair of β is two keys, and
+The differences between a configuration and a constructor are here and in `sign_ablate.optim.registry.build`:
+the learning rate is required, T_switch counts epochs, `dither` is called `site`, a pair of β is two keys, and
 `exclude_norm_bias` is a key of every method.
 """
 
@@ -17,12 +17,12 @@ from sign_ablate.optim import registry
 from sign_ablate.optim.options.declare import ABOVE_0, REQUIRED, Declared
 from sign_ablate.optim.registry import Method as Registered
 
-#: an option of a constructor that is another key here. Renaming a key would rename every run that sets it.
+#: keys whose constructor option has another name. Renaming a key would rename every run that sets it.
 SITE, T_SWITCH = "site", "t_switch"
 
 
 class Optimizer(Model):
-    """What every method has."""
+    """Options of every method."""
 
     optimizer: str
     lr: Annotated[float, Field(gt=0)] = Field(description="Learning rate: δ for the sign-based methods.")
@@ -45,7 +45,7 @@ class Optimizer(Model):
 
 
 def keys(method: Registered) -> Iterator[Declared]:
-    """The keys of a method in a configuration, beside those that every method has."""
+    """Yield the keys of a method in a configuration, without those that every method has."""
     for own in method.configured():
         if own.name in Optimizer.model_fields:
             continue
@@ -82,7 +82,7 @@ def _model(name: str, method: Registered) -> type[Optimizer]:
 
 
 class _Models(Mapping[str, type[Optimizer]]):
-    """The registered methods' models, each made when it is first asked for."""
+    """Models of the registered methods, each created on first access."""
 
     def __getitem__(self, name: str) -> type[Optimizer]:
         return _model(name, registry.METHODS[name])
@@ -94,12 +94,12 @@ class _Models(Mapping[str, type[Optimizer]]):
         return len(registry.METHODS)
 
 
-#: name → model of its options, in the order of the reference page
+#: name of an optimizer → model of its options, in the order of the reference page
 OPTIMIZERS: Mapping[str, type[Optimizer]] = _Models()
 
 
 def _typed(values: Any) -> Any:
-    """A method's values as the model of its optimizer; unknown names stay for pydantic to refuse."""
+    """Validate values as the model of their optimizer. Pydantic rejects unknown optimizers later."""
     if isinstance(values, dict) and values.get("optimizer") in OPTIMIZERS:
         return OPTIMIZERS[values["optimizer"]].model_validate(values)
     return values

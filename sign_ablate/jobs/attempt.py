@@ -1,4 +1,4 @@
-"""One attempt at a run: its `progress.json`, and the line, tick or record of each epoch."""
+"""One attempt at a run: its `progress.json`, and the record of its failure."""
 
 import contextlib
 import time
@@ -17,12 +17,12 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.store import progress
 from sign_ablate.store.progress import Failure, Progress
 
-#: errors whose message is all that a user needs
+#: errors that are reported by their message, without a traceback
 EXPECTED = (ConfigError, DataError, JobError, OSError)
 
 
 class Attempt:
-    """Keeps the `progress.json` of the folder `out`."""
+    """Writes `progress.json` into the run's folder `out`."""
 
     def __init__(self, out: Path) -> None:
         now = time.time()
@@ -31,7 +31,14 @@ class Attempt:
         progress.write(out, self._now)
 
     def begins(self, epochs: int, step: int, steps: int, metrics: list[dict[str, Any]]) -> None:
-        """Record where training starts: at the beginning, or at a checkpoint."""
+        """Record the start of training, from the beginning or from a checkpoint.
+
+        Args:
+            epochs: epochs of the run.
+            step: steps done so far.
+            steps: steps of the run.
+            metrics: rows of the epochs done so far.
+        """
         self._first, self._clock = len(metrics), time.monotonic()
         last = metrics[-1]["test_acc"] if metrics else None
         self._write(epochs=epochs, epoch=len(metrics), step=step, steps=steps, test_acc=last)
@@ -43,7 +50,7 @@ class Attempt:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[Self]:
-        """Record how the attempt ends: the file is deleted where the run is done."""
+        """Context manager that records a failure of the attempt, or deletes the file on success."""
         try:
             yield self
         except BaseException as error:
@@ -57,7 +64,7 @@ class Attempt:
 
 
 def failure(error: BaseException) -> Failure:
-    """The record of an error. All are final but those of memory and of the GPU, and an interruption."""
+    """Record of an error. Errors are final, except interruptions, lack of memory and errors of the GPU."""
     if isinstance(error, Interrupted):
         return Failure(kind="interrupted", cause=f"stopped by {error.args[0].name}")
     if not isinstance(error, Exception):
@@ -80,6 +87,6 @@ def _of_the_gpu(error: Exception) -> bool:
 
 
 def repeated(out: Path) -> Failure | None:
-    """The failure of the attempt before this one, where this one would end the same way."""
+    """Failure of the previous attempt if this one would fail in the same way, otherwise None."""
     before = progress.read(out)
     return before.failure if before and before.failure and before.failure.final else None

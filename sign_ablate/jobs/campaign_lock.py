@@ -1,8 +1,8 @@
-"""One Snakemake per campaign: a lock on its folder.
+"""Lock on a campaign's folder, which ensures that only one Snakemake process runs the campaign.
 
-Snakemake's own lock is of all files that a call needs or makes: it would keep campaigns that share a run from
-running side by side, and `snakemake partial` from a campaign that runs. So it is off in profiles/default
-(`nolock`), and runs have locks of their own (jobs/run_lock.py).
+Snakemake's own lock covers all input and output files of a call. It would prevent campaigns that share a run
+from running at the same time, and `snakemake partial` while a campaign is running. It is therefore disabled
+in profiles/default (`nolock`), and runs have their own locks (jobs/run_lock.py).
 """
 
 import os
@@ -22,11 +22,11 @@ def hold(folder: Path) -> None:
     """Lock `folder` until this process ends.
 
     Args:
-        folder: a campaign's folder, or its folder of partial results; it is made where there is none.
+        folder: a campaign's folder, or its folder of partial results. It is created if it does not exist.
 
     Raises:
-        JobError: another Snakemake has locked it.
-        OSError: the lock cannot be written.
+        JobError: if another Snakemake process has locked it.
+        OSError: if the lock file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
@@ -46,5 +46,5 @@ def hold(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """True while a Snakemake has locked `folder`."""
+    """Return True if a Snakemake process has locked `folder`."""
     return file_lock.is_locked(folder / LOCK)

@@ -1,4 +1,4 @@
-"""Locks on files (flock), which the kernel frees when their holder ends, by `kill -9` for example."""
+"""File locks (flock). The kernel releases a lock when its holder ends, even after `kill -9`."""
 
 import fcntl
 import itertools
@@ -10,17 +10,20 @@ from typing import BinaryIO
 
 from sign_ablate.jobs.log import say
 
-#: between two tries
+#: time between two tries
 POLL_SECONDS = 0.1
-#: so many tries may fail because another process looks (`is_locked`)
+#: number of tries that may fail only because another process calls `is_locked`
 LOOKS = 10
 
 
 def try_lock(path: Path) -> BinaryIO | None:
-    """The open and locked file; None where another process has locked it, or there is no folder for it.
+    """Try to lock a file, without waiting.
+
+    Returns:
+        The open, locked file. None if another process has locked it, or its folder does not exist.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: if the file cannot be written.
     """
     try:
         file = path.open("ab", buffering=0)
@@ -28,7 +31,7 @@ def try_lock(path: Path) -> BinaryIO | None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It may have been deleted since it was opened: then the next process locks another file of that name.
+        # The file may have been deleted after it was opened. The next process would then lock a new file.
         if os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
     except (BlockingIOError, FileNotFoundError):
@@ -41,15 +44,15 @@ def try_lock(path: Path) -> BinaryIO | None:
 
 
 def lock(path: Path, waiting: str, check: Callable[[], None] = lambda: None) -> BinaryIO:
-    """The open and locked file, once no other process has locked it. Its folder is made where there is none.
+    """Wait until no other process holds the lock, then lock the file and return it.
 
     Args:
-        path: the lock file.
-        waiting: said where another process holds the lock.
-        check: called while it waits; what it raises ends the wait.
+        path: the lock file. Its folder is created if it does not exist.
+        waiting: line to print if another process holds the lock.
+        check: called while waiting. An exception that it raises ends the wait.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: if the file cannot be written.
     """
     for tries in itertools.count():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ def lock(path: Path, waiting: str, check: Callable[[], None] = lambda: None) -> 
 
 
 def is_locked(path: Path) -> bool:
-    """True while another process holds the lock."""
+    """Return True if another process holds the lock."""
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

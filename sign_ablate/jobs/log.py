@@ -1,16 +1,16 @@
-"""Lines for people. Those of a job go to its log, which may itself be on a full disk."""
+"""Printing of log lines. The output may go to a file on a full disk, so errors of writing are ignored."""
 
 import contextlib
 import sys
 
 
 def say(line: str) -> None:
-    """Print a line. A log that cannot be written costs the line, not the run."""
+    """Print a line to standard output. OSErrors are ignored."""
     with contextlib.suppress(OSError):
         print(line, flush=True)
 
 
 def complain(line: str) -> None:
-    """Print a line to standard error, with the same care."""
+    """Print a line to standard error. OSErrors are ignored."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""One preparation job: a data set's file, made once however many campaigns ask for it."""
+"""Preparation job: writes the data file of a data set, once for all campaigns."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from sign_ablate.jobs.log import say
 
 
 def prepare(spec: DatasetSpec, out: Path, *, replaces: int = 0) -> None:
-    """Write the data file of `spec` to `out`, unless it is there.
+    """Write the data file of `spec` to `out`, unless another process has written it.
 
     Args:
         spec: the data set.
-        out: the file.
-        replaces: time of modification (ns) of the file that is to be made again. One of another time was made
-            since then, and stays.
+        out: the file to write.
+        replaces: modification time (ns) of the file to replace. A file with another time was written by
+            another process in the meantime and is kept.
 
     Raises:
-        DataError, OSError: as `sign_ablate.data.prepare.prepare`, and DataError where memory runs out.
+        DataError, OSError: as in `sign_ablate.data.prepare.prepare`. DataError also if memory runs out.
     """
     path = out.with_suffix(".lock")
     with file_lock.lock(path, f"{out.name}  another process is making this file; this job waits for it"):

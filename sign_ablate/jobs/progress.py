@@ -1,4 +1,4 @@
-"""A bar with the time left on a terminal, plain lines in a log."""
+"""Progress of a training job: a bar with the remaining time on a terminal, plain lines in a log."""
 
 import sys
 import time
@@ -12,7 +12,13 @@ from sign_ablate.jobs.log import say
 
 
 class Progress:
-    """Reports one line, or one tick of a bar, per epoch."""
+    """Prints one line per epoch, or advances a bar.
+
+    Args:
+        title: name of the run.
+        epochs: epochs of the run.
+        done: epochs done before this job.
+    """
 
     def __init__(self, title: str, epochs: int, done: int = 0) -> None:
         self._title, self._epochs, self._done, self._start = title, epochs, done, time.monotonic()
@@ -29,7 +35,7 @@ class Progress:
             self._bar.close()
 
     def epoch(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
-        """Report an epoch's rows of metrics and timing."""
+        """Report the end of an epoch, given its rows of metrics and timing."""
         images_per_second = timing["images_per_second"]
         test = f"test {row['test_acc']:.2%}"
         if self._bar is not None:

@@ -1,4 +1,4 @@
-"""Signals that stop work: which ones a job hears, and Snakemake's, which its training jobs hear too."""
+"""Handling of the signals that stop a job, and forwarding of Snakemake's signals to its training jobs."""
 
 import contextlib
 import os
@@ -10,21 +10,22 @@ from pathlib import Path
 
 from sign_ablate.jobs import parent
 
-#: between two looks for jobs that were being started
+#: time between two searches for jobs that were starting when the signal arrived
 _POLL_SECONDS = 0.2
 
 
 def stop_signals() -> list[signal.Signals]:
-    """The signals on which a job writes its checkpoint and ends. Under nohup, SIGHUP is none of them."""
+    """Signals on which a job writes a checkpoint and ends. SIGHUP is left out if it is ignored (nohup)."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hang_up]
 
 
 def pass_on_to_jobs(report: Callable[[str], None]) -> None:
-    """Have this Snakemake end on SIGTERM and SIGHUP as soon as its training jobs have written checkpoints.
+    """Make this Snakemake process end on SIGTERM and SIGHUP once its training jobs have written checkpoints.
 
-    Snakemake by itself waits on SIGTERM for the jobs that run, to their end; SIGHUP kills it, and leaves its
-    lock. Called where Snakemake has its own handler of SIGTERM, which is kept: it starts no more jobs.
+    By default, Snakemake waits on SIGTERM until its running jobs have finished, and is killed by SIGHUP,
+    which leaves its lock behind. Must be called after Snakemake has installed its handler of SIGTERM. That
+    handler is kept; it stops Snakemake from starting further jobs.
 
     Args:
         report: called with a line for the user.
@@ -36,8 +37,8 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
 
     def stop() -> None:
         os.read(reader, 1)
-        report("Training jobs are told to write their checkpoints and end; the next call goes on from there.")
-        # Not in the handler: it takes a lock, which the main thread may hold where the signal meets it.
+        report("Training jobs are told to write their checkpoints and end; the next call resumes from there.")
+        # Not in the signal handler: start_no_more takes a lock that the interrupted main thread may hold.
         start_no_more(signal.SIGTERM, None)
         told: set[int] = set()
         while True:
@@ -55,10 +56,10 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
 
 
 def _jobs() -> Iterator[int]:
-    """The training jobs of this Snakemake on this machine; none where there is no /proc."""
+    """Process ids of this Snakemake's training jobs on this machine. None are found without /proc."""
     mark = f"{parent.VARIABLE}={os.getpid()}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # of somebody else, or ended
+        with contextlib.suppress(OSError):  # the process belongs to another user, or has ended
             words = (folder / "cmdline").read_bytes().split(b"\0")
             if {b"sign_ablate", b"train"} <= set(words) and mark in _environment(folder):
                 yield int(folder.name)

@@ -1,4 +1,4 @@
-"""One training job: from a run's specification and a data file to the files of its folder."""
+"""Training job: trains one run and writes its files."""
 
 import copy
 import json
@@ -51,33 +51,35 @@ def train(
 ) -> Result | None:
     """Train the run that `spec` (`Run.spec`) describes and write its files into the folder `out`.
 
-    `metrics.parquet` comes last and by a rename: where it is, the run is done. A run that diverged is
-    a result like any other. An earlier call's checkpoint in `out` is gone on from.
-
-    While another process trains the run, this one waits. Returns None where the run is done already.
+    `metrics.parquet` is written last and atomically: once it exists, the run is finished. A diverged run is a
+    result like any other. Training resumes from the checkpoint in `out` if there is one. If another process
+    is training the run, this one waits for it.
 
     Args:
         spec: `Run.spec`.
         data: file that `prepare` wrote.
         out: the run's folder.
         device: cpu or cuda.
-        deterministic: bitwise equal runs on a GPU; this holds for the rest of the process.
+        deterministic: make runs on a GPU bitwise reproducible. The setting stays for the rest of the process.
         threads: CPU threads.
-        compile_mode: none, or torch.compile's mode for the network.
-        checkpoint_seconds: a checkpoint is written at least this often, and on SIGTERM, SIGINT and SIGHUP.
-        replaces: time of modification (ns) of the `metrics.parquet` that is to be made again. One of another
-            time was made since then, and stays.
+        compile_mode: none, or the mode of torch.compile for the network.
+        checkpoint_seconds: time between two checkpoints. One is also written on SIGTERM, SIGINT and SIGHUP.
+        replaces: modification time (ns) of the `metrics.parquet` to replace. A file with another time was
+            written by another process in the meantime and is kept.
+
+    Returns:
+        The result, or None if the run was finished already.
 
     Raises:
-        JobError: where the device or a compiler is missing, or memory runs out.
-        ConfigError, DataError: for a specification or a data file that cannot be used.
-        OSError: where a file cannot be written. The last good checkpoint stays.
-        Interrupted: on SIGTERM, SIGINT and SIGHUP, once the checkpoint is written.
+        JobError: if the device or a compiler is missing, or memory runs out.
+        ConfigError, DataError: if the specification or the data file cannot be used.
+        OSError: if a file cannot be written. The last good checkpoint is kept.
+        Interrupted: on SIGTERM, SIGINT and SIGHUP, after the checkpoint is written.
     """
     start = time.monotonic()
     run = parse_run(spec)
     stop = checkpoint.StopSignal()
-    # Signals are noted to the end: a run that is trained is written down.
+    # Signals are only recorded until the end, so that the files of a finished run are written in full.
     with stop.listening(), locked(out, stop.check):
         if _is_done(out, replaces):
             say(f"{out.name}  is done: another process has trained it")
@@ -86,7 +88,7 @@ def train(
             chosen = _device(device, deterministic)
             _check_compiler(compile_mode, device)
             torch.set_num_threads(threads)
-            described = environment.describe(chosen, threads)  # of what is run, not of an edit made meanwhile
+            described = environment.describe(chosen, threads)  # before training: the code may be edited later
             trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
             result = _fit(trainer, attempt, stop, spec, out, checkpoint_seconds)
             described |= {
@@ -97,13 +99,13 @@ def train(
             }
             write_text(out / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
             _write(result, run.model_dump(mode="json"), spec, out)
-            for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # the latter where a kill met its writing
+            for name in (CHECKPOINT, f"{CHECKPOINT}.tmp"):  # .tmp: left by a process killed while writing
                 (out / name).unlink(missing_ok=True)
     return result
 
 
 def _is_done(out: Path, replaces: int) -> bool:
-    """True where `out` has an undamaged result that is not the one to be replaced."""
+    """Return True if `out` has an undamaged result that is not the one to replace."""
     try:
         record.verified(out)
         return (out / METRICS).stat().st_mtime_ns != replaces
@@ -112,7 +114,7 @@ def _is_done(out: Path, replaces: int) -> bool:
 
 
 def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
-    """The trainer, where the checkpoint in `out` left off if there is a good one."""
+    """Restore the trainer from the checkpoint in `out`, if there is one that can be loaded."""
     state = checkpoint.load(out / CHECKPOINT, spec, trainer.device)
     if state is None:
         return trainer
@@ -195,11 +197,11 @@ def _check_compiler(compile_mode: str, device: str) -> None:
 
 
 def set_up_cuda(deterministic: bool) -> None:
-    """The settings of this process for speed, or for bitwise equal runs."""
+    """Configure CUDA in this process for speed, or for bitwise reproducible runs."""
     if deterministic:
-        # cuBLAS reads this when it is first used. 4096:8 is the faster of the two values that it takes.
+        # cuBLAS reads this on first use. 4096:8 is the faster of its two deterministic values.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    # cuDNN tries its algorithms on the first batch; which one is fastest changes from run to run
+    # benchmark: cuDNN times its algorithms on the first batch. The fastest one may differ between runs.
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
-    torch.use_deterministic_algorithms(deterministic)  # an operation that has none is an error
+    torch.use_deterministic_algorithms(deterministic)  # operations without one raise an error

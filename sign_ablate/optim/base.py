@@ -66,7 +66,10 @@ class DeclaredOptimizer(Optimizer):
 
         Raises:
             ValueError: for an option out of range, or one that all groups share and that differs.
+            TypeError: for a group that is no dict.
         """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's words
         options = checks.python_numbers(param_group)
         first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
         shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}
@@ -103,7 +106,7 @@ class DeclaredOptimizer(Optimizer):
         return loss
 
     def _observe(self, loss: Any) -> None:
-        """For a subclass that watches the loss."""
+        """Hook for a subclass that uses the loss of a step."""
 
     def _parameters(self) -> Iterator[Entry]:
         number = itertools.count()
@@ -121,12 +124,12 @@ class DeclaredOptimizer(Optimizer):
         return entries
 
     def _advance(self, entries: list[Entry]) -> None:
-        """Move all parameters."""
+        """Update all parameters."""
         for p, group, number, _ in entries:
             self._update(p, number, group)
 
     def _update(self, p: Tensor, number: int, group: Group) -> Any:
-        """Move one parameter."""
+        """Update one parameter."""
         raise NotImplementedError
 
     def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:

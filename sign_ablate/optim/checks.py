@@ -21,19 +21,21 @@ def learning_rate(lr: Any) -> Any:
 
 
 def python_number(value: Any) -> Any:
-    """A number of another type, numpy's for one, as Python's int or float; anything else as it is.
+    """Convert a number of another type, such as numpy's, to int or float. Return other values unchanged.
 
     Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
     """
-    if type(value) is tuple:
-        return tuple(map(python_number, value))
+    if type(value) in {tuple, list}:
+        return type(value)(map(python_number, value))
+    if not isinstance(value, Tensor) and getattr(value, "ndim", 0) == 1:  # an array of numpy's
+        return tuple(value.tolist())
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
 
 
 def python_numbers(options: Group) -> dict[str, Any]:
-    """The options, their numbers by `python_number`."""
+    """Options with their numbers converted by `python_number`."""
     return {name: python_number(value) for name, value in dict(options).items()}
 
 

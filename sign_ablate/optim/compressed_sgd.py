@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim.base import DeclaredOptimizer
+from sign_ablate.optim.checks import python_numbers
 from sign_ablate.optim.compressors import Compressor, from_dict
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import Group, decay, descend, rate, real, whole
@@ -45,8 +46,7 @@ class CompressedSGD(DeclaredOptimizer):
 
     @takes(CompressedSGDOptions)
     def __init__(self, params: ParamsT, options: CompressedSGDOptions) -> None:
-        if isinstance(options.compressor, Compressor):
-            options = dataclasses.replace(options, compressor=options.compressor.as_dict())
+        options = dataclasses.replace(options, compressor=_as_dict(options.compressor))
         self._start(params, options)
 
     def add_param_group(self, param_group: Group) -> None:
@@ -55,9 +55,8 @@ class CompressedSGD(DeclaredOptimizer):
         Raises:
             ValueError: for an option out of range.
         """
-        compressor = param_group.get("compressor")
-        if isinstance(compressor, Compressor):
-            param_group = {**param_group, "compressor": compressor.as_dict()}
+        if isinstance(param_group, dict) and "compressor" in param_group:
+            param_group = {**param_group, "compressor": _as_dict(param_group["compressor"])}
         super().add_param_group(param_group)
 
     def _check(self, group: Group) -> None:
@@ -98,3 +97,10 @@ def _compressed(compress: Compressor, u: Any, step: int, index: int) -> Tensor:
 
     sent = compress(whole(u), step, index)  # equal in all processes: nothing is sent to share it
     return distribute_tensor(sent, u.device_mesh, u.placements, src_data_rank=None)
+
+
+def _as_dict(compressor: Any) -> Any:
+    """A compressor as a dict of its own, with Python's numbers; None and what is no compressor unchanged."""
+    if isinstance(compressor, Compressor):
+        compressor = compressor.as_dict()
+    return python_numbers(compressor) if isinstance(compressor, dict) else compressor

@@ -1,4 +1,4 @@
-"""Gradient compressors: what a receiver decodes from a lossy message, as a function of what was sent.
+"""Gradient compressors: encoding of a tensor as a lossy message, and decoding by the receiver.
 
 A compressor takes a tensor and returns one of its shape and dtype; it may return its argument and
 never writes to it. Each works on one tensor at a time. Those that round at random draw counter-based
@@ -25,7 +25,7 @@ from sign_ablate.optim.options.declare import check
 
 
 class Message(NamedTuple):
-    """What a compressor sends of a tensor: tensors, not packed into bits, and what it looked like."""
+    """Message of a compressor: its tensors, not packed into bits, and shape and dtype of the input."""
 
     parts: tuple[Tensor, ...]
     shape: torch.Size

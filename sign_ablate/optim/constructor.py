@@ -31,12 +31,12 @@ def takes(
         signature = _signature(options)
 
         @functools.wraps(init)
-        def construct(self: _Self, params: ParamsT, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        def construct(*args: Any, **kwargs: Any) -> None:
             try:
-                signature.bind(self, params, *args, **kwargs)
+                given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
-                raise TypeError(f"{type(self).__name__}.__init__() {error}") from None
-            init(self, params, options(*args, **kwargs))
+                raise TypeError(f"{type(args[0]).__name__}.__init__() {error}") from None
+            init(given.pop("self"), given.pop("params"), options(**given))  # type: ignore[call-arg]
 
         construct.__signature__ = signature  # type: ignore[attr-defined]
         return construct

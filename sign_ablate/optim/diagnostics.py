@@ -1,4 +1,4 @@
-"""What a step looked like, computed from the state after it."""
+"""Diagnostics of a step, computed from the state after it."""
 
 import dataclasses
 from typing import Any

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import checks, projection, trigger
+from sign_ablate.optim.base import Entry
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
 from sign_ablate.optim.sign_step import shards
@@ -66,13 +67,14 @@ class HybridSignSGD(SignSGD):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._loss = None
+        for group in self.param_groups:  # of a state dict of another optimizer
+            group.setdefault("naive_ratio", _naive_ratio(group))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; it joins the others at their step and phase, and with scope "global" with their r̄."""
         super().add_param_group(param_group)
         group, first = self.param_groups[-1], self.param_groups[0]
-        naive = 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / float(group["lr"])
-        group.setdefault("naive_ratio", naive)
+        group.setdefault("naive_ratio", _naive_ratio(group))
         group["sgd_step"] = first["sgd_step"]
         projection.join(group, self.param_groups[:-1])
 
@@ -88,7 +90,10 @@ class HybridSignSGD(SignSGD):
             self.report_loss(loss)
 
     def phase(self, step: int | Tensor | None = None) -> bool | Tensor:
-        """Whether `step`, or the coming one, is an SGD step; a tensor where only the device knows."""
+        """Return True if `step` (by default the next one) is an SGD step.
+
+        The result is a bool tensor if it is known only on the device.
+        """
         group = self.param_groups[0]
         if group["trigger"] == "fixed":
             step = group["step"] if step is None else step
@@ -100,23 +105,38 @@ class HybridSignSGD(SignSGD):
         return self.phase(group["step"] - 1) if group["trigger"] == "fixed" else self._sgd_steps_above(1)
 
     def _sgd_steps_above(self, count: int) -> bool | Tensor:
-        """Whether more SGD steps than `count` are made or due; a bool where that costs no wait."""
+        """Return True if more than `count` SGD steps are made or due. A tensor if a bool needs a sync."""
         group = self.param_groups[0]
         if group["sgd_step"] is None:
             return False
         above: Tensor = group["sgd_step"] > count
         return bool(above) if above.device.type == "cpu" and not group["capturable"] else above
 
+    def _is_first_sgd(self, phase: bool | Tensor) -> bool | Tensor:
+        """Return True if the next step is the first SGD step. A tensor if the phase is one."""
+        first = self.param_groups[0]
+        if first["trigger"] == "fixed":
+            return phase is not False and first["step"] == first["switch_step"]
+        found = phase is not False and first["sgd_step"] == 1
+        return bool(found) if isinstance(phase, bool) else found
+
+    def _advance(self, entries: list[Entry]) -> None:
+        """Update all parameters. At the switch, those without a gradient lose their momentum as well."""
+        first_sgd = self._is_first_sgd(self.phase())
+        if self.param_groups[0]["sgd_momentum"] == "swats" and first_sgd is not False:
+            stepped = {entry.p for entry in entries}
+            for p in (entry.p for entry in self._parameters() if entry.p not in stepped):
+                m = self.state.get(p, {}).get("momentum_buffer")
+                if m is not None and isinstance(first_sgd, Tensor):
+                    m.copy_(torch.where(first_sgd, 0, m))
+                elif m is not None:
+                    m.zero_()
+        super()._advance(entries)
+
     def _step_constants(self, group: dict[str, Any], **more: Any) -> StepConstants:
         if group["capturable"] and not isinstance(group["step"], Tensor):
             super()._step_constants(group)  # makes the step a tensor
-        phase, first = self.phase(), self.param_groups[0]
-        if first["trigger"] == "fixed":
-            first_sgd = phase is not False and first["step"] == first["switch_step"]
-        else:
-            first_sgd = phase is not False and first["sgd_step"] == 1
-            if isinstance(phase, bool):
-                first_sgd = bool(first_sgd)
+        phase = self.phase()
         project = None
         if group["calibrate"] and phase is not True:
             project = Projection(
@@ -125,13 +145,13 @@ class HybridSignSGD(SignSGD):
                 energy=group["lambda_rule"] == "swats",
             )
         return super()._step_constants(
-            group, phase=phase, first_sgd=first_sgd, project=project,
+            group, phase=phase, first_sgd=self._is_first_sgd(phase), project=project,
             lam=projection.lambda_bar(group, self.param_groups) if phase is not False else 0.0,
             sgd_momentum=group["sgd_momentum"] == "swats", **more,
         )  # fmt: skip
 
     def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
-        """Average λ_k, and see whether to switch. Eq. (12) sums over all parameters."""
+        """Average λ_k and decide about the switch. Eq. (12) sums over all parameters."""
         phase, first = self.phase(), self.param_groups[0]
         useful: list[Tensor] = []
         if phase is not True and first["calibrate"] and results:
@@ -153,7 +173,7 @@ class HybridSignSGD(SignSGD):
     def _average(
         self, results: list[tuple[dict[str, Any], list[Work], list[Any]]], phase: bool | Tensor
     ) -> list[Tensor]:
-        """Average λ_k. Returns which observations were of use."""
+        """Average λ_k. Returns masks of the observations that were used."""
         owners = [(group, x) for group, work, _ in results for x in work]
         values = [value for _, _, found in results for value in found]
         sums = projection.rows(values, owners[0][1][1].device)
@@ -190,3 +210,8 @@ class HybridSignSGD(SignSGD):
         out = {} if in_sgd is True else super().diagnostics()
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
         return out | projection.summary(self.param_groups, in_sgd)
+
+
+def _naive_ratio(group: dict[str, Any]) -> float:
+    """Learning rate after a switch without calibration, as a multiple of lr."""
+    return 1.0 if group["sgd_lr"] is None else group["sgd_lr"] / float(group["lr"])

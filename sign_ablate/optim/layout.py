@@ -43,10 +43,13 @@ def contiguous_strides(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def dense_alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether the tensors, a parameter's first, are dense, in one memory order, and apart in memory.
+    """Return True if the tensors are dense, have the same memory order, and do not overlap in memory.
+
+    Args:
+        tensors: a parameter, followed by its gradient and state.
 
     Raises:
-        RuntimeError: where a shape differs, or a storage ends too early.
+        RuntimeError: if a shape differs, or a storage is too small.
     """
     p = tensors[0]
     if not all(t.is_contiguous() for t in tensors):

@@ -164,11 +164,12 @@ TAIL = (5.383e-06, 4.88906e-05, 3.80036e-05, 3.2776263e-03, 2.11410061e-02, 4.98
 
 
 def exceeds(random: Tensor, x: Tensor) -> Tensor:
-    """Whether x + ξ > 0, where ξ = Φ⁻¹(u) and u in (0, 1) is the random word: with probability Φ(x).
+    """Return True where x + ξ > 0 for standard normal noise ξ = Φ⁻¹(u), that is, with probability Φ(x).
 
-    The sign of x + ξ costs one uniform number and no normal one. P is within 3e-7 of Φ(x), rises with x, and
-    is 0 or 1 beyond |x| = 6.5: large x give a clean sign. No division. Products and sums are rounded one by
-    one, in the order of step.c, which so decides alike bit for bit.
+    u in (0, 1) is the random word, so the sign of x + ξ needs one uniform number and no normal one. The
+    probability is within 3e-7 of Φ(x), increases with x, and is 0 or 1 for |x| > 6.5: the noise does not
+    change the sign of a large x. There is no division. Products and sums are rounded one by one in the order
+    of step.c, so that both give the same bits.
 
     Args:
         random: words, of the shape of x.

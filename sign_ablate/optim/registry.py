@@ -255,7 +255,7 @@ def _seeded(options: type, seed: int) -> dict[str, int]:
 
 
 def load(path: str) -> Any:
-    """What "module:name" stands for."""
+    """Import the object that "module:name" names."""
     module, name = path.split(":")
     return getattr(import_module(module), name)
 

@@ -98,7 +98,7 @@ class SignSGD(DeclaredOptimizer):
             group["step"] = step
 
     def _work(self, entries: Iterable[Entry]) -> list[tuple[Group, list[Work]]]:
-        """What there is to do in each group that has something to do."""
+        """Work of each group that has parameters to update."""
         out: list[tuple[Group, list[Work]]] = []
         for p, group, number, slot in entries:
             m = self._momentum(p, group) if group["beta"] else None
@@ -171,7 +171,7 @@ class SignSGD(DeclaredOptimizer):
         return sums
 
     def _run_fused(self, work: list[Work], const: StepConstants, group: Group, sums: list[Any]) -> list[int]:
-        """Step what a compiled step takes, in C or by Triton. Returns the numbers of the others."""
+        """Step the parameters that a compiled step (C or Triton) supports. Returns the other indices."""
         rest, chosen = list(range(len(work))), []
         for compiled in (fused, triton_step):
             if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_step(const):
@@ -196,7 +196,7 @@ class SignSGD(DeclaredOptimizer):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """What the last step looked like, computed afterwards from the state: no cost in `step`.
+        """Diagnostics of the last step, computed afterwards from the state, without cost in `step`.
 
         Returns 0-dim tensors on the parameters' device: `sigma` σ_k; `momentum_rms`, the rms of m;
         `flip_fraction`, the fraction of coordinates whose sign the dither changed. With β = 0 they are those

@@ -1,4 +1,4 @@
-"""When to switch by itself: the stability of λ̄, SWATS's rule, or a plateau of the loss.
+"""Automatic triggers of the switch to SGD: stability of λ̄, the rule of SWATS, or a plateau of the loss.
 
 All decisions are tensors, so that no step waits for the device.
 """

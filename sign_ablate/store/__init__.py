@@ -1,1 +1,1 @@
-"""The files of runs: their names and schemas, how they are written, read and checked."""
+"""Files of runs: their names, their schemas, writing, reading and checking."""

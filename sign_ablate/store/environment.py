@@ -1,4 +1,4 @@
-"""What a run ran on: for the record, never part of its identity."""
+"""Description of the environment of a run. It is recorded, but is not part of the run's identity."""
 
 import platform
 import subprocess
@@ -15,7 +15,7 @@ _PACKAGES = ("sign-ablate", "torch", "torchvision", "numpy", "pyarrow", "snakema
 
 
 def describe(device: torch.device, threads: int) -> dict[str, Any]:
-    """Code, git commit, package versions, device, host: as they are when a run begins."""
+    """Describe code, git commit, package versions, device and host at the start of a run."""
     return {
         "code": fingerprint.of_training(),
         "git_commit": _git_commit(),
@@ -40,9 +40,9 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _git_commit() -> str | None:
-    """The commit of this source tree, with + where the tree has changes; None outside a checkout.
+    """Commit of this source tree, with a + if the tree has changes, or None outside a git checkout.
 
-    A file that git does not track counts as a change in this package only: elsewhere it may be anything.
+    An untracked file counts as a change only if it is in this package.
     """
 
     def git(*arguments: str) -> str:

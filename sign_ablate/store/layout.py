@@ -1,16 +1,16 @@
-"""Names and places of the files in the results folder; docs/results.md describes them.
+"""Names and paths of the files in the results folder, which docs/results.md describes.
 
-No path below the results folder is built anywhere else. The Snakefile reads this on every start: the standard
-library is all that is imported.
+No path below the results folder is built anywhere else. The Snakefile imports this module on every start, so
+it imports only the standard library.
 """
 
 from pathlib import Path
 
-#: the results folder, as Snakemake and its jobs name it
+#: the results folder, relative to Snakemake's working directory
 RESULTS = Path("results")
 
 _DATA, _REFERENCE, _RUNS = "data", "reference", "runs"
-#: folders in the results folder that are no campaigns
+#: folders in the results folder that do not belong to a campaign
 RESERVED = {_DATA, _REFERENCE, _RUNS}
 
 # Files of a run.
@@ -18,65 +18,64 @@ METRICS = "metrics.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"
-#: of a run that was interrupted
+# Both of these are deleted when the run is finished.
 CHECKPOINT = "checkpoint.pt"
-#: of a run that is not done
 PROGRESS = "progress.json"
-#: held with flock while a process trains the run, or while Snakemake works on a campaign; its presence alone
-#: means nothing
+#: locked with flock while a process trains the run, or while Snakemake runs the campaign. A file that exists
+#: without being locked has no meaning.
 LOCK = ".lock"
 
-#: configuration of a campaign as Snakemake works on it
+#: configuration of a campaign that Snakemake is running
 RUNNING = "running.json"
 
-#: folder of a campaign for what is made of the runs that exist (`snakemake partial`)
+#: folder of a campaign for the results of the runs that are finished so far (`snakemake partial`)
 PARTIAL = "partial"
 
 
 def runs_folder(results: Path) -> Path:
-    """The store of runs, which all campaigns share."""
+    """Folder of all runs, which campaigns share."""
     return results / _RUNS
 
 
 def run_folder(results: Path, run: str) -> Path:
-    """The folder of the run with the id `run` (`Run.id`)."""
+    """Folder of the run with the id `run` (`Run.id`)."""
     return runs_folder(results) / run
 
 
 def metrics_file(results: Path, run: str) -> Path:
-    """The file whose presence says that a run is done. Snakemake's name for the run."""
+    """File that exists once the run is finished. It is Snakemake's target for the run."""
     return run_folder(results, run) / METRICS
 
 
 def data_folder(results: Path) -> Path:
-    """The prepared data files, which all campaigns share."""
+    """Folder of the prepared data files, which campaigns share."""
     return results / _DATA
 
 
 def data_file(results: Path, data: str) -> Path:
-    """The prepared images with the id `data` (`Run.data_id`)."""
+    """File of the prepared images with the id `data` (`Run.data_id`)."""
     return data_folder(results) / f"{data}.npz"
 
 
 def campaign_folder(results: Path, campaign: str) -> Path:
-    """Tables, figures, report and logs of a campaign."""
+    """Folder of a campaign's tables, figures, report and logs."""
     return results / campaign
 
 
 def train_log(results: Path, campaign: str, run: str) -> Path:
-    """What the training job of a campaign has printed.
+    """Log of a campaign's training job.
 
-    It is not in the run's folder: Snakemake deletes the log of a job before it starts, while a job of another
-    campaign may be training the same run.
+    It is not in the run's folder, because Snakemake deletes a job's log before the job starts, and a job of
+    another campaign may be training the same run at that time.
     """
     return campaign_folder(results, campaign) / "logs" / "train" / f"{run}.log"
 
 
 def train_benchmark(results: Path, campaign: str, run: str) -> Path:
-    """Time and memory of the training job of a campaign, as Snakemake measures them."""
+    """Snakemake's benchmark file (time and memory) of a campaign's training job."""
     return campaign_folder(results, campaign) / "benchmarks" / f"{run}.tsv"
 
 
 def old_runs(results: Path, campaign: str) -> list[Path]:
-    """Folders of runs that an earlier version kept in the campaign's folder."""
+    """Folders of runs in the campaign's folder, where an earlier version stored them."""
     return sorted(path for path in (campaign_folder(results, campaign) / _RUNS).glob("*") if path.is_dir())

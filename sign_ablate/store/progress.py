@@ -1,7 +1,7 @@
-"""`progress.json`: the epoch that an unfinished run has reached, and how its last attempt ended.
+"""`progress.json`: the epoch that an unfinished run has reached, and the end of its last attempt.
 
-A training job replaces the file after each epoch, and deletes it when the run is done. Imports no pyarrow:
-Snakemake's process reads it where a job has failed.
+A training job replaces the file after each epoch and deletes it when the run is finished. Snakemake's process
+reads it after a failure, so this module does not import pyarrow.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ class Failure(BaseModel):
 
     kind: Literal["interrupted", "failed"]
     cause: str
-    #: whether a second attempt would end the same way
+    #: True if a second attempt would fail in the same way
     final: bool = False
-    #: traceback, for an error that nobody foresaw
+    #: traceback of an unexpected error
     details: str = ""
 
 
@@ -31,22 +31,23 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    #: start of this attempt, and time of this record
+    #: start of this attempt
     started: float
+    #: time of this record
     updated: float
     epoch: int = 0
     epochs: int = 0
     step: int = 0
     steps: int = 0
     test_acc: float | None = None
-    #: mean of the epochs of this attempt; None before the first
+    #: mean over the epochs of this attempt; None before the first has ended
     seconds_per_epoch: float | None = None
-    #: None while the run is trained, and after a kill
+    #: None while the run is trained, and after the process was killed
     failure: Failure | None = None
 
 
 def read(folder: Path) -> Progress | None:
-    """The progress of the run of `folder`; None where there is none, or it cannot be read."""
+    """Read the progress of the run in `folder`. Return None if the file is missing or cannot be read."""
     try:
         return Progress.model_validate_json((folder / PROGRESS).read_bytes())
     except (OSError, ValidationError):
@@ -54,7 +55,7 @@ def read(folder: Path) -> Progress | None:
 
 
 def write(folder: Path, progress: Progress) -> None:
-    """Replace the file in one step. A disk that is full costs the record, not the run."""
+    """Replace the file atomically. Errors such as a full disk are ignored, so that training continues."""
     path = folder / PROGRESS
     temporary = path.with_name(f"{PROGRESS}.tmp")
     try:
@@ -66,6 +67,6 @@ def write(folder: Path, progress: Progress) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete the file, if there is one."""
+    """Delete the file if it exists."""
     with contextlib.suppress(OSError):
         (folder / PROGRESS).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The files of a run, read and checked. One that is not as training wrote it is a `DamagedError`."""
+"""Reading of a run's files, with checks. A file that is not as training wrote it raises `DamagedError`."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sign_ablate.store.run_files import (
 )
 
 OTHER_COLUMNS = "its columns are not those of this version"
-#: tables need neither timing.parquet nor environment.json
+#: advice for timing.parquet and environment.json, which are optional
 _GO_ON = (
     "delete it to go on without the run's times and versions, or delete the run's folder: snakemake then "
     "trains the run again"
@@ -27,7 +27,7 @@ _GO_ON = (
 
 
 class Environment(BaseModel):
-    """The part of `environment.json` that tables need. None: unknown."""
+    """The values of `environment.json` that tables need. An unknown value is None."""
 
     code: str | None = None
     git_commit: str | None = None
@@ -38,11 +38,11 @@ class Environment(BaseModel):
 
 
 def metrics(folder: Path) -> pa.Table:
-    """A run's `metrics.parquet`, its end in the metadata: `status` and `diverged_at_step`.
+    """Read a run's `metrics.parquet`. Its metadata contain `status` and `diverged_at_step`.
 
     Raises:
-        DamagedError: it or `run.json` is damaged.
-        OSError: one of the two cannot be read; FileNotFoundError where there is no `metrics.parquet`.
+        DamagedError: if it or `run.json` is damaged.
+        OSError: if one of the two cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
     path = folder / METRICS
     content, _ = record.verified(folder)
@@ -59,7 +59,7 @@ def metrics(folder: Path) -> pa.Table:
 
 
 def end(folder: Path) -> tuple[str, int | None]:
-    """A run's status, finished or diverged, and the step of its divergence. Raises as `metrics` does."""
+    """Return a run's status (finished or diverged) and the step of its divergence. Raises like `metrics`."""
     _, recorded = record.verified(folder)
     if recorded.metrics_sha256 is not None:
         if recorded.metrics_version != SCHEMA_VERSION:
@@ -71,7 +71,7 @@ def end(folder: Path) -> tuple[str, int | None]:
 
 
 def timing(folder: Path) -> pa.Table | None:
-    """A run's `timing.parquet`; None where there is none. Raises DamagedError or OSError."""
+    """Read a run's `timing.parquet`. Return None if it is missing. Raises DamagedError or OSError."""
     path = folder / TIMING
     try:
         return _table(path.read_bytes(), path, TIMING_SCHEMA, _GO_ON)
@@ -80,7 +80,7 @@ def timing(folder: Path) -> pa.Table | None:
 
 
 def environment(folder: Path) -> Environment:
-    """A run's `environment.json`; all unknown where there is none. Raises DamagedError or OSError."""
+    """Read a run's `environment.json`. Its values are None if it is missing. Raises DamagedError, OSError."""
     try:
         return record.read_json(folder / ENVIRONMENT, Environment, _GO_ON)
     except FileNotFoundError:
@@ -90,8 +90,8 @@ def environment(folder: Path) -> Environment:
 def _table(content: bytes, path: Path, schema: pa.Schema, advice: str) -> pa.Table:
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)  # a small file: threads cost more than they save
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+            table = file.read(use_threads=False)  # the file is small: threads cost more than they save
+    except Exception as error:  # the type of the error depends on where the file is damaged
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedError(path, reason, advice) from None
     if table.schema.names != schema.names or table.schema.types != schema.types:
@@ -100,7 +100,7 @@ def _table(content: bytes, path: Path, schema: pa.Schema, advice: str) -> pa.Tab
 
 
 def last(table: pa.Table, column: str) -> Any:
-    """The value of a column's last row; None in a table without rows."""
+    """Value of a column in the last row, or None if the table has no rows."""
     return table[column][-1].as_py() if table.num_rows else None
 
 

@@ -1,6 +1,6 @@
 """`run.json`: the identity of a run, its end, and the digest of its `metrics.parquet`.
 
-Imports no pyarrow: the Snakefile checks the runs of a campaign on every start.
+The Snakefile checks the runs of a campaign on every start, so this module does not import pyarrow.
 """
 
 import hashlib
@@ -11,14 +11,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sign_ablate.store.layout import METRICS, RUN
 
-#: where `set_damaged_aside` notices, and where it does not
+#: advice for damage that `set_damaged_aside` detects
 RUN_AGAIN = "run snakemake again, which trains this run again"
+#: advice for damage that it does not detect
 DELETE_IT = f"delete it and {RUN_AGAIN}"
 M = TypeVar("M", bound=BaseModel)
 
 
 class DamagedError(Exception):
-    """A file of a run is not as training wrote it. The message says what to do; `problem` does not."""
+    """A file of a run is not as training wrote it.
+
+    Attributes:
+        problem: the message without the advice on what to do.
+    """
 
     def __init__(self, path: Path, reason: str, advice: str) -> None:
         self.problem = f"{path}: damaged ({reason})"
@@ -26,7 +31,7 @@ class DamagedError(Exception):
 
 
 class Resolved(BaseModel):
-    """The configuration of a run, with all defaults."""
+    """Configuration of a run, with all defaults."""
 
     data: dict[str, Any]
     method: dict[str, Any]
@@ -41,24 +46,25 @@ class Record(BaseModel):
 
     status: Literal["finished", "diverged"]
     diverged_at_step: int | None
-    #: SHA-256 of metrics.parquet, and the version of its columns; unknown of runs that recorded neither
+    #: SHA-256 of metrics.parquet; None in records of earlier versions
     metrics_sha256: str | None = None
+    #: SCHEMA_VERSION of metrics.parquet; None in records of earlier versions
     metrics_version: int | None = None
     spec: dict[str, Any]
     resolved: Resolved
 
 
 def digest(content: bytes) -> str:
-    """The SHA-256 of a file's content."""
+    """SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read(folder: Path) -> Record | None:
-    """The record of the run of `folder`; None where there is none.
+    """Read the record of the run in `folder`. Return None if there is none.
 
     Raises:
-        DamagedError: it cannot be used.
-        OSError: it cannot be read.
+        DamagedError: if its content is invalid.
+        OSError: if it cannot be read.
     """
     try:
         return read_json(folder / RUN, Record, RUN_AGAIN)
@@ -67,7 +73,7 @@ def read(folder: Path) -> Record | None:
 
 
 def read_json(path: Path, model: type[M], advice: str) -> M:
-    """The JSON file as a `model`. Raises DamagedError, with `advice`, or OSError."""
+    """Read a JSON file as a `model`. Raises DamagedError, with `advice` in its message, or OSError."""
     try:
         return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -77,11 +83,14 @@ def read_json(path: Path, model: type[M], advice: str) -> M:
 
 
 def verified(folder: Path) -> tuple[bytes, Record]:
-    """The content of a run's `metrics.parquet`, checked against its record, and the record.
+    """Read a run's `metrics.parquet` and its record, and check the one against the other.
+
+    Returns:
+        Content of `metrics.parquet`, and the record.
 
     Raises:
-        DamagedError: one of the two is damaged, or there is no record, which is written before the metrics.
-        OSError: one of the two cannot be read; FileNotFoundError where there is no `metrics.parquet`.
+        DamagedError: if one of the two is damaged, or the record is missing although it is written first.
+        OSError: if one of the two cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
     path = folder / METRICS
     content, record = path.read_bytes(), read(folder)
@@ -95,9 +104,10 @@ def verified(folder: Path) -> tuple[bytes, Record]:
 
 
 def set_damaged_aside(folder: Path) -> str | None:
-    """Rename the `metrics.parquet` of a damaged run, so that it is trained again; the line to show for it.
+    """Rename the `metrics.parquet` of a damaged run, so that it is trained again.
 
-    None where the run is not done, or nothing is wrong with it.
+    Returns:
+        A line to show to the user, or None if the run is not finished or not damaged.
     """
     path = folder / METRICS
     try:

@@ -1,7 +1,7 @@
-"""The files of a run, and the schemas of those that hold tables (docs/results.md).
+"""Schemas and writing of a run's files (docs/results.md).
 
-`metrics.parquet` and `run.json` are pure functions of the run's configuration. What differs from run
-to run (times, versions, device) is in `timing.parquet` and `environment.json`.
+`metrics.parquet` and `run.json` are pure functions of the run's configuration. Values that differ between
+repetitions (times, versions, device) are in `timing.parquet` and `environment.json`.
 """
 
 import io
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sign_ablate.files import replacing
 from sign_ablate.store import layout
 
-#: Raised when a column is added, removed or changes its meaning.
+#: Bump when a column is added, removed or changes its meaning.
 SCHEMA_VERSION = 2
 
 METRICS = layout.METRICS
@@ -27,11 +27,11 @@ LOCK = layout.LOCK
 
 
 def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """A column that carries its description into the file."""
+    """Column of a schema, with a description that is stored in the file."""
     return pa.field(name, kind, metadata={"description": description})
 
 
-#: One row per epoch. Null where the optimizer has no such quantity.
+#: One row per epoch. A quantity that the optimizer does not have is null.
 METRICS_SCHEMA = pa.schema(
     [
         field("epoch", pa.int32(), "epochs done, from 1"),
@@ -45,17 +45,17 @@ METRICS_SCHEMA = pa.schema(
         field("lr", pa.float64(), "learning rate (δ) of the epoch's last step"),
         field("sigma", pa.float64(), "dither standard deviation σ_k of the epoch's last step"),
         field("lambda_k", pa.float64(), "last λ_k averaged into λ̄, eq. (12); null in the SGD phase"),
-        field("lambda_skipped", pa.int64(), "λ_k kept out of λ̄ so far: not finite, or without information"),
-        field("gamma_k", pa.float64(), "SWATS's γ_k of the last Adam step"),
+        field("lambda_skipped", pa.int64(), "number of λ_k left out of λ̄ so far: not finite, uninformative"),
+        field("gamma_k", pa.float64(), "γ_k of SWATS at the last Adam step"),
         field(
             "lambda_bar",
             pa.float64(),
-            "learning rate with which SGD would take over, or did: λ̄; SWATS's λ_k/(1−β₂ᵏ), then Λ",
+            "learning rate of SGD after the switch, as estimated so far: λ̄; for SWATS λ_k/(1−β₂ᵏ), then Λ",
         ),
         field(
             "phase",
             pa.string(),
-            "of the epoch's last step: sign or adam, then sgd or compressed; mixed where tensors differ; "
+            "phase of the epoch's last step: sign or adam, then sgd or compressed; mixed if tensors differ; "
             "null without a switch",
         ),
         field("grad_l1", pa.float64(), "mean over the epoch's steps of ‖g‖₁"),
@@ -76,7 +76,7 @@ TIMING_SCHEMA = pa.schema(
 
 
 def unknown(row: Mapping[str, Any], schema: pa.Schema) -> str:
-    """The names in a row that the schema does not have."""
+    """Names in a row that the schema does not have, separated by commas."""
     return ", ".join(sorted(set(row) - set(schema.names)))
 
 
@@ -86,13 +86,17 @@ def write_table(
     schema: pa.Schema,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `rows` to `path` by way of a temporary name: a file called `path` is always whole.
+    """Write `rows` to `path` atomically (temporary file and rename).
 
-    `metadata` is stored in the file beside the schema version.
+    Args:
+        path: file to write.
+        rows: rows of the table. A column that a row does not have is null.
+        schema: columns of the table.
+        metadata: stored in the file along with the schema version.
 
     Raises:
-        ValueError: for a value that the schema has no column for.
-        OSError: where the file cannot be written.
+        ValueError: if a row has a value that the schema has no column for.
+        OSError: if the file cannot be written.
     """
     write_bytes(path, table_bytes(rows, schema, metadata))
 
@@ -100,7 +104,7 @@ def write_table(
 def table_bytes(
     rows: Sequence[Mapping[str, Any]], schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """The content of a file that `write_table` writes. Raises ValueError as it does."""
+    """Content of a Parquet file as `write_table` writes it. Raises ValueError like `write_table`."""
     for row in rows:
         if others := unknown(row, schema):
             raise ValueError(f"no column for {others}: add it to the table's schema")
@@ -108,17 +112,17 @@ def table_bytes(
     stored = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
     table = table.replace_schema_metadata(stored)
     content = io.BytesIO()
-    # Not compressed: these files are small, and thousands of them are read in half the time.
+    # Without compression these small files are read in half the time, which matters for thousands of them.
     pq.write_table(table, content, compression="none", write_page_checksum=True)
     return content.getvalue()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` by way of a temporary name. Raises OSError where it cannot be written."""
+    """Write `content` to `path` atomically (temporary file and rename). Raises OSError if that fails."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` by way of a temporary name. Raises OSError where it cannot be written."""
+    """Write `text` to `path` atomically (temporary file and rename). Raises OSError if that fails."""
     write_bytes(path, text.encode())

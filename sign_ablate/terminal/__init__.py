@@ -1,1 +1,1 @@
-"""What the command line tells people about a campaign: plan, status, show."""
+"""Output for people: the commands about campaigns and runs, and Snakemake's log on the terminal."""

@@ -1,4 +1,4 @@
-"""`sign-ablate compare`: the cells of several campaigns in one table, by their `summary.parquet`."""
+"""`sign-ablate compare`: the cells of several campaigns in one table, read from `summary.parquet`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.terminal.sorting import Sort
 from sign_ablate.terminal.states import columns
 
@@ -15,7 +16,7 @@ _COLUMNS = ("dataset", "label", "lr0", "n", "n_diverged", "mean", "ci_low", "ci_
 
 
 class NothingToCompareError(LookupError):
-    """There are no tables of that name."""
+    """No campaign, or not the one named, has tables."""
 
 
 _KEYS: dict[Sort, Callable[[dict[str, Any]], tuple[str, ...]]] = {
@@ -27,17 +28,17 @@ _KEYS: dict[Sort, Callable[[dict[str, Any]], tuple[str, ...]]] = {
 
 
 def compare(results: Path, campaigns: Sequence[str] = (), sort: Sort = Sort.DATASET) -> str:
-    """A row per cell: last epoch's test accuracy, mean ± half of the 95 % t-interval over seeds.
+    """Format one row per cell: mean test accuracy of the last epoch ± half of the 95 % t-interval.
 
-    A campaign whose tables are not made yet has those of `snakemake partial`, if there are any.
+    The tables of `snakemake partial` are used for a campaign that has no other tables yet.
 
     Args:
         results: the results folder.
-        campaigns: names of campaigns; all where none is given.
+        campaigns: names of campaigns. If empty, all campaigns that have tables.
         sort: order of the rows.
 
     Raises:
-        NothingToCompareError: a campaign has no tables, or none has.
+        NothingToCompareError: if a named campaign has no tables, or no campaign has any.
     """
     found: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -65,7 +66,8 @@ def compare(results: Path, campaigns: Sequence[str] = (), sort: Sort = Sort.DATA
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     mean, low, high = row["mean"], row["ci_low"], row["ci_high"]
     seeds = f"{row['n']}, {row['n_diverged']} diverged" if row["n_diverged"] else str(row["n"])
-    interval = "·" if low is None else f"{(high - low) / 2:.2%}".rstrip("%")
+    few = row["n"] - row["n_diverged"] < LEAST_FOR_INTERVAL
+    interval = "·" if low is None or few else f"{(high - low) / 2:.2%}".rstrip("%")
     test = "·" if mean is None else f"{mean:.2%}".rstrip("%")
     return row["campaign"], row["dataset"], row["label"], f"{row['lr0']:g}", seeds, test, interval
 

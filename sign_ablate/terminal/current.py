@@ -1,4 +1,4 @@
-"""The campaign that Snakemake works on now."""
+"""Campaigns that are running on this machine."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sign_ablate.store.layout import RUNNING
 
 
 def running(results: Path) -> list[Campaign]:
-    """The campaigns below `results` that a Snakemake on this machine works on, the latest to start first."""
+    """Campaigns below `results` that a Snakemake process on this machine is running, latest start first."""
     files = [path for path in results.glob(f"*/{RUNNING}") if is_held(path.parent)]
     found = []
     for path in sorted(files, key=_modified, reverse=True):

@@ -1,4 +1,4 @@
-"""How long runs take, by the measured seconds of past ones, and when a campaign's runs end."""
+"""Estimates of run times from past runs, and of the finish times of a campaign's runs."""
 
 import dataclasses
 import functools
@@ -16,17 +16,21 @@ from sign_ablate.store.layout import TIMING, runs_folder
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A past run: its configuration, device kind, epochs, their seconds, and seconds beside them."""
+    """Measured time of a past run."""
 
+    #: resolved configuration
     run: Mapping[str, Any]
+    #: "cpu" or "cuda"
     kind: str
     epochs: int
+    #: seconds of training and evaluation, summed over the epochs
     in_epochs: float
+    #: seconds outside the epochs, such as imports and reading of data
     beside: float
 
 
 def measured(results: Path) -> list[Measured]:
-    """What the runs in `results` took."""
+    """Measured times of the finished runs below `results`."""
     return list(_measured(results))
 
 
@@ -35,7 +39,7 @@ def _measured(results: Path) -> Iterator[Measured]:
         try:
             found = _read(path, path.stat().st_mtime_ns)
         except (OSError, record.DamagedError):
-            continue  # a run that was cut off, or is being written: nothing to learn
+            continue  # the run is damaged or is being written
         if found is not None:
             yield found
 
@@ -60,9 +64,11 @@ def _read(path: Path, written: int) -> Measured | None:
 
 
 def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> float | None:
-    """Median of like runs: same data, model and batch size, and the same optimizer if there is one.
+    """Estimated seconds of a run: the median over similar past runs, or None if there are none.
 
-    A run of so many steps is like those of as many steps only: how many make an epoch is not known here.
+    Similar runs have the same data, model, batch size, precision and kind of device. If some of them have the
+    same optimizer, only those are used. The steps per epoch are not known here, so a run whose length is
+    given in steps is compared only with runs of the same number of steps.
     """
     train = run["train"]
     keys = ("model", "batch_size", "precision", *(("steps",) if train["epochs"] is None else ()))
@@ -82,13 +88,21 @@ def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> floa
 
 
 def at_a_time(campaign: Campaign, kind: str) -> int:
-    """How many runs go side by side: one on a GPU, or as many as there are cores for."""
+    """Number of runs that are assumed to run in parallel: 1 on a GPU, otherwise cores / threads per run."""
     return 1 if kind == "cuda" else max(1, (os.cpu_count() or 1) // campaign.execution.threads)
 
 
 def ends(seconds_of: Iterable[float], at_once: int) -> list[float]:
-    """When each of the runs ends that take so long and begin in this order, `at_once` of them at a time."""
-    free = [0.0] * at_once  # when each of those at work is free again
+    """Simulated finish times with `at_once` slots.
+
+    Args:
+        seconds_of: duration of each run, in order of start.
+        at_once: number of runs that run in parallel.
+
+    Returns:
+        Finish time of each run, in seconds from now.
+    """
+    free = [0.0] * at_once  # heap of the times at which each slot becomes free
     found = []
     for taken in seconds_of:
         found.append(heapq.heappop(free) + taken)

@@ -1,4 +1,4 @@
-"""The failure of a job: its cause in a line, and where its log is."""
+"""Failures of jobs: the cause in one line, and the path of the log."""
 
 import dataclasses
 import os
@@ -10,12 +10,12 @@ from sign_ablate.store import progress
 from sign_ablate.store.layout import CHECKPOINT
 from sign_ablate.store.record import DamagedError
 
-#: the end of a log that is searched for its last line
+#: number of bytes at the end of a log that are searched for its last line
 _TAIL_BYTES = 65536
-#: less room than this on a file system is none
+#: a file system with less free space than this counts as full
 _FULL_BYTES = 1 << 16
 NO_ROOM = "no room is left on the disk of results/; make room, then run the same command again"
-#: between the machine of a job and that of its Snakemake
+#: tolerated clock difference between the machine of a job and the machine of Snakemake
 CLOCKS_DIFFER_SECONDS = 5.0
 _PREFIX = "sign-ablate: error: "
 
@@ -26,20 +26,20 @@ class Failure:
 
     cause: str
     log: str
-    #: stopped by a signal, with a checkpoint to go on from
+    #: True if a signal stopped the job
     interrupted: bool = False
-    #: a second attempt would end the same way
+    #: True if a second attempt would fail in the same way
     final: bool = False
 
 
 def of_job(rule: str, output: Sequence[str], logs: Sequence[str], since: float) -> Failure:
-    """The failure of a job of Snakemake's: a run's by its `progress.json`, else by the last line of its log.
+    """Failure of a Snakemake job, from the run's `progress.json` or else from the last line of the job's log.
 
     Args:
-        rule: name of its rule.
-        output: its output files.
-        logs: its log files. A notebook is none to read on a terminal.
-        since: when it began, in seconds since 1970. What is older is of another attempt.
+        rule: name of the job's rule.
+        output: the job's output files.
+        logs: the job's log files. Notebooks are ignored.
+        since: start of the job, in seconds since 1970. An older `progress.json` is of an earlier attempt.
     """
     if rule == "train":
         folder = Path(output[0]).parent
@@ -53,12 +53,12 @@ def of_job(rule: str, output: Sequence[str], logs: Sequence[str], since: float) 
 
 
 def of_run(folder: Path, found: progress.Progress, log: str) -> Failure:
-    """The failure that the `progress.json` of a run's folder tells of.
+    """Failure of a run that is neither finished nor running.
 
     Args:
-        folder: the run's.
-        found: its progress, which nobody goes on with now.
-        log: of the run.
+        folder: the run's folder.
+        found: content of its `progress.json`.
+        log: path of the run's log.
     """
     end = found.failure
     if end is None and _is_full(folder):
@@ -75,7 +75,7 @@ def of_run(folder: Path, found: progress.Progress, log: str) -> Failure:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, without our prefix; empty where there is none."""
+    """Last line of a log that is not blank, without our error prefix. Empty if there is no such line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -86,7 +86,7 @@ def last_line(log: Path) -> str:
 
 
 def _no_line(log: str) -> str:
-    """The likely cause where a log is empty."""
+    """Likely cause of a failure whose log is empty."""
     if _is_full(Path(log).parent):
         return NO_ROOM
     return "its log is empty: the job was killed, or could not be started"
@@ -101,14 +101,18 @@ def _is_full(folder: Path) -> bool:
 
 
 def block(name: str, failure: Failure) -> str:
-    """The lines to show for a failure."""
+    """Format a failure as the lines to print for it."""
     kind = "interrupted" if failure.interrupted else "failed"
     return "\n".join([f"{kind}  {name}", f"  {failure.cause}", f"  log: {failure.log}"])
 
 
 def result(metrics: str) -> str | None:
-    """The last test accuracy of a run, or how it ended; None where that cannot be read."""
-    from sign_ablate.store import reading  # imports pyarrow, which Snakemake does without until a run is done
+    """Format the result of a run: its last test accuracy, or its divergence. None if it cannot be read.
+
+    Args:
+        metrics: path of the run's `metrics.parquet`.
+    """
+    from sign_ablate.store import reading  # imports pyarrow; Snakemake needs it only once a run is finished
 
     folder = Path(metrics).parent
     try:

@@ -1,4 +1,4 @@
-"""The run that a name on the command line means."""
+"""Lookup of a run by the name given on the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +13,19 @@ MATCHES_SHOWN = 10
 
 
 class NotFoundError(LookupError):
-    """No run, or more than one, goes by that name."""
+    """No run, or more than one, matches the name."""
 
 
 def find(name: str, results: Path) -> Path:
-    """The folder of a run.
+    """Find the folder of a run.
 
     Args:
-        name: a run's id, its beginning up to a dot, any part of it, or the path of the run's folder.
+        name: a run's id, the beginning of an id up to a dot, any other part of it, or the path of the run's
+            folder. A more exact match takes precedence, in this order.
         results: the results folder.
 
     Raises:
-        NotFoundError: no run or several go by that name. The message lists what to type instead.
+        NotFoundError: if no run or several match. The message lists what to type instead.
     """
     wanted = name.rstrip("/").rpartition("/")[2]
     folders = sorted(path for path in runs_folder(results).glob("*") if path.is_dir())
@@ -48,7 +49,7 @@ def find(name: str, results: Path) -> Path:
 
 
 def _choice(name: str, matches: list[Path]) -> str:
-    """A line that says what to type, and one for each match: its name, state and what sets it apart."""
+    """Message for several matches: what to type, then each match with its state and differing options."""
     shown = matches[:MATCHES_SHOWN]
     options = [_options(path) for path in shown]
     rows = []
@@ -65,7 +66,7 @@ def _choice(name: str, matches: list[Path]) -> str:
 
 
 def _options(folder: Path) -> dict[str, Any]:
-    """What a run sets, by its record; nothing where it has none."""
+    """Options of a run that are not defaults, from its record. Empty if there is no readable record."""
     try:
         run = record.read(folder)
     except (OSError, DamagedError):

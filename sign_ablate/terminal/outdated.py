@@ -1,4 +1,4 @@
-"""`sign-ablate outdated`: the runs and data files that other code than today's has made."""
+"""`sign-ablate outdated`: runs and data files that were made by a different version of the code."""
 
 import json
 import zipfile
@@ -14,7 +14,10 @@ from sign_ablate.store.layout import ENVIRONMENT
 
 
 def outdated(campaign: Campaign, results: Path) -> list[Path]:
-    """Data files and `metrics.parquet` of runs, as Snakemake names them, whose code differs or is unknown."""
+    """Data files and `metrics.parquet` files whose recorded code differs from today's or is unknown.
+
+    The paths are written as in Snakemake, which takes them after `--forcerun`.
+    """
     runs, today = expand(campaign), fingerprint.of_training()
     data = dict.fromkeys(layout.data_file(results, run.data_id) for run in runs)
     found = [path for path in data if path.exists() and data_code(path) != fingerprint.of_decoding()]
@@ -32,7 +35,7 @@ def data_code(path: Path) -> str | None:
 
 
 def code_of(folder: Path) -> str | None:
-    """The fingerprint that a run recorded; None where its `environment.json` has none, or cannot be read."""
+    """Fingerprint that a run recorded, or None if its `environment.json` has none or cannot be read."""
     try:
         code = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")).get("code")
     except (OSError, ValueError, AttributeError):

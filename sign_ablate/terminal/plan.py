@@ -1,4 +1,4 @@
-"""`sign-ablate plan`: what is left to do, and how long it takes."""
+"""`sign-ablate plan`: the runs that are left to do, and their estimated time."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,15 +12,18 @@ from sign_ablate.terminal.states import by_cell, columns, counted, state
 
 
 def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str:
-    """A line per cell: its runs, those left to do, and their time by past runs' measured seconds.
+    """Format the plan of a campaign: for each cell, its runs, those left to do, and their estimated time.
 
-    With `minutes`, also what of it is done in so long.
+    Args:
+        campaign: the campaign.
+        results: the results folder.
+        minutes: if given, the plan also says which runs will be done after this time.
     """
     runs = expand(campaign)
     kind = device.resolve(campaign.execution.device)
     measured = estimate.measured(results)
     rows: list[tuple[str, ...]] = [("", "runs", "to do", "seconds each", "minutes left")]
-    seconds_of: dict[str, float | None] = {}  # run left to do → seconds, if that is known
+    seconds_of: dict[str, float | None] = {}  # id of a run left to do → estimated seconds, if known
     for name, members in by_cell(runs).items():
         states = {run: state(run_folder(results, run.id)) for run in members}
         left = [run for run in members if states[run] not in {"done", "diverged"}]
@@ -47,7 +50,7 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
 
 
 def _fits(runs: list[Run], seconds_of: dict[str, float | None], at_once: int, minutes: float) -> str:
-    """What `minutes` are enough for, in Snakemake's order: one seed of every method before the second."""
+    """Sentence about the runs that are done after `minutes`, in Snakemake's order: seed by seed."""
     after = f"{minutes:g} minute{'' if minutes == 1 else 's'}"
     todo = [run.id for run in runs if run.id in seconds_of]
     known = [(run, seconds) for run in todo if (seconds := seconds_of[run]) is not None]

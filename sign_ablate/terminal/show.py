@@ -1,4 +1,4 @@
-"""`sign-ablate show`: one run."""
+"""`sign-ablate show`: details of one run."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from sign_ablate.terminal.states import outcome, state
 
 
 def show(name: str, results: Path) -> str:
-    """The configuration, state and last epochs of the run that `name` means (`find`)."""
+    """Format the configuration, state and last epochs of the run that `find` returns for `name`."""
     folder = find(name, results)
     ended = outcome(folder)
     problems = [ended.problem] if ended and ended.problem else []

@@ -1,4 +1,4 @@
-"""A campaign at one moment: the states of its runs, how far those in progress are, the time that is left."""
+"""Snapshot of a campaign: states of its runs, progress of those that are running, remaining time."""
 
 import dataclasses
 import itertools
@@ -18,37 +18,40 @@ from sign_ablate.terminal.failures import Failure
 from sign_ablate.terminal.running import Running, look
 from sign_ablate.terminal.states import Outcome, by_cell, outcome, state
 
-#: runs that ended longer ago say nothing of how many go side by side now
+#: only runs that ended within this time are used to measure how many run in parallel
 _RECENT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What `take` found. Times are seconds."""
+    """State of a campaign's runs at one moment."""
 
+    #: time of the snapshot, in seconds since 1970
     now: float
     #: run id → done, diverged, damaged, running, failed, interrupted or missing
     states: dict[str, str]
     running: list[Running]
-    #: those that are done or diverged, the newest first
+    #: runs that are done or diverged, newest first
     ended: list[tuple[Run, Outcome]]
-    #: the file of each damaged run, and what to do
+    #: for each damaged run, a message with the file and what to do
     damaged: list[str]
-    #: those that failed or were interrupted, the latest first
+    #: runs that failed or were interrupted, latest first
     stopped: list[tuple[Run, Failure]]
-    #: until the last run ends, those without an estimate not counted
+    #: estimated seconds until the last run ends, without the runs that have no estimate
     left: float
+    #: number of runs without an estimate
     without_estimate: int
+    #: number of runs that run in parallel
     at_once: int
 
     @property
     def over(self) -> bool:
-        """Whether all runs are done."""
+        """True if all runs are done or diverged."""
         return len(self.ended) == len(self.states)
 
 
 def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
-    """Look at the files of the campaign's `runs` below `results`."""
+    """Take a snapshot of the campaign's `runs` from their files below `results`."""
     now, kind = time.time(), device.resolve(campaign.execution.device)
     folders = {run.id: run_folder(results, run.id) for run in runs}
     states = {run.id: state(folders[run.id]) for run in runs}
@@ -61,7 +64,7 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     at_work = [run for run in todo if states[run.id] == "running"]
     each = _estimates(todo, kind, estimate.measured(results) if todo else [])
     running = [look(run, folders[run.id], each[run.id], now) for run in at_work]
-    if None in each.values():  # no run like it was ever done: the epochs of those in progress tell
+    if None in each.values():  # no similar run has finished: use the epochs of the runs in progress
         guessed = _estimates(todo, kind, _begun(running, kind))
         each = {run: guessed[run] if known is None else known for run, known in each.items()}
         running = [look(run, folders[run.id], each[run.id], now) for run in at_work]
@@ -70,7 +73,7 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     stopped = _stopped(idle, results, campaign.campaign)
     at_once, gap = _pace(running, ended, now)
     at_once = at_once or estimate.at_a_time(campaign, kind)
-    # Those in progress come first: they wait for nobody.
+    # Runs in progress come first, because they occupy their slots already.
     seconds = [r.left or 0.0 for r in running] + [gap + (known or 0.0) for known in missing]
     unknown = [r.left for r in running].count(None) + missing.count(None)
     left = max(estimate.ends(seconds, at_once), default=0.0)
@@ -78,12 +81,12 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
 
 
 def _stopped(runs: list[Run], results: Path, campaign: str) -> list[tuple[Run, Failure]]:
-    """The failures of runs that are not done, the latest first."""
+    """Failures of runs that are not done, latest first."""
     found = []
     for run in runs:
         folder = run_folder(results, run.id)
         end = progress.read(folder)
-        if end is not None:  # not started again a moment ago
+        if end is not None:  # None if the run has finished a moment ago
             log = train_log(results, campaign, run.id)
             found.append((end.updated, run, failures.of_run(folder, end, str(log))))
     found.sort(key=lambda triple: triple[0], reverse=True)
@@ -91,7 +94,7 @@ def _stopped(runs: list[Run], results: Path, campaign: str) -> list[tuple[Run, F
 
 
 def _estimates(runs: list[Run], kind: str, past: list[Measured]) -> dict[str, float | None]:
-    """Seconds of each run, by its id. Those of one cell differ by their seed alone, and take the same."""
+    """Estimated seconds of each run, by its id. The runs of a cell get the same value."""
     return {
         run.id: seconds
         for members in by_cell(runs).values()
@@ -101,7 +104,7 @@ def _estimates(runs: list[Run], kind: str, past: list[Measured]) -> dict[str, fl
 
 
 def _begun(running: list[Running], kind: str) -> list[Measured]:
-    """What the runs in progress tell of the time of others like them."""
+    """Measured times of the runs in progress, extrapolated to all of their epochs."""
     return [
         Measured(r.run.config.model_dump(mode="json"), kind, r.epochs, r.per_epoch * r.epochs, 0.0)
         for r in running
@@ -110,10 +113,14 @@ def _begun(running: list[Running], kind: str) -> list[Measured]:
 
 
 def _pace(running: list[Running], ended: list[tuple[Run, Outcome]], now: float) -> tuple[int, float]:
-    """How many runs were seen side by side of late, 0 where none was, and the seconds between two of them.
+    """Measure the parallelism of recent runs.
 
-    Snakemake may have been given fewer cores than there are, or more GPUs than one. Those in progress are not
-    enough to tell: between two runs, a core is free for a moment.
+    It cannot be derived from the machine: Snakemake may use fewer cores than there are, or several GPUs. The
+    number of runs in progress is too low at a moment when a core is between two runs.
+
+    Returns:
+        The largest number of runs that ran at the same time (0 if there were none), and the median seconds
+        between the end of a run and the start of the next in its place.
     """
     spans = [(r.started, math.inf) for r in running]
     since = min([now - _RECENT_SECONDS, *(r.started for r in running)])
@@ -125,6 +132,6 @@ def _pace(running: list[Running], ended: list[tuple[Run, Outcome]], now: float) 
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     at_once = max(itertools.accumulate(change for _, change in changes), default=0)
     starts, ends = (sorted(times) for times in zip(*spans, strict=True)) if spans else ([], [])
-    # The first to end made room for the first that was not among the first `at_once` to start.
+    # The n-th run to end freed the slot of the (n + at_once)-th run to start.
     gaps = [start - end for start, end in zip(starts[at_once:], ends, strict=False)]
     return at_once, max(0.0, statistics.median(gaps)) if gaps else 0.0

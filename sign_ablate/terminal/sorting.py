@@ -1,10 +1,10 @@
-"""Orders of the rows of `sign-ablate compare`, which the command line names without reading tables."""
+"""Row orders of `sign-ablate compare`. Separate from compare.py so that the CLI need not import pyarrow."""
 
 import enum
 
 
 class Sort(enum.StrEnum):
-    """The order of the rows. Within each, the higher accuracy comes first."""
+    """Order of the rows. Ties are broken by test accuracy, highest first."""
 
     DATASET = "dataset"
     TEST = "test"

@@ -1,4 +1,4 @@
-"""The state of a campaign's runs, as their files tell it while they are being written."""
+"""States of runs, read from their files, which may be written to at the same time."""
 
 import dataclasses
 import functools
@@ -15,20 +15,22 @@ from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and when (seconds since the epoch)."""
+    """End of a run."""
 
     state: str  # done, diverged or damaged
+    #: time of the end, in seconds since 1970
     ended: float
     diverged_at_step: int | None = None
+    #: duration of the run
     seconds: float | None = None
     #: fingerprint of the code that made it
     code: str | None = None
-    #: of a damaged run: the file, and what to do
+    #: for a damaged run, a message with the file and what to do
     problem: str = ""
 
 
 def outcome(folder: Path) -> Outcome | None:
-    """How the run of `folder` ended; None where it has not, or its files are just being changed."""
+    """End of the run in `folder`, or None if it has not ended or its files are being changed."""
     try:
         return _outcome(
             folder, tuple(_modified(folder / name) for name in (METRICS, RUN, TIMING, ENVIRONMENT))
@@ -57,21 +59,21 @@ def _modified(path: Path) -> float:
 
 
 def state(folder: Path) -> str:
-    """done, diverged, damaged, running, failed, interrupted or missing."""
+    """State of the run in `folder`: done, diverged, damaged, running, failed, interrupted or missing."""
     ended = outcome(folder)
     if (ended is None or ended.state == "damaged") and is_running(folder):
         return "running"
-    ended = ended or outcome(folder)  # it may have ended between the two looks
+    ended = ended or outcome(folder)  # it may have ended between the two checks
     if ended:
         return ended.state
     unfinished = progress.read(folder)
     if unfinished is None:
         return "missing"
-    return unfinished.failure.kind if unfinished.failure else "failed"  # it was killed
+    return unfinished.failure.kind if unfinished.failure else "failed"  # no record of the end: it was killed
 
 
 def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """The runs of each cell, under its name for people."""
+    """Group runs by cell, under the name of the cell (`cell_name`)."""
     cells = defaultdict(list)
     for run in runs:
         cells[cell_name(run)].append(run)
@@ -79,17 +81,17 @@ def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def cell_name(run: Run) -> str:
-    """The data set and the label of a run's cell."""
+    """Name of a run's cell: data set and label."""
     return f"{run.cell.dataset}  {run.cell.label}"
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
+    """Format a count with its noun, such as `1 run` or `2 runs`."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def columns(rows: list[tuple[str, ...]], left: int = 1) -> list[str]:
-    """A line per row: the first `left` columns to the left, the others to the right."""
+    """Format rows as aligned lines: the first `left` columns are left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     sides = [str.ljust if i < left else str.rjust for i in range(len(widths))]
     return ["  ".join(side(c, w) for side, c, w in zip(sides, row, widths, strict=True)) for row in rows]

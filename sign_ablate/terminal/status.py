@@ -1,4 +1,4 @@
-"""`sign-ablate status`: what is done, what is in progress and how far, and when the rest will be done."""
+"""`sign-ablate status`: finished runs, progress of the running ones, failures, and the remaining time."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
 from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
 
-#: rows of what would else fill the screen
+#: maximum numbers of rows in the parts that could fill the screen
 RUNNING_SHOWN = 8
 NEWEST_SHOWN = 5
 DAMAGED_SHOWN = 5
@@ -26,13 +26,13 @@ STOPPED_SHOWN = 5
 
 
 def status(campaign: Campaign, results: Path) -> str:
-    """The campaign's cells, runs in progress and newest results; its last line sums them up."""
+    """Format the status of a campaign: its cells, runs in progress, newest results, failures, and a total."""
     runs = expand(campaign)
     return "\n".join(_lines(campaign, runs, results, take(campaign, runs, results)))
 
 
 def watch(campaign: Campaign, results: Path, seconds: float) -> None:
-    """Print the status every so many seconds until all runs are done or Ctrl-C; on a terminal, in place."""
+    """Print the status every `seconds` until all runs are done or Ctrl-C. A terminal is updated in place."""
     with contextlib.suppress(KeyboardInterrupt):
         if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
             for lines in _looks(campaign, results, seconds):
@@ -60,14 +60,14 @@ def _looks(campaign: Campaign, results: Path, seconds: float) -> Iterator[list[s
 
 
 def _fitted(lines: list[str], height: int) -> list[str]:
-    """What there is room for: the heads of the columns, and the last lines."""
+    """Cut the lines to `height`: the first line (column titles) and the last lines are kept."""
     if len(lines) <= height:
         return lines
     return [lines[0], "⋮", *lines[-max(1, height - 2) :]]
 
 
 def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapshot) -> list[str]:
-    """The most important comes last, where it stays on the screen."""
+    """Lines of the status. The most important come last, where they stay visible on a short screen."""
     title = f"{campaign.campaign}  {time.strftime('%H:%M:%S', time.localtime(snapshot.now))}"
     blocks = [
         _cells(title, runs, snapshot.states),
@@ -130,7 +130,7 @@ def _other_code(ended: list[tuple[Run, Outcome]]) -> list[str]:
         return []
     were = "run was" if other == 1 else "runs were"
     return [
-        f"{other} {were} made by other code than today's. To train again: "
+        f"{other} {were} made by a different version of the code. To train again: "
         "snakemake --forcerun $(sign-ablate outdated)"
     ]
 
@@ -157,7 +157,7 @@ def _name(run: Run) -> str:
 
 
 def _hash(run: Run) -> str:
-    """What `sign-ablate show` finds the run by."""
+    """Hash at the end of the run's id, which `sign-ablate show` accepts as a name."""
     return run.id.rsplit(".", 1)[1]
 
 
@@ -165,11 +165,11 @@ def _last_test_acc(folder: Path) -> str:
     try:
         return f"{reading.metrics(folder)['test_acc'][-1].as_py():.2%}"
     except (OSError, DamagedError):
-        return "·"  # deleted a moment ago
+        return "·"  # the run was deleted a moment ago
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people, by the two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    """Format seconds with their two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
     left, parts = round(seconds), []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)

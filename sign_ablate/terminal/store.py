@@ -1,4 +1,4 @@
-"""`sign-ablate runs` and `sign-ablate prune`: the runs of all campaigns, and those that no campaign needs."""
+"""`sign-ablate runs` lists the stored runs; `sign-ablate prune` deletes those that no campaign refers to."""
 
 import dataclasses
 import shutil
@@ -25,17 +25,18 @@ class Stored:
     folder: Path
     #: done, diverged, damaged, running, interrupted or missing
     state: str
-    #: when it ended, in seconds since the epoch
+    #: time of its end, in seconds since 1970
     ended: float | None
+    #: size of its files in bytes
     size: int
-    #: the options of its method that are not defaults
+    #: options of its method that are not defaults
     options: str
     #: campaign → the label of its cell there
     used_by: Mapping[str, str]
 
 
 def stored(campaigns: Iterable[Campaign], results: Path) -> list[Stored]:
-    """The runs in the store, by name."""
+    """All runs in the store, sorted by name."""
     users: dict[str, dict[str, str]] = defaultdict(dict)
     for campaign in campaigns:
         for run in expand(campaign):
@@ -52,7 +53,7 @@ def _look(folder: Path, used_by: Mapping[str, str]) -> Stored:
 
 
 def runs_text(campaigns: Sequence[Campaign], results: Path) -> str:
-    """A line per run of the store: its name, state, end, options and users; then a sum."""
+    """Format one line per stored run (name, state, end, options, campaigns that use it), then a total."""
     runs = stored(campaigns, results)
     rows = [("run", "state", "ended", "options", "used by"), *(_row(run) for run in runs)]
     unused = [run for run in runs if not run.used_by]
@@ -62,19 +63,19 @@ def runs_text(campaigns: Sequence[Campaign], results: Path) -> str:
         [
             *(_columns(rows) if runs else []),
             f"{counted(len(runs), 'run')} in {layout.runs_folder(results)}/ ({size:.1f} MB); "
-            f"{len(unused)} of no campaign given ({names}).",
+            f"{len(unused)} not used by the given campaigns ({names}).",
         ]
     )
 
 
 def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False) -> str:
-    """A line per run and data file that no campaign given refers to; with `delete`, they are deleted.
+    """List, and with `delete` delete, the runs and data files that none of the given campaigns refers to.
 
-    A run in progress is never deleted, nor is a data file while one is that no campaign given refers to.
+    A running run is never deleted. While an unreferenced run is running, no data file is deleted either.
 
     Raises:
-        JobError: with `delete`, while Snakemake is at work on a campaign that is not given.
-        OSError: something cannot be deleted.
+        JobError: with `delete`, if Snakemake is running a campaign that is not given.
+        OSError: if a file cannot be deleted.
     """
     runs = [run for run in stored(campaigns, results) if not run.used_by]
     busy = [run for run in runs if run.state == "running"]
@@ -87,13 +88,15 @@ def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False)
         for file in files:
             file.unlink()
     lines = [f"{run.folder}  {run.state}  {run.options}".rstrip() for run in idle]
-    lines += [f"{run.folder}  running: stays" for run in busy]
+    lines += [f"{run.folder}  running: kept" for run in busy]
     lines += map(str, files)
     what = f"{counted(len(idle), 'run')} and {counted(len(files), 'data file')}"
     if delete:
         lines.append(f"Deleted: {what}.")
     elif idle or files:
-        lines.append(f"{what} ({size:.1f} MB) of no campaign given. Nothing is deleted without --delete.")
+        lines.append(
+            f"{what} ({size:.1f} MB) not used by the given campaigns. Nothing is deleted without --delete."
+        )
     else:
         lines.append("Nothing to delete.")
     return "\n".join(lines)
@@ -105,13 +108,13 @@ def _refuse_others_at_work(campaigns: Iterable[Campaign], results: Path) -> None
         folder = lock.parent
         if folder.name not in given and campaign_lock.is_held(folder):
             raise JobError(
-                f"{folder}: Snakemake is at work on this campaign, which is not among those given; give its "
-                "configuration too, or wait for its end"
+                f"{folder}: Snakemake is running this campaign, which is not among those given; give its "
+                "configuration too, or wait until it ends"
             )
 
 
 def _delete_run(folder: Path) -> bool:
-    """Delete a run, unless a process has begun to train it."""
+    """Delete a run unless a process has started to train it. Return True if it was deleted."""
     lock = file_lock.try_lock(folder / LOCK)
     if lock is None:
         return False
@@ -140,7 +143,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _options(folder: Path) -> str:
-    """What the method of a run sets, by its record; nothing where it has none."""
+    """Method options of a run that are not defaults, from its record. Empty if it has no readable record."""
     try:
         found = record.read(folder)
     except (OSError, record.DamagedError):
@@ -150,5 +153,5 @@ def _options(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of a run's files."""
+    """Total size of a run's files in bytes."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

@@ -1,8 +1,8 @@
-"""Snakemake's log on the terminal: a line for each job that is done, a block for each that fails, bars.
+"""Snakemake's log on the terminal: a line per finished job, a block per failed job, and progress bars.
 
-Snakemake's own log names every input of every job and prints whole log files. Its stream handler is replaced
-here, and only that: the file below `.snakemake/log` stays complete. What a user asks for with `--verbose`,
-`--printshellcmds` or `--logger` is left as it is.
+Snakemake's own log names every input of every job and prints whole log files. Only its stream handler is
+replaced: the log file below `.snakemake/log` stays complete. With `--verbose`, `--printshellcmds` or
+`--logger`, nothing is replaced.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from sign_ablate.terminal import failures
 
-#: the beginnings of Snakemake's lines that tell a user nothing
+#: beginnings of Snakemake's messages that are of no use to a user
 _NOISE = (
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
@@ -36,20 +36,20 @@ _NOISE = (
     "host:",
 )
 _RESTART = re.compile(r"Trying to restart job (\d+)")
-#: names in a list of files, and the characters of a reason, which names files as well
+#: maximum numbers of files in a list and of characters in a reason, which also lists files
 _FILES_SHOWN, _REASON_SHOWN = 3, 300
 
 
 def install(logger: logging.Logger, settings: Any, names: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Replace the stream handler of Snakemake's logger by `Lines`, or by bars.
+    """Replace the stream handler of Snakemake's logger by `Lines`, or by progress bars.
 
-    Bars need a terminal and snakemake-logger-plugin-rich. `--logger rich` in a profile would end every call
-    where the plugin is not installed, and would not heed `--quiet`.
+    Bars need a terminal and snakemake-logger-plugin-rich. `--logger rich` in a profile is no alternative: it
+    fails where the plugin is not installed, and it ignores `--quiet`.
 
     Args:
-        logger: Snakemake's.
+        logger: Snakemake's logger.
         settings: Snakemake's `OutputSettings`.
-        names: run id → its name for people, in the campaign's labels.
+        names: run id → name to show, with the campaign's labels.
     """
     former: Any = next((h for h in logger.handlers if h.name == "DefaultStreamHandler"), None)
     if former is None or settings.log_handler_settings or settings.verbose or settings.printshellcmds:
@@ -67,7 +67,7 @@ def install(logger: logging.Logger, settings: Any, names: Mapping[str, str] = Ma
 
 
 class ShortLists(DefaultFormatter):
-    """Snakemake's own format with short lists of files: a dry run says what would run, and why."""
+    """Snakemake's own format with shortened lists of files, for dry runs."""
 
     def format_job_info(self, msg: dict[str, Any]) -> str:
         """Format the announcement of a job."""
@@ -81,22 +81,22 @@ class ShortLists(DefaultFormatter):
 
 
 class Digest:
-    """Turns Snakemake's records into the text to show, which may be none."""
+    """Converts Snakemake's log records to the text to show, which may be empty."""
 
     def __init__(self, show_failed_logs: bool, names: Mapping[str, str]) -> None:
         self._show_failed_logs, self._names = show_failed_logs, names
         self._jobs: dict[int, Mapping[str, Any]] = {}
         self._finished: list[str] = []
-        #: job → its failure, as it was shown
+        #: job id → the failure that was shown for it
         self._failures: dict[int, failures.Failure] = {}
 
     def note(self, record: logging.LogRecord) -> None:
-        """Remember a job that is announced, also where its announcement is not shown."""
+        """Remember an announced job, even if its announcement is not shown."""
         if get_event(record) == LogEvent.JOB_INFO:
             self._jobs[record.jobid] = vars(record)  # type: ignore[attr-defined]
 
     def text(self, record: logging.LogRecord) -> str:
-        """The text for a record; empty where there is nothing to show."""
+        """Text for a record. Empty if there is nothing to show."""
         fields = vars(record)
         match get_event(record):
             case LogEvent.JOB_FINISHED:
@@ -113,7 +113,7 @@ class Digest:
                 return ""
 
     def _name(self, jobid: int) -> str:
-        """The run of a training job, rule and wildcards of another: `figure figure1`."""
+        """Name of a job: its run for a training job, otherwise rule and wildcards (`figure figure1`)."""
         job = self._jobs.get(jobid)
         if job is None:
             return f"job {jobid}"
@@ -129,11 +129,11 @@ class Digest:
 
     def _failure(self, jobid: int, fields: Mapping[str, Any]) -> str:
         logs = [*fields["log"]]
-        # Snakemake announces a job again when it is tried once more.
+        # Snakemake announces a job again when it restarts it.
         since = self._jobs[jobid]["created"] if jobid in self._jobs else 0.0
         found = failures.of_job(fields["rule_name"], fields["output"], logs, since)
         if self._failures.get(jobid) == found:
-            return ""  # tried once more, with the same end
+            return ""  # the second attempt failed in the same way
         self._failures[jobid] = found
         shown = show_logs(logs) if self._show_failed_logs else ()
         return "\n".join([failures.block(self._name(jobid), found), *shown])
@@ -143,41 +143,43 @@ class Digest:
             return ""
         if restart := _RESTART.match(message):
             jobid = int(restart[1])
-            final = jobid in self._failures and self._failures[jobid].final
-            return "" if final else f"{self._name(jobid)} is tried once more"
+            found = self._failures.get(jobid)
+            # Snakemake says so of an interrupted job too, although it starts no more jobs then.
+            silent = found is not None and (found.final or found.interrupted)
+            return "" if silent else f"{self._name(jobid)} is tried once more"
         return message
 
 
 class Lines(logging.StreamHandler):
-    """Plain lines, for a log file, a pipe, or a terminal without the plugin."""
+    """Handler that writes plain lines: for a file, a pipe, or a terminal without the plugin."""
 
     def __init__(self, stream: TextIO, settings: Any, names: Mapping[str, str]) -> None:
         super().__init__(stream)
         self._digest, self._quiet = Digest(settings.show_failed_logs, names), settings.quiet or ()
 
     def filter(self, record: logging.LogRecord) -> Any:  # a bool, or from Python 3.12 on a record
-        """Heed `--quiet`, which is about what goes well: a failure is told, but with `--quiet all`."""
+        """Apply `--quiet`. Failures are shown unless it is `--quiet all`."""
         self._digest.note(record)
         if get_event(record) == LogEvent.JOB_ERROR:
             return Quietness.ALL not in self._quiet
         return super().filter(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
+        """Text of a record."""
         return self._digest.text(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the text, if there is any."""
+        """Write the text of a record unless it is empty."""
         try:
             if text := self.format(record):
                 self.stream.write(f"{text}\n")
                 self.flush()
-        except Exception:  # a closed terminal must not end whoever has something to say
+        except Exception:  # logging must not raise in its caller, for example after the terminal was closed
             self.handleError(record)
 
 
 def _bars(settings: Any, names: Mapping[str, str]) -> logging.Handler | None:
-    """The plugin's bars with our lines above them; None where it is not installed."""
+    """Handler with the plugin's bars and our lines above them, or None if the plugin is not installed."""
     try:
         from snakemake_logger_plugin_rich import LogHandler
     except ImportError:
@@ -207,10 +209,8 @@ def _bars(settings: Any, names: Mapping[str, str]) -> logging.Handler | None:
                 self.console.print(Text(text, style), soft_wrap=True)
 
     handler: Any = Bars(settings, None)
-    with contextlib.suppress(
-        AttributeError, ValueError
-    ):  # another version of the plugin: its bars as they are
-        spinner, _, *columns = handler.progress.columns  # the plugin counts one job too many at work
+    with contextlib.suppress(AttributeError, ValueError):  # other versions of the plugin: keep their bars
+        spinner, _, *columns = handler.progress.columns  # the dropped column shows one running job too many
         handler.progress.columns = (spinner, *columns, TextColumn("left"), TimeRemainingColumn())
         handler.live_display.refresh_per_second = 2
     found: logging.Handler = handler

@@ -1,4 +1,4 @@
-"""From made-up run folders to the tables."""
+"""Aggregation of synthetic run folders into tables."""
 
 import os
 import subprocess
@@ -218,7 +218,7 @@ def test_what_was_kept_is_not_needed(
 def test_files_written_a_moment_ago_are_read_again(
     results: Path, tmp_path: Path, write_all: WriteAll
 ) -> None:
-    """Within one tick of the file system's clock, a second change leaves no trace in the times."""
+    """Two changes within the resolution of the file system's clock give the same time."""
     campaign = make_campaign()
     write_all(campaign)
     aggregate(campaign, results, tmp_path)

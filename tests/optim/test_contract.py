@@ -258,7 +258,7 @@ def test_cuda_agrees_with_the_cpu(options):
     start = torch.randn(200_000)
     results = []
     for device in ("cpu", "cuda"):
-        p = torch.nn.Parameter(start.to(device))
+        p = torch.nn.Parameter(start.to(device, copy=True))
         optimizer = SignSGD([p], lr=0.01, **options)
         for k in range(3):
             p.grad = torch.randn(200_000, generator=torch.Generator().manual_seed(k)).to(device)

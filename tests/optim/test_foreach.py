@@ -64,6 +64,20 @@ def test_joined_words_are_those_of_noise(step):
         assert torch.equal(words, x.words(const, noise.ROUNDING))
 
 
+def test_sums_of_many_parameters_are_those_of_each(monkeypatch):
+    """The sums for λ as a GPU makes them, in float64, of sizes around a chunk's."""
+    sizes = (1, plain._CHUNK - 1, plain._CHUNK, 3 * plain._CHUNK + 5, 7)
+    gs = [torch.randn(n, dtype=torch.float64) for n in sizes]
+    ss = [torch.randn(n, dtype=torch.float64) for n in sizes]
+    ss[-1].zero_()
+    items = [plain.Item(g, g, None, i, i, 0) for i, g in enumerate(gs)]
+    cpu = plain._foreach_sums(ss, gs, items, True)
+    monkeypatch.setattr(torch.Tensor, "device", torch.device("meta"))
+    found = plain._foreach_sums(ss, gs, items, True)
+    for one, two in zip(found, cpu, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 class Launches(TorchDispatchMode):
     """Counts the operations that compute something."""
 

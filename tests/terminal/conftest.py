@@ -53,7 +53,7 @@ def config(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 class Campaigner:
-    """Makes the files of the campaign's runs. A run goes by method and seed: sgd.s0."""
+    """Writes the files of the campaign's runs. A run is named by its method and seed: sgd.s0."""
 
     def __init__(self, config: dict[str, Any], results: Path, now: float = NOW) -> None:
         self.campaign = parse_campaign(config)
@@ -102,7 +102,7 @@ class Campaigner:
                 process.communicate()
 
     def at_epoch(self, name: str, epoch: int, ago: float = 0, **fields: Any) -> None:
-        """What a trainer has recorded so long ago: 10 epochs of 10 s and 3 steps, with n % after the n-th."""
+        """Write progress of a run of 10 epochs, each of 10 s and 3 steps, with n % after the n-th."""
         known = {"test_acc": epoch / 100, "seconds_per_epoch": 10.0} if epoch else {}
         fields = {"epoch": epoch, "epochs": 10, "step": 3 * epoch, "steps": 30, **known, **fields}
         times = {"started": 0.0, "updated": self.now - ago}

@@ -36,7 +36,7 @@ def results(tmp_path: Path) -> Path:
 def test_a_row_per_cell(results: Path) -> None:
     assert compare(results).splitlines() == [
         "campaign         data set  cell               lr          seeds  test %  ± 95 %",
-        "three (partial)  cifar     dithered α=0.1    0.1              2   61.00    2.00",
+        "three (partial)  cifar     dithered α=0.1    0.1              2   61.00       ·",
         "one              cifar     sgd               0.1              1   50.00       ·",
         "two              digits    adam            0.003              3   98.50    0.40",
         "one              digits    sgd               0.1              3   97.00    1.10",

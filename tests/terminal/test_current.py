@@ -17,7 +17,7 @@ from sign_ablate.terminal.current import running
 
 @pytest.fixture
 def results(tiny: dict[str, Any], tmp_path: Path) -> Iterator[Path]:
-    """Snakemakes work on `late` and, begun before it, on `early`; the one of `over` has ended."""
+    """Three campaigns: `early` and `late` are running, `late` started last; `over` has ended."""
     before = len(campaign_lock._held)
     for n, name in enumerate(("over", "early", "late")):
         folder = campaign_folder(tmp_path, name)
@@ -47,7 +47,7 @@ def test_status_follows_it(results: Path, capsys: pytest.CaptureFixture[str]) ->
     cli.status(config=None, overrides=[], results=results, watch=None)
     shown = capsys.readouterr()
     assert shown.out.startswith("late  ")
-    assert shown.err == "sign-ablate: early runs as well; sign-ablate status --config FILE shows it\n"
+    assert shown.err == "sign-ablate: early is also running; sign-ablate status --config FILE shows it\n"
 
 
 def test_what_is_given_wins(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What status says of hand-made results whose numbers are known."""
+"""`sign-ablate status` on hand-made results whose numbers are known."""
 
 import contextlib
 import itertools
@@ -79,7 +79,7 @@ def test_where_none_is_at_work_the_cores_decide(config: dict[str, Any], tmp_path
 def test_a_gpu_takes_one_at_a_time(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five of 104 s; what the CPU took says nothing of them."""
+    """Five runs of 104 s each; times measured on a CPU are not used."""
     config["execution"]["device"] = "cuda"
     made = Campaigner(config, tmp_path)
     made.finish("sgd.s0", ago=600)
@@ -120,7 +120,7 @@ def test_progress_that_cannot_be_read(content: str, made: Campaigner) -> None:
 
 
 def test_runs_that_stopped_say_why(made: Campaigner) -> None:
-    """The latest first, each with its cause, the way on and its log."""
+    """Failures are listed latest first, each with its cause, what happens next, and its log."""
     made.fail("sgd.s0", 0, ago=30, failure=Failure(kind="failed", cause="no data", final=True))
     made.fail("adam.s1", 4, ago=20, failure=Failure(kind="interrupted", cause="stopped by SIGINT"))
     (made.folder("adam.s1") / run_files.CHECKPOINT).touch()
@@ -150,7 +150,7 @@ def test_a_run_that_failed_and_is_tried_again_is_running(made: Campaigner) -> No
 
 
 def test_the_first_runs_estimate_the_others(made: Campaigner) -> None:
-    """No run was ever done: one at epoch 3 of 10, 70 s left, says 100 s for each of the five others."""
+    """No run has finished: one at epoch 3 of 10 with 70 s left gives 100 s for each of the five others."""
     with made.running("sgd.s0", since=30):
         assert made.status()[-1] == "Runs without an estimate: 6. None like them has been measured."
         made.at_epoch("sgd.s0", epoch=3)
@@ -198,7 +198,7 @@ def test_many_runs_in_progress_leave_room(config: dict[str, Any], tmp_path: Path
 
 
 def test_a_run_that_ends_between_two_looks(made: Campaigner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its metrics were not there, and when the lock was asked for, it was free."""
+    """The run finished between the check of its metrics and the check of its lock."""
 
     def ends(folder: Path) -> bool:
         if folder == made.folder("sgd.s0"):
@@ -257,14 +257,14 @@ def test_a_small_screen_keeps_the_heads_and_the_end() -> None:
 
 def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
     made.finish("adam.s0", ago=9)
-    assert not any("other code" in line for line in made.status())
+    assert not any("different version" in line for line in made.status())
     made.finish("sgd.s0", ago=9, code="0123456789ab")
-    (line,) = [line for line in made.status() if "other code" in line]
-    assert line.startswith("1 run was made by other code than today's.")
+    (line,) = [line for line in made.status() if "different version" in line]
+    assert line.startswith("1 run was made by a different version of the code.")
     assert line.endswith("snakemake --forcerun $(sign-ablate outdated)")
     made.finish("sgd.s1", ago=9)
     (made.folder("sgd.s1") / run_files.ENVIRONMENT).unlink()
-    assert any(line.startswith("2 runs were made by other code") for line in made.status())
+    assert any(line.startswith("2 runs were made by a different version") for line in made.status())
 
 
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:

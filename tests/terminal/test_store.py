@@ -56,8 +56,8 @@ def test_runs_says_what_each_is_and_who_uses_it(
     assert by_run[runs["adam"].id].endswith("lr=0.003  one (adam)")
     assert by_run[runs["more"].id].split()[1:] == ["interrupted", "·", "·", "other", "(baseline)"]
     assert total.startswith(f"3 runs in {runs_folder(tmp_path)}/ (")
-    assert total.endswith("0 of no campaign given (one, other).")
-    assert runs_text(campaigns[1:], tmp_path).endswith("1 of no campaign given (other).")
+    assert total.endswith("0 not used by the given campaigns (one, other).")
+    assert runs_text(campaigns[1:], tmp_path).endswith("1 not used by the given campaigns (other).")
 
 
 def test_runs_of_an_empty_store(campaigns: list[Campaign], tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_prune_shows_and_then_deletes_what_no_campaign_uses(
 def test_prune_leaves_what_is_in_progress(
     campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    """Its run, and every data file: it may be about to read one."""
+    """A running run is kept, and so is every data file, because the run may be about to read one."""
     more = run_folder(tmp_path, runs["more"].id)
     with locked(more):
         lines = prune(campaigns[:1], tmp_path, delete=True).splitlines()
-        assert lines == [f"{more}  running: stays", "Deleted: 0 runs and 0 data files."]
+        assert lines == [f"{more}  running: kept", "Deleted: 0 runs and 0 data files."]
     assert (more / CHECKPOINT).exists()
     assert data_file(tmp_path, runs["more"].data_id).exists()
 
@@ -100,9 +100,7 @@ def test_prune_waits_for_campaigns_that_are_not_given(
     campaigns: list[Campaign], runs: dict[str, Run], tmp_path: Path
 ) -> None:
     campaign_lock.hold(campaign_folder(tmp_path, "one"))
-    with pytest.raises(
-        JobError, match="one: Snakemake is at work on this campaign, which is not among those"
-    ):
+    with pytest.raises(JobError, match="one: Snakemake is running this campaign, which is not among those"):
         prune(campaigns[1:], tmp_path, delete=True)
     assert run_folder(tmp_path, runs["adam"].id).exists()
     assert prune(campaigns[:1], tmp_path, delete=True).endswith("Deleted: 1 run and 1 data file.")

@@ -140,7 +140,7 @@ def test_show_tells_a_run_that_diverged_at_once(campaign: Campaign, results: Pat
 
 
 def test_show_tells_a_run_that_is_missing(campaign: Campaign, results: Path) -> None:
-    """Its folder is there: it was begun."""
+    """A run that was started and has only a folder can be shown."""
     assert show("sgd.s1", results).splitlines()[1:] == ["state: missing"]
 
 

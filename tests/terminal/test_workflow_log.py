@@ -1,4 +1,4 @@
-"""The text that Snakemake's records become."""
+"""Text that is shown for Snakemake's log records."""
 
 import errno
 import io
@@ -145,7 +145,7 @@ def test_a_full_disk_is_told(screen: Screen, log: Path, monkeypatch: pytest.Monk
 
 
 def test_a_run_tells_its_failure_in_its_folder(screen: Screen, log: Path, tmp_path: Path) -> None:
-    """One that is final is not tried once more; one of an earlier attempt is not told."""
+    """A final failure is not retried. A failure of an earlier attempt is not shown."""
     output = [str(tmp_path / "metrics.parquet")]
     snakemake = Snakemake(screen)
     for cause, age in (("no images", 0), ("yesterday's", 86400)):

@@ -36,7 +36,7 @@ class Repository:
         return done
 
     def jobs(self, *arguments: str) -> dict[str, int]:
-        """What a dry run would do: rule → jobs, without `all` and the total."""
+        """Jobs of a dry run: rule → number of jobs, without `all` and the total."""
         done = self.call("--dry-run", *arguments)
         output = done.stdout + done.stderr
         if "Nothing to be done" in output:

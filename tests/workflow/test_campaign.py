@@ -136,7 +136,7 @@ def test_vanished_data_are_made_again(finished: Repository, config: dict[str, An
 def test_killed_preparation_leaves_no_run_out(
     missing: int, finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its file is there, and marked as incomplete: Snakemake died before it saw the job's end."""
+    """The run's file exists and is marked as incomplete: Snakemake was killed before it saw the job end."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
     for metrics in sorted(copy.folder.glob("results/runs/*/metrics.parquet"))[:missing]:

@@ -1,4 +1,4 @@
-"""Data are known by what they hold: what is made again after a change of images, and what is not."""
+"""Data are identified by their content: the files that are made again after a change of images."""
 
 import shutil
 from pathlib import Path
@@ -148,7 +148,7 @@ def test_runs_of_two_states_of_a_folder_stand_side_by_side(copy: Repository) -> 
 
 
 def test_images_that_change_while_snakemake_runs(copy: Repository) -> None:
-    """Between the start of Snakemake and of the job, as a pre-command does it here."""
+    """The change happens between the start of Snakemake and of the job, here in a pre-command."""
     data_file(copy).unlink()
     run(copy).unlink()
     prepare = copy.folder / "workflow/rules/prepare.smk"

@@ -79,8 +79,8 @@ def test_runs_of_an_earlier_version_stay(
     done = copy.call("--dry-run")
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "earlier version" in line]
     assert lines == [
-        "results/tiny/runs: runs of an earlier version (1), which kept them by campaign. They stay there and "
-        "are not read; runs are in results/runs now."
+        "results/tiny/runs: runs of an earlier version (1), which stored them by campaign. They are kept but "
+        "not read; runs are now stored in results/runs."
     ]
     assert (old / "metrics.parquet").exists()
 
@@ -110,7 +110,7 @@ def says(log: Path, text: str) -> bool:
 
 
 def test_two_campaigns_at_once_train_a_run_once(config: dict[str, Any], tmp_path: Path) -> None:
-    """They meet at runs that one is training, at runs that it has just trained, and at the data file."""
+    """Both need runs that the other is training or has just trained, and the same data file."""
     config["methods"] = {
         "sgd": {"optimizer": "sgd", "lr": [0.05, 0.04, 0.03, 0.02], "epochs": 60},
         "adam": {"optimizer": "adam", "lr": 0.003, "epochs": 300},
@@ -196,7 +196,7 @@ def test_forced_run_is_trained_again(finished: Repository, config: dict[str, Any
 def test_killed_snakemake_does_not_train_again_what_is_done(
     finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The run's file is there, and still marked as incomplete: Snakemake was killed before it saw the end."""
+    """The run's file exists and is still marked as incomplete: Snakemake was killed before it saw the end."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
     (run, *_) = expand(parse_campaign(TINY))

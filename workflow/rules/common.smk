@@ -1,4 +1,4 @@
-"""The campaign that this call is about, and the names of its files."""
+"""The campaign of this call, the names of its files, and the functions of the rules."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from os import environ
 
 from snakemake.logging import logger
 
-# Jobs are `python -m sign_ablate`: this repository's, with the Python that Snakemake runs in,
-# whether its environment is activated or not.
+# Jobs call `python -m sign_ablate`. These variables select this repository's package and the Python that
+# runs Snakemake, even if its environment is not activated.
 environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environ["PATH"]])
 environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(workflow.basedir), environ.get("PYTHONPATH")])
@@ -31,18 +31,18 @@ from sign_ablate.repository import default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 
-# A configuration file on the command line replaces config.yaml; it is not laid over it, or the
-# methods of the default campaign would join every other one.
-# Of outputs that are `update`, Snakemake says that there is no older file to restore where a job has failed, and
-# that a file is new to it where another Snakemake has made it.
+# Messages of Snakemake about `update` outputs: there is no older file to restore after a failure, and a file
+# was made by another Snakemake process.
 SILENCED = ("no backup found", "not present when the DAG was created")
 logger.addFilter(
     lambda record: not any(text in record.getMessage() for text in SILENCED)
 )
-# The text of --config is read by our own YAML, of which Snakemake's is an older version.
+# A configuration file on the command line replaces config.yaml instead of being merged with it. Otherwise the
+# methods of the default campaign would be part of every other campaign.
+# The text of --config is parsed by our YAML 1.2 parser, not by Snakemake's, which implements YAML 1.1.
 CONFIGS = workflow.overwrite_configfiles or [default_config()]
 if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
-    logger.info(f"This folder has no config.yaml: the campaign is {CONFIGS[0]}'s.")
+    logger.info(f"This folder has no config.yaml: using the campaign in {CONFIGS[0]}.")
 try:
     CAMPAIGN = load_campaign(CONFIGS, workflow.config_settings.config_args or [])
 except ConfigError as error:
@@ -55,38 +55,44 @@ if workflow.is_main_process:
         logger, workflow.output_settings, {id: run.title for id, run in RUNS.items()}
     )
 DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
-# A job whose Snakemake is gone stops too. In a cluster's job, that is the Snakemake there, for one job:
-# nothing to keep warm.
+# A job ends when its Snakemake process has ended. On a cluster, each job has a Snakemake process of its own,
+# so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
 DEVICE = device.resolve(CAMPAIGN.execution.device)
 environ[warm.VARIABLE] = str(
     int(workflow.is_main_process and warm_start.is_on(CAMPAIGN, RUNS.values(), DEVICE))
 )
-# What a job is told: with `auto`, it looks for a GPU that is free, and takes the CPU where there is none.
+# --device of the jobs. With `auto`, a job uses a free GPU, or the CPU if there is none.
 JOB_DEVICE = "auto" if DEVICE == "cuda" and CAMPAIGN.execution.cpu_fallback else DEVICE
 if workflow.is_main_process:
     for line in warnings(CAMPAIGN, RUNS.values(), local=workflow.local_exec):
         logger.warning(line)
-# Runs and data files are all campaigns'; the rest is this one's.
+# Runs and data files are shared by all campaigns. Other results are in the folder of this one.
 RESULTS = str(layout.campaign_folder(layout.RESULTS, CAMPAIGN.campaign))
 METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
-# A run whose results are damaged, by a power failure or an interrupted copy, is trained again.
+# A run whose results are damaged, for example by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
         if is_running(layout.run_folder(layout.RESULTS, run)):
-            continue  # another Snakemake's job is writing its files
+            continue  # a job of another Snakemake process is writing its files
         try:
             if damaged := set_damaged_aside(layout.run_folder(layout.RESULTS, run)):
                 logger.warning(damaged)
         except OSError as error:
-            sys.exit(f"{error}; sign-ablate status says which runs are damaged")
+            sys.exit(f"{error}; sign-ablate status lists the damaged runs")
     if old := layout.old_runs(layout.RESULTS, CAMPAIGN.campaign):
         logger.warning(
-            f"{old[0].parent}: runs of an earlier version ({len(old)}), which kept them by campaign. They "
-            f"stay there and are not read; runs are in {layout.runs_folder(layout.RESULTS)} now."
+            f"{old[0].parent}: runs of an earlier version ({len(old)}), which stored them by campaign. They "
+            f"are kept but not read; runs are now stored in {layout.runs_folder(layout.RESULTS)}."
         )
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
-TABLES = ["epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"]
+TABLES = [
+    "epochs.parquet",
+    "runs.parquet",
+    "summary.parquet",
+    "times.parquet",
+    "campaign.json",
+]
 
 
 wildcard_constraints:
@@ -97,33 +103,37 @@ wildcard_constraints:
 
 
 def products(view):
-    """What is made of the runs: of all of them, or (partial/) of those that exist."""
-    figures = [f"figures/{figure}.png" for figure in CAMPAIGN.figures]
-    return [
-        f"{RESULTS}/{view}{name}"
-        for name in [*TABLES, *figures, "table1.md", "report.html"]
+    """Tables, figures and report of a view: "" for all runs, "partial/" for the runs finished so far."""
+    names = [
+        *TABLES,
+        "report.html",
+        *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
+    for figure in CAMPAIGN.figures:
+        names += [f"figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")]
+    return [f"{RESULTS}/{view}{name}" for name in names]
 
 
 def data_of(wildcards):
-    """The data file of a run. A run that is done needs none, unless this call names it or forces it.
+    """Data file of a run. A finished run does not need it, unless this call names or forces the run.
 
-    The file stays among the inputs, since Snakemake trains again where their names have changed. But it is
-    `ancient`: its name says all that it holds, its time nothing. And `before_update`: no job is looked for
-    that makes it. Without that, a data file that is made for one run would train all others of it again.
+    The file is always an input, because Snakemake trains again if the names of inputs change. For a finished
+    run it is marked `ancient`, because its name identifies its content and its time is irrelevant, and
+    `before_update`, so that no job makes it. Otherwise, making a data file for one run would train all other
+    runs on it again.
     """
     run = str(layout.metrics_file(layout.RESULTS, wildcards.run))
     data = str(layout.data_file(layout.RESULTS, RUNS[wildcards.run].data_id))
     if not os.path.exists(run):
         return data
     if is_forced(run, "train"):
-        return data  # not `ancient`: where the data are forced too, Snakemake would leave the run out
+        return data  # not `ancient`: Snakemake would skip the run if the data are forced as well
     named = run in workflow.dag_settings.targets
     return ancient(data if named else before_update(data))
 
 
 def images_of(wildcards):
-    """No file: the end, in one line and before any job, where the images of a data set are missing."""
+    """Check that the images of a data set exist, or exit with a message. Returns no input files."""
     if not layout.data_file(layout.RESULTS, wildcards.data).exists():
         try:
             location.check(DATA[wildcards.data])
@@ -134,14 +144,14 @@ def images_of(wildcards):
 
 
 def metrics_of(wildcards):
-    """The runs that a view is made of."""
+    """`metrics.parquet` of the runs of a view."""
     if wildcards.view:
         return [path for path in METRICS if os.path.exists(path)]
     return METRICS
 
 
 def is_forced(path, rule):
-    """True where this call asks for a file that is there to be made again."""
+    """Return True if this call forces an existing file to be made again."""
     call = workflow.dag_settings
     if (
         not workflow.is_main_process
@@ -152,7 +162,7 @@ def is_forced(path, rule):
 
 
 def tell_forced():
-    """Tell the jobs whether the user forces any. The Snakemake of a cluster's job does not know otherwise."""
+    """Set the variable that tells Snakemake processes of cluster jobs if the user forces files."""
     call = workflow.dag_settings
     environ[FORCED] = str(
         int(bool(call.forceall or call.forcetargets or call.forcerun))
@@ -160,9 +170,9 @@ def tell_forced():
 
 
 def replaced(path, rule):
-    """The time of the file (ns) that a job makes again, 0 where it leaves one that it finds.
+    """Modification time (ns) of the file that a job replaces, or 0 if the job keeps a file that it finds.
 
-    Such a file is another Snakemake's work, made since this one looked. What was made of it stays as well.
+    A file that a job finds was made by another Snakemake process after this one had checked.
     """
     if not is_forced(path, rule) or not os.path.exists(path):
         return 0
@@ -170,7 +180,7 @@ def replaced(path, rule):
 
 
 def prepare_command(wildcards, output):
-    """The command of a data file. It is not compared, as that of a run is not: where images lie changes nothing."""
+    """Command that makes a data file. Snakemake does not compare it (see `train_command`)."""
     data = DATA[wildcards.data]
     return command(
         "prepare",
@@ -182,8 +192,10 @@ def prepare_command(wildcards, output):
 
 
 def train_command(wildcards, input, output):
-    """The command of a run. Snakemake does not compare parameters that are made of input or output files:
-    what a run is, is its `spec`; how it is executed, and the text of this command, rerun nothing.
+    """Command that trains a run.
+
+    Snakemake does not compare parameters whose functions take `input` or `output`. Only a changed `spec`
+    therefore trains a run again; changes of the execution or of this command do not.
     """
     execution, run = CAMPAIGN.execution, RUNS[wildcards.run]
     options = {
@@ -193,7 +205,7 @@ def train_command(wildcards, input, output):
         "device": JOB_DEVICE,
         "deterministic": int(execution.deterministic),
         "compile": execution.compile,
-        # Not the rule's threads, which shrink with --cores: their number can change the last bit.
+        # Not the rule's threads, which --cores limits: their number can change the last bit of a result.
         "threads": execution.threads,
         "checkpoint-seconds": execution.checkpoint_seconds,
         "replaces": replaced(output[0], "train"),
@@ -202,7 +214,7 @@ def train_command(wildcards, input, output):
 
 
 def command(name, **options):
-    """A command line of sign-ablate."""
+    """Format a command line of sign-ablate."""
     words = [
         f"--{option} {shlex.quote(str(value))}" for option, value in options.items()
     ]
@@ -210,7 +222,7 @@ def command(name, **options):
 
 
 def lock_campaign():
-    """One Snakemake per campaign at a time, and one for `partial`. Those of others share their runs with it."""
+    """Lock the campaign: one Snakemake process at a time may run it, and one may run `partial`."""
     targets = workflow.dag_settings.targets
     partial = all(
         t == "partial" or t.startswith(f"{RESULTS}/partial/") for t in targets
@@ -227,17 +239,17 @@ def lock_campaign():
 
 
 def notebook_file(notebook):
-    """The path of a notebook. A parameter that is made of it takes `output` too, so that it is not compared."""
+    """Path of a notebook. Parameters with it take `output`, so that Snakemake does not compare them."""
     return os.path.join(NOTEBOOKS, f"{notebook}.ipynb")
 
 
 def drawn_by(notebook):
-    """The code that a notebook's products are made with: an edit makes them again, a comment does not."""
+    """Fingerprints of the code behind a notebook's outputs. They change with the code, not with comments."""
     path = pathlib.Path(notebook_file(notebook))
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
 def t_switch_argument(figure):
-    """The switch that a figure is restricted to, if it is."""
+    """Argument for the T_switch that a figure is restricted to. Empty if there is none."""
     t_switch = CAMPAIGN.figures[figure].t_switch
     return "" if t_switch is None else f"-n t_switch={t_switch}"

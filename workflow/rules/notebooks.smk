@@ -1,10 +1,10 @@
-# The executed notebook is a log, which survives a failure, so that a failed one can be read with its error.
+# The executed notebook is declared as a log. Snakemake keeps logs after a failure, and it shows the error.
 
 
 rule figure:
     input:
         epochs=f"{RESULTS}/{{view}}epochs.parquet",
-        # read beside it: a run that diverged in its first epoch has no row in the epochs
+        # read from the folder of epochs, which has no row for a run that diverged in its first epoch
         runs=f"{RESULTS}/{{view}}runs.parquet",
     output:
         svg=f"{RESULTS}/{{view}}figures/{{figure}}.svg",
@@ -36,6 +36,7 @@ rule table:
     input:
         summary=f"{RESULTS}/{{view}}summary.parquet",
         times=f"{RESULTS}/{{view}}times.parquet",
+        campaign=f"{RESULTS}/{{view}}campaign.json",
     output:
         markdown=report(
             f"{RESULTS}/{{view}}table1.md",
@@ -50,13 +51,12 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        campaign=lambda wildcards, input: f"{os.path.dirname(input.summary)}/campaign.json",
         stem=lambda wildcards, output: os.path.splitext(output.markdown)[0],
         notebook=lambda wildcards, output: notebook_file("table1"),
         code=drawn_by("table1"),
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p summary={input.summary} "
-        "-p times={input.times} -p campaign={params.campaign} -p out={params.stem} > {log.text} 2>&1"
+        "-p times={input.times} -p campaign={input.campaign} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule report_html:

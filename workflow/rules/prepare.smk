@@ -2,8 +2,8 @@ rule prepare:
     input:
         images_of,
     output:
-        # `update`, here and for runs: Snakemake would delete the file before the job, while another Snakemake,
-        # which has made it a moment ago, reads it. Jobs replace their files in one step.
+        # `update`, here and for runs, keeps Snakemake from deleting the file before the job. Another process
+        # may have made it meanwhile and may be reading it. Jobs replace their files atomically.
         update(str(layout.data_file(layout.RESULTS, "{data}"))),
     log:
         f"{RESULTS}/logs/prepare/{{data}}.log",

@@ -2,7 +2,7 @@ onstart:
     lock_campaign()
     tell_forced()
     signals.pass_on_to_jobs(logger.warning)
-    # It imports torch while the data are prepared.
+    # The warm-start server imports torch while the data are prepared.
     here = environ[warm.VARIABLE] == "1" and workflow.local_exec
     if here and not all(map(os.path.exists, METRICS)):
         client.start(os.getpid())
@@ -13,12 +13,12 @@ rule train:
         data=data_of,
     output:
         update(str(layout.metrics_file(layout.RESULTS, "{run}"))),
-    # The log and the benchmark are of a job of this campaign, and the run is not this campaign's: see train_log.
+    # Log and benchmark belong to the campaign, unlike the run: see layout.train_log.
     log:
         str(layout.train_log(layout.RESULTS, CAMPAIGN.campaign, "{run}")),
     benchmark:
         str(layout.train_benchmark(layout.RESULTS, CAMPAIGN.campaign, "{run}"))
-    # One seed of every method before the second: what a campaign that is cut short knows is balanced.
+    # Seed by seed: a campaign that is stopped early has about the same number of seeds of every method.
     priority: lambda wildcards: -CAMPAIGN.seeds.index(RUNS[wildcards.run].config.seed)
     retries: 1
     conda:
@@ -26,12 +26,12 @@ rule train:
     threads: CAMPAIGN.execution.threads
     resources:
         gpu=1 if DEVICE == "cuda" else 0,
-        # A second attempt ends at once where the first failed for a reason that stays.
+        # The second attempt ends at once if the first failed for a reason that would not change.
         attempt=lambda wildcards, attempt: attempt,
     params:
         spec=lambda wildcards: RUNS[wildcards.run].spec,
         command=train_command,
-    # Snakemake compares this line's text with that of the last time, and trains every run again where they
-    # differ. So all that may change is in train_command.
+    # Snakemake compares this text with that of the last call and trains every run again if they differ.
+    # Everything that may change is therefore in train_command.
     shell:
         "{params.command} --attempt {resources.attempt} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""The vocabulary of a declaration: `Option`, `Range` and `Need`; and what follows from one: its checks."""
+"""Declaration of options by `Option`, `Range` and `Need`, and the checks that follow from it."""
 
 import dataclasses
 import functools
@@ -66,17 +66,18 @@ class Need:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Option:
-    """What an annotation says about an option beside its type.
+    """Metadata of an option, given in the annotation along with its type.
 
     Args:
         meaning: one line for the reference page and the docstring.
-        range: the numbers that it may be.
-        symbol: the paper's.
-        needs: conditions without which it has no effect.
-        asked_by: the option by whose value it gets an effect, and then must be given.
-        parts: names and meanings of the two numbers of a pair: in a configuration, two keys.
-        shared: one value for all parameter groups.
-        configured: False where it is no key of a configuration: the run has it, or it changes no number.
+        range: the range of allowed numbers.
+        symbol: symbol in the paper.
+        needs: conditions without which the option has no effect.
+        asked_by: name of an option whose value makes this option effective and required.
+        parts: names and meanings of the two numbers of a pair, which are two keys in a configuration.
+        shared: True if all parameter groups have the same value.
+        configured: False if the option is no key of a configuration, because the run sets it or because it
+            changes no number.
     """
 
     meaning: str
@@ -133,7 +134,7 @@ class Declared:
         try:
             for x in value:
                 one._check_number(x)
-            if len(value) == len(self.option.parts):
+            if isinstance(value, Sequence) and len(value) == len(self.option.parts):
                 return
         except (TypeError, ValueError):
             pass
@@ -201,7 +202,7 @@ def _effective(own: Declared, values: Values) -> bool:
 
 
 def _possible(own: Declared, known: Values) -> bool:
-    """False where a need cannot be met."""
+    """Return False if a need cannot be met."""
     return all(_met(need, known) is not False for need in own.option.needs if need.value is _ANY)
 
 

@@ -13,7 +13,7 @@ def _pre(o: Mapping[str, Any]) -> bool:
 
 
 def _scaled(o: Mapping[str, Any]) -> bool:
-    """Whether the scale of m matters: sign(m) has none, a dither of absolute size has."""
+    """Return True if the scale of m matters, as it does for dither of absolute size before the sign."""
     return _pre(o) and bool(o["scale"] == "absolute")
 
 

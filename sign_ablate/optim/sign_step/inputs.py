@@ -18,11 +18,11 @@ BLOCK = 1 << 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Projection:
-    """How λ_k projects the sign step on the gradient, eqs. (11) and (12)."""
+    """Settings of λ_k, the projection of the sign step on the gradient, eqs. (11) and (12)."""
 
-    applied: bool  #: measured on the applied, dithered step instead of sign(m)
-    previous: bool  #: measured on the momentum before its update
-    energy: bool  #: ‖s‖² is wanted: SWATS's rule
+    applied: bool  #: measure the applied, dithered step instead of sign(m)
+    previous: bool  #: measure the momentum before its update
+    energy: bool  #: also compute ‖s‖², for the rule of SWATS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class StepConstants:
 
     @property
     def noisy(self) -> bool:
-        """Whether noise is drawn."""
+        """True if the step draws random numbers."""
         return self.dither is not None or self.zero == "random" or self.stochastic
 
 
@@ -114,5 +114,5 @@ def sigma_k(group: dict[str, Any], step: int | Tensor | None = None) -> float | 
 
 
 def work_dtype(p: Tensor) -> torch.dtype:
-    """What to compute in: float32 for 16-bit parameters."""
+    """Dtype of the computation: float32 for 16-bit parameters, otherwise the parameter's."""
     return torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype

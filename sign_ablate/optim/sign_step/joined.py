@@ -38,15 +38,21 @@ class Joined:
 
     def cat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the parameters' shapes, end to end, padded with zeros."""
-        zeros, parts = tensors[0].new_zeros(noise.GROUP), []
-        for t, size in zip(tensors, self.sizes, strict=True):
-            parts += [t.reshape(-1), zeros[: size - t.numel()]]
-        return torch.cat(parts)
+        return cat(tensors, self.sizes)
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """The inverse of `cat`: views of the parameters' shapes."""
         parts = flat.split(self.sizes)
         return [part[: x.p.numel()].view(x.p.shape) for part, x in zip(parts, self.items, strict=True)]
+
+
+def cat(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """Tensors end to end, each padded with zeros to its size."""
+    gaps = [size - t.numel() for t, size in zip(tensors, sizes, strict=True)]
+    zeros, parts = tensors[0].new_zeros(max(gaps)), []
+    for t, gap in zip(tensors, gaps, strict=True):
+        parts += [t.reshape(-1), zeros[:gap]]
+    return torch.cat(parts)
 
 
 def apply(

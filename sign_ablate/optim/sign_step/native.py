@@ -28,7 +28,7 @@ _TIMEOUT_S = 60
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled step, or None, with one warning, where it cannot be compiled."""
+    """Load the compiled step. If it cannot be compiled, warn once and return None."""
     try:
         path = _path()
         if not path.exists():
@@ -42,7 +42,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def is_obtainable() -> bool:
-    """True if the step is compiled already, or a compiler is found. Compiles nothing."""
+    """Return True if the step is compiled already or a compiler is found. Nothing is compiled."""
     return _path().exists() or _compiler() is not None
 
 
@@ -72,7 +72,7 @@ def _compile(path: Path) -> None:
 
 
 def _key() -> str:
-    """What the machine code depends on. A home folder may be shared by machines that differ."""
+    """Hash of all that the machine code depends on. Different machines may share a home folder."""
     parts = [
         _SOURCE.read_bytes(),
         repr((_FLAGS, _WIDE, platform.machine(), platform.system())).encode(),

@@ -14,6 +14,9 @@ from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
 from sign_ablate.optim.sign_step.upload import on_device
 
+#: coordinates that are summed at once, for λ of many parameters
+_CHUNK = 1024
+
 
 def effective(x: Item, const: StepConstants) -> Tensor:
     """The gradient that the step sees: ascent, loss scale and coupled weight decay applied."""
@@ -192,7 +195,7 @@ def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]
             sources = previous if const.project.previous else ms
             plus = const.zero != "zero"
             clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else _signs(sources)
-        sums = list(_foreach_sums(clean, gs, items))
+        sums = list(_foreach_sums(clean, gs, items, const.project.energy))
     if const.decay is not None:
         torch._foreach_mul_([x.p for x in items], const.decay)
     if isinstance(const.lr, Tensor):
@@ -220,18 +223,24 @@ def _signs(ms: list[Tensor]) -> list[Tensor]:
     return signs
 
 
-def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item]) -> list[Tensor]:
-    """The partial sums of each parameter; on a CPU in the order of `step_item`."""
+def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item], energy: bool) -> list[Tensor]:
+    """The partial sums of each parameter, ‖s‖² where it is wanted; on a CPU in the order of `step_item`."""
     if items[0].p.device.type == "cpu":
         blocks = [dataclasses.replace(x, g=g, m=s).blocks() for x, g, s in zip(items, gs, ss, strict=True)]
         return [
             torch.stack([partial_sums(b.m, b.g) for b in own if b.m is not None]).sum(0) for own in blocks
         ]
-    s, g = (torch.cat([t.reshape(-1) for t in ts]) for ts in (ss, gs))
-    sizes = tuple(t.numel() for t in gs)
-    lengths = on_device(("lengths", sizes), lambda: torch.tensor(sizes), s.device)
-    products = torch.stack([s * g, g * g, s * s], 1)
-    return list(torch.segment_reduce(products, "sum", lengths=lengths, unsafe=True).float().unbind())
+    # Sums of whole chunks first: segment_reduce takes one thread per column of a matrix, and one block per
+    # segment of a vector, so that it must have little to do.
+    counts = tuple(-(-t.numel() // _CHUNK) for t in gs)
+    both = joined.cat([*ss, *gs], [count * _CHUNK for count in counts] * 2).view(2, -1, _CHUNK)
+    chunks = both.new_zeros(3, sum(counts))
+    torch.sum(both * both[1], -1, out=chunks[:2])
+    if energy:
+        torch.sum(both[0] * both[0], -1, out=chunks[2])
+    lengths = on_device(("lengths", counts), lambda: torch.tensor(counts * 3), both.device)
+    sums = torch.segment_reduce(chunks.view(-1), "sum", lengths=lengths, unsafe=True)
+    return list(sums.view(3, -1).float().unbind(1))
 
 
 def sgd_foreach(items: list[Item], const: StepConstants) -> None:

@@ -50,7 +50,7 @@ def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot
 
 
 def _has_no_gaps(p: Tensor, numbers: tuple[int, ...]) -> bool:
-    """Whether the coordinates of p are numbered one by one in C order. Dimensions of size 1 do not matter."""
+    """Return True if the coordinates of p have consecutive numbers in C order. Sizes of 1 are ignored."""
     found = zip(p.shape, numbers, layout.contiguous_strides(p.shape), strict=True)
     return p.numel() == 0 or all(size == 1 or number == stride for size, number, stride in found)
 

@@ -1,0 +1,85 @@
+"""Calls that users of torch.optim make: keywords, numpy's numbers, states of others, missing gradients."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from sign_ablate.optim import SWATS, CompressedSGD, HybridSignSGD, Lion, OneBitAdam, SignSGD
+
+EVERY_CLASS = {
+    SignSGD: {}, HybridSignSGD: {"switch_step": 3}, Lion: {}, CompressedSGD: {"compressor": None}, SWATS: {},
+    OneBitAdam: {"warmup_steps": 2},
+}  # fmt: skip
+
+
+def parameters(*sizes):
+    return [torch.nn.Parameter(torch.ones(size)) for size in sizes]
+
+
+@pytest.mark.parametrize("cls", EVERY_CLASS)
+def test_params_may_be_a_keyword(cls):
+    optimizer = cls(lr=0.1, params=parameters(2), **EVERY_CLASS[cls])
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    with pytest.raises(TypeError, match=rf"{cls.__name__}.__init__\(\) missing .* argument: 'params'"):
+        cls(lr=0.1, **EVERY_CLASS[cls])
+
+
+@pytest.mark.parametrize("cls", EVERY_CLASS)
+@pytest.mark.parametrize("group", [None, [torch.nn.Parameter(torch.ones(1))]])
+def test_a_group_is_a_dict(cls, group):
+    optimizer = cls(parameters(2), lr=0.1, **EVERY_CLASS[cls])
+    with pytest.raises(TypeError, match="param_group must be a dict"):
+        optimizer.add_param_group(group)
+
+
+@pytest.mark.parametrize("betas", [{0.9, 0.99}, {0.9: 1, 0.99: 2}])
+def test_a_pair_has_an_order(betas):
+    with pytest.raises(ValueError, match="betas must be two numbers"):
+        Lion(parameters(2), betas=betas)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (Lion, {"betas": [np.float64(0.9), 0.99]}),
+        (Lion, {"betas": np.array([0.9, 0.99])}),
+        (CompressedSGD, {"compressor": {"name": "qsgd", "levels": np.int64(3)}}),
+    ],
+)
+def test_numbers_of_numpy_load_with_weights_only(cls, options):
+    file = io.BytesIO()
+    torch.save(cls(parameters(2), lr=0.1, **options).state_dict(), file)
+    file.seek(0)
+    torch.load(file, weights_only=True)
+
+
+def test_the_callers_compressor_is_copied():
+    compressor = {"name": "qsgd", "levels": 3}
+    optimizer = CompressedSGD(parameters(2), lr=0.1, compressor=compressor)
+    compressor["levels"] = 0
+    assert optimizer.param_groups[0]["compressor"]["levels"] == 3
+
+
+def test_state_of_sgd_loads_into_a_switch_without_calibration():
+    (p,) = params = parameters(2)
+    optimizer = HybridSignSGD(params, lr=0.1, switch_step=0, calibrate=False, sgd_lr=0.2)
+    optimizer.load_state_dict(torch.optim.SGD(params, lr=0.1).state_dict())
+    p.grad = torch.ones(2)
+    optimizer.step()
+    assert p.tolist() == pytest.approx([0.8, 0.8])
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"foreach": True}, {"fused": False, "foreach": False}, {"capturable": True}]
+)
+def test_a_parameter_without_a_gradient_at_the_switch_loses_its_momentum(more):
+    """v starts from 0 in the SGD phase, whenever its first gradient comes."""
+    p, q = parameters(2, 2)
+    optimizer = HybridSignSGD([p, q], lr=0.01, switch_step=3, sgd_momentum="swats", **more)
+    for k in range(5):
+        p.grad, q.grad = torch.ones(2), None if k == 3 else torch.full((2,), 2.0)
+        optimizer.step()
+    v = optimizer.state[q]["momentum_buffer"]
+    assert v.tolist() == [2.0, 2.0]
