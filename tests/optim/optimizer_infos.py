@@ -1,13 +1,14 @@
-"""PyTorch's OptimizerInfo entries for our optimizers; those of the kin are in tests/optim_kin.
+"""PyTorch's OptimizerInfo entries for our optimizers.
 
 To run PyTorch's own test/test_optim.py (not in the wheel) against them, before it is imported:
 
     from torch.testing._internal import common_optimizers
     from tests.optim.optimizer_infos import INFOS
-    from tests.optim_kin.optimizer_infos import KIN
-    common_optimizers.optim_db[:] = [*INFOS, *KIN]
+    common_optimizers.optim_db[:] = INFOS
 
-Importing `torch.testing._internal` needs expecttest.
+Importing `torch.testing._internal` needs expecttest. A registered optimizer without an entry below gets one
+with the inputs that its options allow. The harness builds optimizers without arguments: a required one is
+bound in a class of its own.
 """
 
 import unittest
@@ -22,7 +23,21 @@ from torch.testing._internal.common_optimizers import (
     get_error_inputs_for_all_optims,
 )
 
-from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim import (
+    QSGD,
+    SWATS,
+    CompressedSGD,
+    HybridSignSGD,
+    Lion,
+    OneBit,
+    OneBitAdam,
+    ScaledSign,
+    SignSGD,
+    TernGrad,
+    TopK,
+)
+from sign_ablate.optim.options.declare import declared
+from tests.optim.cases import KINDS
 
 
 class DitheredSignSGD(SignSGD):
@@ -99,7 +114,7 @@ HYBRID_INPUTS = {
     "maximize": {"switch_step": 4, "maximize": True},
     "naive": {"switch_step": 3, "calibrate": False, "sgd_lr": 1e-4},
 }
-INFOS = [
+_SIGN = [
     OptimizerInfo(
         SignSGD,
         optim_inputs_func=inputs(SIGN_INPUTS),
@@ -148,4 +163,94 @@ INFOS = [
             skip("test_peak_memory_foreach", "λ's inner products need an intermediate of their own"),
         ),
     ),
+]
+
+#: inputs of the optimizers without foreach, fused, capturable and differentiable implementations
+COMMON: dict[str, dict[str, Any]] = {
+    "default": {},
+    "non-default lr": {"lr": 0.01},
+    "nonzero weight_decay": {"weight_decay": 0.1},
+    "maximize": {"maximize": True},
+    "maximize with weight decay": {"maximize": True, "weight_decay": 0.1},
+    "Tensor lr": {"lr": torch.tensor(0.001)},
+}
+
+
+def _info(
+    kind: Any,
+    own: dict[str, dict[str, Any]],
+    bad: dict[str, tuple[dict[str, Any], str]],
+    *skips: DecorateInfo,
+) -> OptimizerInfo:
+    known = declared(kind.options)
+    return OptimizerInfo(
+        kind,
+        optim_inputs_func=inputs({name: x for name, x in {**COMMON, **own}.items() if set(x) <= set(known)}),
+        optim_error_inputs_func=errors({"lr": ({"lr": -0.1}, "lr must be at least 0, got -0.1"), **bad}),
+        supported_impls=(),
+        supports_multiple_devices=kind is not SWATS,  # it sums over all parameters
+        not_og_supported_flags=("maximize",),
+        skips=skips,
+    )
+
+
+def _bound(name: str, kind: type, **given: Any) -> type:
+    """A subclass under this name, which can be pickled, with other defaults."""
+
+    def init(self: Any, params: Any, *args: Any, **options: Any) -> None:
+        kind.__init__(self, params, *args, **{**given, **options})  # type: ignore[misc]
+
+    globals()[name] = type(name, (kind,), {"__init__": init, "__module__": __name__})
+    return globals()[name]  # type: ignore[no-any-return]
+
+
+def _complex(reason: str) -> DecorateInfo:
+    return skip("test_complex_2d", reason)
+
+
+_BETAS: dict[str, tuple[dict[str, Any], str]] = {
+    "betas": ({"betas": (0.0, 1.0)}, r"betas must be two numbers in \[0, 1\)")
+}
+
+#: CompressedSGD once for each compressor, by name: the compressor and why a complex number is not two reals
+_COMPRESSORS: dict[str, tuple[Any, str]] = {
+    "ScaledSignSGD": (ScaledSign(), "one complex tensor has one scale, two real ones have two"),
+    "OneBitSGD": (OneBit(), "one complex tensor has one pair of means, two real ones have two"),
+    "QSGDSGD": (QSGD(), "one complex tensor has one norm and one noise, two real ones have two"),
+    "TernGradSGD": (TernGrad(), "one complex tensor has one scale and one noise, two real ones have two"),
+    "TopKSGD": (TopK(0.3), "the largest of one complex tensor are not those of two real ones"),
+    "UncompressedSGD": (None, ""),
+}
+
+_OTHERS: list[OptimizerInfo] = [
+    _info(Lion, {"equal betas": {"betas": (0.9, 0.9)}}, _BETAS),
+    _info(
+        SWATS,
+        {"switching": {"tol": 1e9}, "by tensor": {"tol": 1e9, "scope": "tensor"}},
+        {**_BETAS, "tol": ({"tol": -1.0}, "tol must be at least 0, got -1.0")},
+        _complex("by tensor: one complex tensor has one rate, two real ones have two"),
+    ),
+    _info(
+        # β₂: after three steps v would be 0.3 % of g² with 0.999, and the frozen steps 18 times too long
+        _bound("ShortOneBitAdam", OneBitAdam, warmup_steps=3, betas=(0.9, 0.5)),
+        {"corrected": {"bias_correction": True}, "l1": {"norm": "l1"}, "late": {"warmup_steps": 1000}},
+        {**_BETAS, "warmup": ({"warmup_steps": 0}, "warmup_steps must be at least 1, got 0")},
+        _complex("one complex tensor has one scale, two real ones have two"),
+    ),
+    *(
+        _info(
+            _bound(name, CompressedSGD, compressor=compressor),
+            {"momentum": {"momentum": 0.9}, **({"EF": {"error_feedback": True}} if compressor else {})},
+            {"momentum": ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0")},
+            *([_complex(reason)] if compressor else []),
+        )
+        for name, (compressor, reason) in _COMPRESSORS.items()
+    ),
+]
+
+_COVERED = {base for info in (*_SIGN, *_OTHERS) for base in info.optim_cls.__mro__}
+INFOS: list[OptimizerInfo] = [
+    *_SIGN,
+    *_OTHERS,
+    *(_info(kind, {}, {}) for kind in KINDS if kind not in _COVERED),
 ]

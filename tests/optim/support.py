@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.optim import test_distributed, test_support, test_torch_contract
+from tests.optim.optimizer_infos import INFOS
 
 README = ROOT / "README.md"
 _START, _END = "<!-- what each optimizer supports: python -m tests.optim.support -->", "<!-- end -->"
@@ -29,6 +30,11 @@ ROWS = {
     "[SWATS](docs/optim/swats.md)": ["SWATS"],
     "[1-bit Adam](docs/optim/onebit-adam.md)": ["ShortOneBitAdam"],
 }
+
+_listed = {entry for entries in ROWS.values() for entry in entries} | {"UncompressedSGD"}
+for _info in INFOS:  # a newly registered optimizer has a row by itself
+    if _info.name not in _listed:
+        ROWS[_info.name] = [_info.name]
 
 
 def _of(test: Callable[..., None]) -> set[str]:

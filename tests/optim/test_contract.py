@@ -1,7 +1,5 @@
 """What torch.optim promises beyond PyTorch's own tests: devices, dtypes, scalers, compilers, divergence."""
 
-import doctest
-import importlib
 import math
 import pickle
 import subprocess
@@ -19,7 +17,7 @@ BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRI
 ALL = pytest.mark.parametrize(
     ("cls", "options"), BOTH, ids=lambda x: str(x) if isinstance(x, dict) else x.__name__
 )
-SHAPES = ((3,), (7, 5), (), (0,), (4, 3, 3, 3))
+SHAPES = ((), (0,), (4, 3, 3, 3))
 
 
 def steps_without_numbers(cls, options, device):
@@ -33,15 +31,25 @@ def steps_without_numbers(cls, options, device):
     return optimizer
 
 
-@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("flag", [{"foreach": False}, {"foreach": True}, {"capturable": True}], ids=str)
 @ALL
-def test_a_step_needs_no_number_from_the_device(cls, options, foreach):
+def test_a_step_needs_no_number_from_the_device(cls, options, flag):
     """On meta, .item(), float(t) and bool(t) raise, and so does a CPU tensor among the operands."""
-    steps_without_numbers(cls, {**options, "foreach": foreach}, "meta")
+    steps_without_numbers(cls, {**options, **flag}, "meta")
+
+
+#: one for each path that asks for the kind of device
+ON_A_GPU = [
+    (SignSGD, {}),
+    (SignSGD, {"dither": "pre", "alpha": 1.0, "scale": "global_rms"}),
+    (SignSGD, {"dither": "post", "alpha": 0.1, "law": "uniform"}),
+    (HybridSignSGD, {"switch_step": 3, "dither": "pre", "alpha": 0.1, "lambda_step": "applied"}),
+    (HybridSignSGD, {"trigger": "stable", "tolerance": 0.5, "patience": 2, "sgd_momentum": "swats"}),
+]
 
 
 @pytest.mark.parametrize("capturable", [False, True])
-@ALL
+@pytest.mark.parametrize(("cls", "options"), ON_A_GPU, ids=str)
 def test_a_step_on_a_fake_gpu_needs_no_synchronisation(cls, options, capturable):
     with FakeTensorMode():
         optimizer = steps_without_numbers(cls, {**options, "capturable": capturable}, "cuda")
@@ -65,13 +73,6 @@ def test_a_gradient_that_is_not_finite_makes_nan_where_it_is(options, flag, bad)
         assert p.isnan().nonzero().flatten().tolist() == [7]
     else:
         assert p[7].isnan()  # and all others, whose σ is not a number
-
-
-def test_sparse_gradients_are_refused():
-    p = torch.nn.Parameter(torch.ones(3))
-    p.grad = torch.ones(3).to_sparse()
-    with pytest.raises(RuntimeError, match="SignSGD does not support sparse gradients"):
-        SignSGD([p]).step()
 
 
 def test_maximize_leaves_the_gradient_alone():
@@ -246,13 +247,6 @@ found = {name.split(".")[0] for name in sys.modules} - allowed - set(sys.stdlib_
 assert found == {"sign_ablate"}, found
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
-
-
-@pytest.mark.parametrize("module", ["signsgd", "hybrid", "noise", "groups"])
-def test_docstring_examples(module):
-    result = doctest.testmod(importlib.import_module(f"sign_ablate.optim.{module}"))
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 @pytest.mark.gpu

@@ -22,6 +22,7 @@ from sign_ablate.optim import (
     TernGrad,
     TopK,
 )
+from tests.optim.cases import KINDS
 
 PRE = {"dither": "pre", "alpha": 0.01}
 #: name of the OptimizerInfo entry, class, options
@@ -48,6 +49,10 @@ CASES = {
     "terngrad": ("TernGradSGD", CompressedSGD, {"compressor": TernGrad()}),
     "topk": ("TopKSGD", CompressedSGD, {"compressor": TopK(0.3), "error_feedback": True}),
 }
+_CLASSES = {base for _, cls, _ in CASES.values() for base in cls.__mro__}
+for _kind in KINDS:  # a newly registered optimizer is a case by itself
+    if _kind not in _CLASSES:
+        CASES[_kind.__name__] = (_kind.__name__, _kind, {})
 
 NOISY = {
     "pre": PRE,

@@ -15,7 +15,7 @@ from torch import nn
 
 from sign_ablate.optim import HybridSignSGD, SignSGD, layout
 from sign_ablate.optim.sign_step import fused, native
-from tests.optim_kin.optimizer_infos import KIN
+from tests.optim.optimizer_infos import INFOS
 
 SIGN = [
     ("SignSGD", SignSGD),
@@ -44,7 +44,8 @@ def keeps_a_state(make):
 
 OTHERS = [
     (f"{info.optim_cls.__name__}-{each.desc}", partial(info.optim_cls, **each.kwargs))
-    for info in KIN
+    for info in INFOS
+    if not issubclass(info.optim_cls, SignSGD | HybridSignSGD)
     for each in info.optim_inputs_func(device="cpu")
     if each.desc in ("default", "momentum", "EF")
 ]

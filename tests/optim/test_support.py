@@ -7,14 +7,12 @@ import torch
 from torch.nn import Parameter
 
 from tests.optim.optimizer_infos import INFOS
-from tests.optim_kin.optimizer_infos import KIN
 
 
 def entries(chosen):
     return pytest.mark.parametrize("info", list(chosen), ids=lambda info: info.name)
 
 
-ALL = [*INFOS, *KIN]
 STEPS = 7
 
 
@@ -27,7 +25,7 @@ def parameters():
     return [Parameter(x) for x in gradients(1000)]
 
 
-@entries(ALL)
+@entries(INFOS)
 def test_gradscaler(info):
     """The steps of unscaled gradients to the last bit, and none where they are not finite."""
     for i in range(len(info.optim_inputs_func("cpu"))):
@@ -51,7 +49,7 @@ def test_gradscaler(info):
         torch.testing.assert_close(params, expected, rtol=0, atol=0)
 
 
-@entries(info for info in ALL if info.has_capturable_arg)
+@entries(info for info in INFOS if info.has_capturable_arg)
 def test_capturable(info):
     """The step number is a tensor, and the numbers are those of the other form."""
     for i, entry in enumerate(info.optim_inputs_func("cpu")):
@@ -69,7 +67,7 @@ def test_capturable(info):
         torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6, msg=entry.desc)
 
 
-@entries(info for info in ALL if "differentiable" in info.supported_impls)
+@entries(info for info in INFOS if "differentiable" in info.supported_impls)
 def test_differentiable(info):
     """dx'/dx is 1 where nothing decays, through every step of the sign phase."""
     for entry in info.optim_inputs_func("cpu"):
@@ -89,7 +87,7 @@ def test_differentiable(info):
 def test_the_table_of_the_readme_is_that_of_the_tests():
     from tests.optim import support
 
-    assert set().union(*support.ROWS.values()) == {info.name for info in ALL} - {"UncompressedSGD"}
+    assert set().union(*support.ROWS.values()) == {info.name for info in INFOS} - {"UncompressedSGD"}
     text = support.README.read_text()
     assert support.updated(text) == text, "run: python -m tests.optim.support"
 

@@ -19,12 +19,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
 from tests.optim.optimizer_infos import INFOS, DitheredSignSGD
-from tests.optim_kin.optimizer_infos import KIN
 
-ALL = [*INFOS, *KIN]
-CLASSES = pytest.mark.parametrize("info", ALL, ids=lambda info: info.name)
+CLASSES = pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 FOREACH = pytest.mark.parametrize(
-    "info", [info for info in ALL if "foreach" in info.supported_impls], ids=lambda info: info.name
+    "info", [info for info in INFOS if "foreach" in info.supported_impls], ids=lambda info: info.name
 )
 
 
@@ -96,8 +94,7 @@ def test_errors(info):
                 info.optim_cls(params, **entry.kwargs)
 
 
-@pytest.mark.parametrize("contiguous", [True, False])
-@pytest.mark.parametrize("with_lrsched", [True, False])
+@pytest.mark.parametrize(("with_lrsched", "contiguous"), [(True, True), (False, False)])
 @CLASSES
 def test_forloop_goes_right_direction(info, with_lrsched, contiguous):
     for schedulers in info.scheduler_inputs if with_lrsched else [[]]:
@@ -339,8 +336,7 @@ def test_optimizer_can_be_printed(info):
         assert info.name in repr(info.optim_cls([Parameter(torch.randn(2, 3))], **kwargs))
 
 
-@pytest.mark.parametrize("is_named_optim0", [True, False])
-@pytest.mark.parametrize("is_named_optim1", [True, False])
+@pytest.mark.parametrize(("is_named_optim0", "is_named_optim1"), [(True, True), (False, False)])
 @CLASSES
 def test_state_dict_deterministic(info, is_named_optim0, is_named_optim1):
     for kwargs in inputs(info):
@@ -601,6 +597,6 @@ def test_non_empty_state(info):
 
 
 def test_every_skip_is_a_test_of_this_file():
-    names = {d.test_name for info in ALL for d in info.decorators}
+    names = {d.test_name for info in INFOS for d in info.decorators}
     assert names - {"test_peak_memory_foreach"} <= set(globals())
     assert DitheredSignSGD in {info.optim_cls for info in INFOS}

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from sign_ablate.optim import Lion, SignSGD
-from tests.optim_kin import oracles
-from tests.optim_kin.cases import assert_bitwise, gradients, parameters, train
+from tests.optim import oracles
+from tests.optim.cases import assert_bitwise, gradients, parameters, train
 
 
 def test_three_steps_by_hand() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sign_ablate.optim import SWATS
-from tests.optim_kin import oracles
-from tests.optim_kin.cases import assert_bitwise, gradients, parameters, train
+from tests.optim import oracles
+from tests.optim.cases import assert_bitwise, gradients, parameters, train
 
 SHAPES = [(5,), (3, 4)]
 DEFAULTS = {"alpha": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-9}

@@ -11,7 +11,7 @@ from sign_ablate.config.errors import ConfigError
 from sign_ablate.config.load import parse_campaign
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.optim.registry import METHODS, build
-from tests.optim_kin.cases import assert_bitwise, gradients, parameters
+from tests.optim.cases import assert_bitwise, gradients, parameters
 
 SHAPES = [(4,), (6, 30), (3, 2, 3, 3)]
 
@@ -74,7 +74,7 @@ PAIRS = [(name, option) for name, options in CHANGES.items() for option in optio
 def _campaign(**methods: Any) -> Any:
     return parse_campaign(
         {
-            "campaign": "kin",
+            "campaign": "configured",
             "seeds": [3],
             "datasets": {"digits": {"source": "digits"}},
             "train": {"epochs": 2},

@@ -8,8 +8,8 @@ from torch import nn
 
 from sign_ablate.optim import QSGD, CompressedSGD, OneBit, ScaledSign, TernGrad, TopK, noise
 from sign_ablate.optim.compressors import Compressor
-from tests.optim_kin import oracles
-from tests.optim_kin.cases import COMPRESSORS, assert_bitwise, gradients, parameters, train
+from tests.optim import oracles
+from tests.optim.cases import COMPRESSORS, assert_bitwise, gradients, parameters, train
 
 each = pytest.mark.parametrize("compressor", COMPRESSORS.values(), ids=COMPRESSORS.keys())
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from sign_ablate.optim import OneBitAdam
-from tests.optim_kin import oracles
-from tests.optim_kin.cases import assert_bitwise, gradients, parameters, train
+from tests.optim import oracles
+from tests.optim.cases import assert_bitwise, gradients, parameters, train
 
 
 def test_four_steps_by_hand() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sign_ablate.optim import QSGD, OneBit, ScaledSign, TernGrad, TopK, noise
 from sign_ablate.optim.compressors import Compressor, Message, from_dict
-from tests.optim_kin import oracles
-from tests.optim_kin.cases import COMPRESSORS, assert_bitwise
+from tests.optim import oracles
+from tests.optim.cases import COMPRESSORS, assert_bitwise
 
 each = pytest.mark.parametrize("compressor", COMPRESSORS.values(), ids=COMPRESSORS.keys())
 SHAPE = (7, 6)
