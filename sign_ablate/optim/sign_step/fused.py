@@ -50,7 +50,7 @@ class _StepConstants(ctypes.Structure):
 
 
 def takes_step(const: StepConstants) -> bool:
-    """Whether step.c has this step: the paper's defaults, uniform dither, and plain SGD after the switch."""
+    """Return True if step.c implements this step: the paper's defaults, uniform dither, SGD after the switch."""
     if isinstance(const.phase, Tensor) or isinstance(const.step, Tensor):
         return False
     numbers = [x for x in (const.lr, const.lam) if isinstance(x, Tensor)]
@@ -70,7 +70,7 @@ def takes_step(const: StepConstants) -> bool:
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
-    """Whether step.c can work on these: float32 on the CPU, dense, in one memory order, apart in memory.
+    """Return True if step.c can step these: dense float32 on the CPU, in one memory order, without overlap.
 
     Raises:
         RuntimeError: where a shape differs, or a storage ends too early.
@@ -142,7 +142,7 @@ def _constants(const: StepConstants, work: Sequence[Tensors]) -> _StepConstants:
 
 
 def _overlap(work: Sequence[Tensors]) -> bool:
-    """Whether a tensor that the step writes shares memory with a tensor of another parameter."""
+    """Return True if a tensor that the step writes shares memory with a tensor of another parameter."""
     tensors = [(t, t is not g) for p, g, m, *_ in work for t in (p, g, m) if t is not None]
     spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes, written) for t, written in tensors if t.nbytes)
     any_end = written_end = 0

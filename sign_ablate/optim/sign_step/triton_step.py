@@ -27,7 +27,7 @@ _LARGE = "ema, weight from ½"
 
 
 def takes_step(const: StepConstants) -> bool:
-    """Whether the kernel has this step: all of SignSGD's and HybridSignSGD's, where Triton is installed."""
+    """Return True if Triton is installed: the kernel implements every step of SignSGD and HybridSignSGD."""
     return _installed()
 
 
@@ -46,7 +46,7 @@ def _runs_on(device: torch.device) -> bool:
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
-    """Whether the kernel can work on these: float32 or bfloat16 on a CUDA device, dense, apart in memory.
+    """Return True if the kernel can step these: dense float32 or bfloat16 on a CUDA device, without overlap.
 
     With TRITON_INTERPRET=1 the kernel works on the CPU, slowly.
 
@@ -129,7 +129,7 @@ def _launch(work: list[Tensors], const: StepConstants) -> Tensor | None:
 def observe(
     group: dict[str, Any], state: list[Tensor], sums: Tensor, lr: float | Tensor, phase: bool | Tensor
 ) -> Tensor:
-    """What projection.ratio and projection.observe do, in one launch. Returns which λ_k are of use.
+    """Average λ_k in one launch, as projection.ratio and projection.observe do. Returns a mask of the λ_k used.
 
     Args:
         group: the parameter group.
@@ -153,7 +153,7 @@ def observe(
 
 
 def observes(group: dict[str, Any], sums: Tensor) -> bool:
-    """Whether `observe` may run: Triton is there, and no other implementation is asked for."""
+    """Return True if `observe` can run: Triton is installed, and no other implementation is asked for."""
     if group["fused"] is None and group["foreach"] is not None:
         return False
     usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
@@ -169,7 +169,7 @@ def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[in
 
 
 def _constants(const: StepConstants, momentum: bool) -> dict[str, Any]:
-    """What a kernel is compiled for."""
+    """Constants that a kernel is compiled for."""
     kernel, project = _kernel(), const.project
     form, law, projected = "none", None, None
     if momentum and (const.phase is not True or const.sgd_momentum):

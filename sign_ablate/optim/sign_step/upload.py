@@ -16,10 +16,10 @@ _captured: list[Tensor] = []
 
 
 def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
-    """What `make` returns, copied to the device without waiting for it; kept by the key and the stream.
+    """Copy the array that `make` returns to the device, without waiting for it; cached by key and stream.
 
-    A CUDA graph keeps the copy as a node of its own, which runs at each replay: what is made under capture
-    has no contents before, and serves nobody else.
+    A CUDA graph contains the copy as a node, which runs at each replay. An array that is made under capture is
+    empty until then, so it is not shared with other steps.
     """
     if device.type != "cuda" or not torch.cuda.is_initialized():  # the latter: fake tensors
         return make().to(device)
