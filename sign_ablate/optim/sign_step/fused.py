@@ -50,7 +50,7 @@ class _StepConstants(ctypes.Structure):
 
 
 def takes_step(const: StepConstants) -> bool:
-    """Return True if step.c implements this step: the paper's defaults, uniform dither, SGD after the switch."""
+    """Return True if step.c implements this step: the paper's defaults, uniform dither, SGD at the end."""
     if isinstance(const.phase, Tensor) or isinstance(const.step, Tensor):
         return False
     numbers = [x for x in (const.lr, const.lam) if isinstance(x, Tensor)]

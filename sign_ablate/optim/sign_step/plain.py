@@ -62,7 +62,7 @@ def sign(m: Tensor, x: Item, const: StepConstants) -> Tensor:
 
 
 def direction(m: Tensor, x: Item, const: StepConstants) -> Tensor:
-    """Step direction, which δ multiplies: sign(m), dithered before or after the sign (Algorithm 1, eq. 10)."""
+    """Direction, which δ multiplies: sign(m), dithered before or after the sign (Algorithm 1, eq. 10)."""
     sigma = const.sigma
     if not isinstance(sigma, Tensor) and sigma == 0:
         return sign(m, x, const)

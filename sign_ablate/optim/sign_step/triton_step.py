@@ -129,7 +129,7 @@ def _launch(work: list[Tensors], const: StepConstants) -> Tensor | None:
 def observe(
     group: dict[str, Any], state: list[Tensor], sums: Tensor, lr: float | Tensor, phase: bool | Tensor
 ) -> Tensor:
-    """Average λ_k in one launch, as projection.ratio and projection.observe do. Returns a mask of the λ_k used.
+    """Average λ_k in one launch, as projection.ratio and .observe do. Returns a mask of the λ_k used.
 
     Args:
         group: the parameter group.

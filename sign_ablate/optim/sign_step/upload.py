@@ -18,8 +18,8 @@ _captured: list[Tensor] = []
 def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Tensor:
     """Copy the array that `make` returns to the device, without waiting for it; cached by key and stream.
 
-    A CUDA graph contains the copy as a node, which runs at each replay. An array that is made under capture is
-    empty until then, so it is not shared with other steps.
+    A CUDA graph contains the copy as a node, which runs at each replay. An array that is made under capture
+    is empty until then, so it is not shared with other steps.
     """
     if device.type != "cuda" or not torch.cuda.is_initialized():  # the latter: fake tensors
         return make().to(device)
