@@ -1,5 +1,6 @@
 """status --watch as a user calls it, and what the command imports."""
 
+import functools
 import json
 import os
 import pty
@@ -69,7 +70,9 @@ def test_watch_draws_in_place_on_a_terminal_and_ends_with_ctrl_c(
     call = command(config, tmp_path, "--watch", "0.2")
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with subprocess.Popen(call, cwd=ROOT, env=environment, **streams) as process:
+    # In the background of a script, SIGINT is ignored, and children inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(call, cwd=ROOT, env=environment, preexec_fn=heard, **streams) as process:
         os.close(theirs)
         text, sent, end = "", False, time.monotonic() + 60
         while time.monotonic() < end and select.select([ours], [], [], 10)[0]:
@@ -80,7 +83,7 @@ def test_watch_draws_in_place_on_a_terminal_and_ends_with_ctrl_c(
             if text.count("5 of 6 runs done") >= 2 and not sent:
                 process.send_signal(signal.SIGINT)
                 sent = True
-        if not sent:
+        if not sent or time.monotonic() >= end:
             process.kill()
     os.close(ours)
     assert process.returncode == 0
