@@ -1,6 +1,5 @@
 """status --watch as a user calls it, and what the command imports."""
 
-import functools
 import json
 import os
 import pty
@@ -71,8 +70,8 @@ def test_watch_draws_in_place_on_a_terminal_and_ends_with_ctrl_c(
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     # In the background of a script, SIGINT is ignored, and children inherit that.
-    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(call, cwd=ROOT, env=environment, preexec_fn=heard, **streams) as process:
+    call = ["env", "--default-signal=INT", *call]
+    with subprocess.Popen(call, cwd=ROOT, env=environment, **streams) as process:
         os.close(theirs)
         text, sent, end = "", False, time.monotonic() + 60
         while time.monotonic() < end and select.select([ours], [], [], 10)[0]:
