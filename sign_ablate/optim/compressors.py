@@ -135,7 +135,11 @@ class QSGD(QSGDOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """Of each bucket the norm, and the signs and levels of its coordinates; the last is filled up."""
-        width = self.bucket or x.numel()
+        width = x.numel()
+        if self.bucket is not None:
+            # A tensor smaller than its bucket is filled up to whole groups only: that takes no memory, and
+            # its l2 norm is added up in the order of a full bucket.
+            width = min(self.bucket, -(-width // noise.GROUP) * noise.GROUP)
         flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -x.numel() % width))
         rows = flat.view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
