@@ -1,6 +1,7 @@
 """Diagnostics of a step, computed from the state after it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from sign_ablate.optim.sign_step.inputs import StepConstants, sigma_k
 
 def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict[str, Tensor | float]:
     """σ_k, the rms of m, and the fraction of signs that the dither flipped, in the last step.
+
+    σ_k is the mean over the groups that dither, or with scale "tensor_rms" over their tensors; the other two
+    are over all coordinates.
 
     Args:
         todo: groups, their parameters at work, and the rules of the coming step.
@@ -36,7 +40,14 @@ def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict
         return {}
     out: dict[str, Tensor | float] = {"momentum_rms": (torch.stack(squares).sum() / count).sqrt()}
     if flips:
-        sigmas: list[Any] = [const.sigma for _, _, const in last]
-        out["sigma"] = torch.stack(sigmas).mean() if isinstance(sigmas[0], Tensor) else sigmas[0]
+        out["sigma"] = _mean([const.sigma for group, _, const in last if group["dither"] and group["alpha"]])
         out["flip_fraction"] = torch.stack(flips).sum() / count
     return out
+
+
+def _mean(sigmas: list[float | Tensor]) -> float | Tensor:
+    """The mean; 0 of none. A tensor if one of them is known only on the device."""
+    tensors = [sigma for sigma in sigmas if isinstance(sigma, Tensor)]
+    if tensors:
+        return torch.stack([torch.as_tensor(x, device=tensors[0].device) for x in sigmas]).mean()
+    return math.fsum(sigmas) / max(len(sigmas), 1)
