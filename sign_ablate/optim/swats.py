@@ -1,6 +1,7 @@
 """SWATS, from Adam to SGD: Algorithm 1 of Keskar and Socher 2017, arXiv 1712.07628."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class SWATS(DeclaredOptimizer):
     not finite is left out of the sums, so that it does not keep the others from their switch.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: for an argument out of range; in `load_state_dict`, for a phase without its numbers.
         RuntimeError: in `step`, for a sparse gradient.
 
     >>> x = torch.nn.Parameter(torch.tensor([2.0]))
@@ -58,6 +59,16 @@ class SWATS(DeclaredOptimizer):
         # In the group, where load_state_dict casts nothing: k, and one number per tensor of γ_k, λ_k, the
         # phase of the coming and of the last step, and Λ/lr at its switch.
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state["param_groups"]:
+            absent = [key for key in ("gamma", "lambda", "ratio") if group.get(key) is None]
+            if group.get("switched") is not None and absent:
+                raise ValueError(
+                    f"state of SWATS has 'switched' but no {', '.join(map(repr, absent))}: "
+                    "the phase cannot be continued without; load a complete state_dict()"
+                )
+        super().__setstate__(state)
 
     def _advance(self, entries: list[Entry]) -> None:
         if not entries:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sign_ablate.optim import SignSGD
+from sign_ablate.optim import SWATS, SignSGD
 from sign_ablate.optim.compressors import QSGD
 
 
@@ -30,3 +30,17 @@ def test_sigma_is_the_mean_over_the_groups_that_dither(alphas, sigma, more):
         p.grad = torch.ones(4)
     optimizer.step()
     assert float(optimizer.diagnostics()["sigma"]) == pytest.approx(sigma)
+
+
+@pytest.mark.parametrize("key", ["gamma", "lambda", "ratio"])
+def test_a_phase_of_swats_without_its_numbers_is_refused_on_load(key):
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = SWATS([p], lr=0.1)
+    p.grad = torch.ones(2)
+    optimizer.step()
+    state = optimizer.state_dict()
+    del state["param_groups"][0][key]
+    with pytest.raises(ValueError, match=f"state of SWATS has 'switched' but no '{key}'"):
+        optimizer.load_state_dict(state)
+    optimizer.step()  # a refused state leaves the optimizer as it was
+    assert optimizer.param_groups[0]["step"] == 2
