@@ -54,7 +54,7 @@ def test_without_a_configuration_it_is_the_repositorys(repository: Repository, t
     snakefile = repository.folder / "Snakefile"
     (tmp_path / "empty").mkdir()
     output = call(tmp_path / "empty", "--snakefile", str(snakefile), "--dry-run")
-    assert f"no config.yaml: the campaign is {repository.folder / 'config.yaml'}'s" in output
+    assert f"no config.yaml: using the campaign in {repository.folder / 'config.yaml'}" in output
     assert "results/its-own/" in output
     line = [sys.executable, "-m", "sign_ablate", "plan"]
     path = {**environment(), "PYTHONPATH": str(repository.folder)}
