@@ -139,7 +139,7 @@ class QSGD(QSGDOptions, Compressor):
         if self.bucket is not None:
             # A tensor smaller than its bucket is filled up to whole groups only: that takes no memory, and
             # its l2 norm is added up in the order of a full bucket.
-            width = min(self.bucket, -(-width // noise.GROUP) * noise.GROUP)
+            width = min(self.bucket, max(1, -(-width // noise.GROUP)) * noise.GROUP)
         flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -x.numel() % width))
         rows = flat.view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)

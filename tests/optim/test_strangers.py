@@ -44,3 +44,7 @@ def test_a_phase_of_swats_without_its_numbers_is_refused_on_load(key):
         optimizer.load_state_dict(state)
     optimizer.step()  # a refused state leaves the optimizer as it was
     assert optimizer.param_groups[0]["step"] == 2
+
+
+def test_qsgd_takes_an_empty_tensor():
+    assert QSGD()(torch.empty(0), step=1, index=0).shape == (0,)
