@@ -1,9 +1,9 @@
-"""Reports of users: memory of a large bucket, diagnostics of unequal groups, incomplete states of SWATS."""
+"""Reports of users: large buckets, unequal groups, incomplete states, and a switch without gradients."""
 
 import pytest
 import torch
 
-from sign_ablate.optim import SWATS, SignSGD
+from sign_ablate.optim import SWATS, HybridSignSGD, SignSGD
 from sign_ablate.optim.compressors import QSGD
 
 
@@ -47,4 +47,27 @@ def test_a_phase_of_swats_without_its_numbers_is_refused_on_load(key):
 
 
 def test_qsgd_takes_an_empty_tensor():
-    assert QSGD()(torch.empty(0), step=1, index=0).shape == (0,)
+    compressor = QSGD()
+    assert compressor.decode(compressor.encode(torch.empty(0), 1, 0)).shape == (0,)
+
+
+STABLE = {"trigger": "stable", "tolerance": 10.0, "patience": 2}
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize(("switch", "missing"), [(STABLE, {1}), ({"switch_step": 3}, {0, 1})])
+def test_momentum_starts_from_0_after_a_switch_without_gradients(switch, missing, capturable):
+    params = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = HybridSignSGD(params, lr=0.01, sgd_momentum="swats", capturable=capturable, **switch)
+
+    def step(without):
+        for i, p in enumerate(params):
+            p.grad = None if i in without else torch.full((2,), 2.0)
+        optimizer.step()
+
+    while not optimizer.phase():
+        assert optimizer.param_groups[0]["step"] < 10
+        step(set())
+    step(missing)
+    step(set())
+    assert optimizer.state[params[1]]["momentum_buffer"].tolist() == [2.0, 2.0]
