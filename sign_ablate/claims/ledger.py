@@ -1,0 +1,245 @@
+"""The ledger: the verdict on each claim for each data set of a campaign, and its table, claims.parquet."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from sign_ablate.claims import statistics
+from sign_ablate.claims import verdict as verdicts
+from sign_ablate.claims.comparisons import Gap, Measurement, Theory, Value
+from sign_ablate.claims.evaluate import Tester
+from sign_ablate.claims.evidence import Evidence
+from sign_ablate.claims.model import OTHER, Claim, Claims
+from sign_ablate.claims.outcome import Outcome, Verdict, all_of
+from sign_ablate.store.run_files import field, write_table
+
+#: Bump when a column is added, removed or changes its meaning.
+LEDGER_VERSION = 1
+LEDGER = "claims.parquet"
+#: unit of the effect of a comparison, if it is not a point of test accuracy
+_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
+
+_TEST = [
+    field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),
+    field("arms", pa.string(), "the contrast, by labels of cells"),
+    field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
+    field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
+    field("high", pa.float64(), "upper end of it"),
+    field("image_low", pa.float64(), "lower end of its interval for new seeds and new test images"),
+    field("image_high", pa.float64(), "upper end of it"),
+    field("margin", pa.float64(), "the claim's margin, in `unit`"),
+    field("n", pa.int32(), "seeds, or replicates"),
+    field("n_diverged", pa.int32(), "seeds of which at least one arm diverged"),
+    field("p", pa.float64(), "p-value of a two-sided paired t-test of zero effect, without any correction"),
+    field("p_sign_flip", pa.float64(), "p-value of the sign-flip test of zero effect; null for n < 8"),
+    field("reason", pa.string(), "why it is not measured or unresolved, or what weakens it"),
+]  # fmt: skip
+
+#: One row per claim and data set.
+LEDGER_SCHEMA = pa.schema(
+    [
+        field("claim", pa.string(), "id of the claim in claims.yaml"),
+        field("title", pa.string(), "the claim"),
+        field("place", pa.string(), "where the paper makes it"),
+        field("family", pa.string(), "claims that share the correction for multiplicity"),
+        field("scope", pa.string(), "what decides it: mathematics, step-level, proxy or paper"),
+        field("dataset", pa.string(), "label of the data set; null where none is needed"),
+        field("comparison", pa.string(), "kind of test"),
+        field("verdict", pa.string(), "supported, refuted, unresolved or not measured"),
+        field("proxy_verdict", pa.string(), "verdict of a proxy; null in the paper's setting"),
+        field("proxy", pa.string(), "how a proxy differs from the paper's setting"),
+        field("unit", pa.string(), "unit of the effect: points of accuracy, epochs, or the quantity's own"),
+        field("alpha", pa.float64(), "level of the test after the correction for multiplicity"),
+        *_TEST,
+        field(
+            "tests",
+            pa.list_(pa.struct([("verdict", pa.string()), *((f.name, f.type) for f in _TEST)])),
+            "all contrasts of the claim in all readings",
+        ),
+    ]
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A claim on a data set, with its outcome."""
+
+    name: str
+    claim: Claim
+    dataset: str | None
+    outcome: Outcome
+    #: what tested it; None for a claim that compares no arms
+    tester: Tester | None = None
+    #: level of the test
+    alpha: float | None = None
+    #: how the campaign differs from the paper's setting; empty if it does not, or need not have it
+    proxy: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict. A proxy decides nothing."""
+        return "not measured" if self.proxy else self.outcome.verdict
+
+    def at(self, alpha: float) -> Outcome:
+        """The outcome at another level."""
+        return self.tester.evaluate(self.claim.test, alpha) if self.tester else self.outcome
+
+    def judge(self, alpha: float) -> Verdict:
+        """The verdict of this campaign, proxy or not, at another level."""
+        return self.at(float(alpha)).verdict
+
+
+def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
+    """Evaluate all claims on a campaign, in the order of claims.yaml.
+
+    The claims of a family on one data set share α by Holm's procedure. Claims without data do not count.
+    """
+    rows = [row for name, claim in claims.claims.items() for row in _rows(name, claim, claims, evidence)]
+    families: dict[tuple[str, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.tester is not None and row.outcome.verdict != "not measured":
+            families.setdefault((row.claim.family, row.tester.dataset), []).append(index)
+    for members in families.values():
+        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence))
+        for index, level in zip(members, levels, strict=True):
+            rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
+    return rows
+
+
+def write(rows: list[Row], path: Path, claims_digest: str) -> None:
+    """Write the ledger as a table, with the SHA-256 of claims.yaml in its metadata."""
+    metadata = {"schema_version": str(LEDGER_VERSION), "claims_sha256": claims_digest}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(path, [_record(row) for row in rows], LEDGER_SCHEMA, metadata)
+
+
+def _alpha(evidence: Evidence) -> float:
+    looks = [seeds for seeds in statistics.LOOKS if seeds < len(evidence.campaign.seeds)]
+    return statistics.look_alpha(min(len(looks) + 1, len(statistics.LOOKS)))
+
+
+def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterator[Row]:
+    """A claim on each data set that it is tested on, or one row that says what is missing."""
+    test = claim.test
+    if isinstance(test, Theory):
+        yield Row(name, claim, None, all_of([_of_theory(result, evidence) for result in test.results]))
+    elif isinstance(test, Measurement):
+        yield Row(name, claim, None, _of_measurement(test, claims, evidence))
+    else:
+        datasets = _datasets(claim, claims, evidence)
+        if not datasets:
+            wanted = test.harder if isinstance(test, Gap) else claim.data
+            yield Row(name, claim, None, Outcome("not measured", f"no data set of {wanted} in this campaign"))
+        for dataset in datasets:
+            proxy = _proxy(claim, claims, evidence, dataset)
+            if proxy and isinstance(test, Value):
+                outcome = Outcome("not measured", "a proxy cannot test the paper's number")
+                yield Row(name, claim, dataset, outcome, proxy=proxy)
+            else:
+                tester = Tester(claims, evidence, dataset, is_paper=not proxy)
+                yield Row(name, claim, dataset, tester.evaluate(test, _alpha(evidence)), tester, proxy=proxy)
+
+
+def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
+    """Labels of the data sets that a claim is tested on: the paper's, or any that stands in for it."""
+    sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
+    if isinstance(claim.test, Gap):
+        return [label for label, source in sources.items() if source == claim.test.harder]
+    others = {source for source in claims.settings if claim.specific and source != claim.data}
+    return [label for label, source in sources.items() if source not in others]
+
+
+def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
+    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    if claim.scope != "paper":
+        return ""
+    source = evidence.campaign.datasets[dataset].source
+    if source not in claims.settings:
+        return f"data: {source}"
+    paper, found = claims.settings[source], dict[str, None]()
+    if claim.data not in {None, source}:
+        found[f"data: {source}"] = None
+    for arm in claim.test.arms():
+        for labels in claims.arms[arm].values():
+            label = evidence.cell(dataset, labels)
+            if label is not None:
+                model, epochs, whole = evidence.setting(dataset, label)
+                found |= {} if model == paper.model else {f"network: {model}": None}
+                found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
+                found |= {} if whole else {"a part of the images": None}
+    return ", ".join(found)
+
+
+def _of_theory(result: str, evidence: Evidence) -> Outcome:
+    """Outcome of a result of the theory lab."""
+    row = evidence.theory.get(result)
+    if row is None:
+        missing = f"the theory lab has no result {result}" if evidence.theory else "run snakemake theory"
+        return Outcome("not measured", missing)
+    return Outcome(row["verdict"], arms=row["statement"], effect=_given(row), margin=_number(row["bound"]))
+
+
+def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Outcome:
+    """Outcome of a measured quantity against a limit."""
+    row = evidence.measurements.get(test.quantity)
+    if row is None:
+        return Outcome("not measured", f"no measurement of {test.quantity} in this campaign")
+    margin = claims.margins[test.margin][OTHER]
+    effect = _given(row)
+    return Outcome(verdicts.below(effect, margin), arms=test.quantity, effect=effect, margin=margin)
+
+
+def _given(row: Any) -> statistics.Effect:
+    """Effect with an interval that was computed elsewhere."""
+    n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
+    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, None)
+
+
+def _record(row: Row) -> dict[str, Any]:
+    claim, outcome = row.claim, row.outcome
+    measured = outcome.verdict != "not measured"
+    return {
+        "claim": row.name,
+        "title": claim.title,
+        "place": claim.place,
+        "family": claim.family,
+        "scope": claim.scope,
+        "dataset": row.dataset,
+        "comparison": claim.test.comparison,
+        "verdict": row.verdict,
+        "proxy_verdict": outcome.verdict if row.proxy and measured else None,
+        "proxy": row.proxy or None,
+        "unit": _UNITS.get(claim.test.comparison, "points"),
+        "alpha": row.alpha,
+        **_numbers(outcome),
+        "tests": [{"verdict": part.verdict, **_numbers(part)} for part in outcome.parts],
+    }
+
+
+def _numbers(outcome: Outcome) -> dict[str, Any]:
+    effect, images = outcome.effect, outcome.images or (None, None)
+    return {
+        "reading": outcome.reading,
+        "arms": outcome.arms,
+        "effect": _number(effect and effect.mean),
+        "low": _number(effect and effect.low),
+        "high": _number(effect and effect.high),
+        "image_low": _number(images[0]),
+        "image_high": _number(images[1]),
+        "margin": _number(outcome.margin),
+        "n": effect.n if effect else None,
+        "n_diverged": outcome.n_diverged,
+        "p": _number(effect and effect.p),
+        "p_sign_flip": _number(effect and effect.p_sign_flip),
+        "reason": outcome.reason,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if value is not None and math.isfinite(value) else None
