@@ -34,7 +34,7 @@ DECODING = tuple(
     )
 )
 #: Sources that determine tables, figures and reports. campaign/grid.py makes the labels of cells.
-ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
+ANALYSIS = ("analysis", "claims", "campaign/grid.py", "store/reading.py", "store/run_files.py")
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
 
