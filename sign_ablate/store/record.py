@@ -37,6 +37,7 @@ class Resolved(BaseModel):
     method: dict[str, Any]
     train: dict[str, Any]
     seed: int
+    evaluate: str = "both"
 
 
 class Record(BaseModel):

@@ -20,7 +20,8 @@ import pytest
 import torch
 
 from sign_ablate import cli
-from sign_ablate.campaign.grid import expand, identity
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import identity
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read

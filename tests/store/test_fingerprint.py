@@ -16,12 +16,14 @@ from tests.conftest import ROOT
 #: what makes neither numbers nor tables: the options, which a run's spec has; what starts and watches jobs
 NEITHER = [
     "campaign/__init__.py",
+    "campaign/identity.py",
     "campaign/preflight.py",
     "campaign/warm_start.py",
     "config",
     "jobs",
     "store",
     "terminal",
+    "tuning",
 ]
 NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "cli", "files", "repository")]
 
