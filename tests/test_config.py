@@ -215,15 +215,18 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"^methods\.my sgd: a label must begin with a letter or digit \(ASCII\), and have only these, _, \+",
     ),
     "epochs and steps": ({"train": {"steps": 10}}, r"^train: give epochs or steps, one of the two$"),
-    "milestones without their schedule": (
-        {"train": {"milestones": [1]}},
-        r"^train: milestones and schedule: multistep go together",
+    "multistep without milestones": (
+        {"train": {"schedule": "multistep"}},
+        r"^train: schedule: multistep needs milestones \(schedule: constant has none\)$",
     ),
     "milestone after the end": (
-        {"train": {"schedule": "multistep", "milestones": [1, 9]}},
+        {"train": {"schedule": "cosine", "milestones": [1, 9]}},
         r"^train: epoch 9 lies at or after the end of the run \(3 epochs\)$",
     ),
-    "lr_decay without a schedule": ({"train": {"lr_decay": 0.5}}, r"^train: lr_decay has no effect without"),
+    "lr_decay without milestones": (
+        {"train": {"schedule": "cosine", "lr_decay": 0.5}},
+        r"^train: lr_decay has no effect without milestones$",
+    ),
     "method that is not a mapping": (
         {"methods": {"sgd": None}},
         r"^methods\.sgd: has no value; it must be a mapping of keys$",

@@ -276,3 +276,16 @@ def test_schedules_by_hand() -> None:
     assert factors(warmup_epochs=2) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert factors(schedule="cosine") == [round(0.5 * (1 + math.cos(math.pi * k / 8)), 6) for k in range(8)]
     assert factors(schedule="cosine", warmup_epochs=1)[:3] == [0.5, 1, 1]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_milestones_multiply_every_schedule(schedule: str) -> None:
+    base = factors(schedule=schedule, warmup_epochs=1)
+    dropped = factors(schedule=schedule, warmup_epochs=1, milestones=[2, 3], lr_decay=0.5)
+    drops = [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert dropped == pytest.approx([a * b for a, b in zip(base, drops, strict=True)], abs=1e-6)
+
+
+def test_constant_with_milestones_is_multistep() -> None:
+    drops = {"milestones": [1, 3], "lr_decay": 0.3}
+    assert factors(schedule="constant", **drops) == factors(schedule="multistep", **drops)
