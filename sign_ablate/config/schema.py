@@ -32,7 +32,7 @@ def schema_text() -> str:
     for name, model in OPTIMIZERS.items():
         own = _with_axes(model.model_json_schema())
         properties = _references(name, own, shared) | {"optimizer": {"const": name}}
-        # A method must have `optimizer` and its required options, except for numbers, which `tuning` can find.
+        # A method must have `optimizer` and its required options, except for numbers: `tuning` can find them.
         # It may have training keys.
         variants.append(
             {
@@ -110,8 +110,8 @@ def page_text() -> str:
         parts += [f"### `{name}`", dataset.__doc__ or "", _table(dataset, skip="source")]
     parts += [
         "## `tuning`",
-        "Before the evaluation, `snakemake tune` trains the trials of each cell with a search space and writes "
-        "the best of them to tuned.json. `tuned_as: <cell>` in a method takes the values of another cell.",
+        "Before the evaluation, `snakemake tune` trains the trials of each cell with a search space and "
+        "writes the best of them to tuned.json. `tuned_as: <cell>` in a method takes the values of another cell.",
         _table(Tuning),
         "## `figures.<label>`",
         _table(Figure),
