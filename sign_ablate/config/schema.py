@@ -111,7 +111,7 @@ def page_text() -> str:
     parts += [
         "## `tuning`",
         "Before the evaluation, `snakemake tune` trains the trials of each cell with a search space and "
-        "writes the best of them to tuned.json. `tuned_as: <cell>` in a method takes the values of another cell.",
+        "writes the best of them to tuned.json. `tuned_as: <cell>` in a method takes the values of another.",
         _table(Tuning),
         "## `figures.<label>`",
         _table(Figure),

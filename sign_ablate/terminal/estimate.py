@@ -67,8 +67,8 @@ def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> floa
     """Estimated seconds of a run: the median over similar past runs, or None if there are none.
 
     Similar runs have the same data up to the validation split, the same model, batch size, precision and kind
-    of device. If some of them have the same optimizer, only those are used. The steps per epoch are not known here, so a run whose length is
-    given in steps is compared only with runs of the same number of steps.
+    of device. If some of them have the same optimizer, only those are used. The steps per epoch are not known
+    here, so a run whose length is given in steps is compared only with runs of the same number of steps.
     """
     train = run["train"]
     keys = ("model", "batch_size", "precision", *(("steps",) if train["epochs"] is None else ()))

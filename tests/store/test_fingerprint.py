@@ -23,7 +23,9 @@ NEITHER = [
     "jobs",
     "store",
     "terminal",
-    "tuning",
+    "tuning/__init__.py",
+    "tuning/design.py",
+    "tuning/search.py",
 ]
 NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "cli", "files", "repository")]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import sys
 from os import environ
@@ -109,7 +110,8 @@ wildcard_constraints:
     view="(partial/)?",
     run=r"[^/]+\.s\d+\.[0-9a-f]+",
     data=r"[^/]+\.[0-9a-f]+",
-    figure="[^/.]+",
+    figure="(?!tuning-)[^/.]+",
+    dataset="|".join(map(re.escape, CAMPAIGN.datasets)),
 
 
 def products(view):
@@ -121,7 +123,19 @@ def products(view):
     ]
     for figure in CAMPAIGN.figures:
         names += [f"figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")]
-    return [f"{RESULTS}/{view}{name}" for name in names]
+    return [f"{RESULTS}/{view}{name}" for name in names] + tuning_figures(view)
+
+
+def tuning_figures(view, kinds=("svg", "pdf", "png")):
+    """Figures of the search, two per data set. None before the choice, or in a campaign that does not tune."""
+    if CAMPAIGN.tuning is None or PENDING:
+        return []
+    return [
+        f"{RESULTS}/{view}figures/tuning-{dataset}{suffix}.{kind}"
+        for dataset in CAMPAIGN.datasets
+        for suffix in ("", "-lr")
+        for kind in kinds
+    ]
 
 
 def data_of(wildcards):
