@@ -91,6 +91,7 @@ TABLES = [
     "runs.parquet",
     "summary.parquet",
     "times.parquet",
+    "predictions.parquet",
     "campaign.json",
 ]
 
