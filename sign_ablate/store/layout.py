@@ -15,6 +15,8 @@ RESERVED = {_DATA, _REFERENCE, _RUNS}
 
 # Files of a run.
 METRICS = "metrics.parquet"
+#: only of a finished run that was evaluated on test images
+PREDICTIONS = "predictions.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"

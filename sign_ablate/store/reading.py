@@ -14,6 +14,8 @@ from sign_ablate.store.run_files import (
     ENVIRONMENT,
     METRICS,
     METRICS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
     SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
@@ -58,6 +60,22 @@ def metrics(folder: Path) -> pa.Table:
     if status == b"finished" and not _is_fraction(last(table, f"{name}_acc")):
         raise DamagedError(path, f"there is no {name} accuracy in its last row", DELETE_IT)
     return table
+
+
+def predictions(folder: Path) -> pa.Table | None:
+    """Read a run's `predictions.parquet`, one row per test image.
+
+    Returns:
+        The table, or None if the run has none: it diverged, was not evaluated on test images, or was trained
+        by a version without this file.
+
+    Raises:
+        DamagedError: if it or `run.json` is damaged.
+        OSError: if one of the two cannot be read.
+    """
+    recorded = record.read(folder)
+    content = None if recorded is None else record.predictions(folder, recorded)
+    return None if content is None else _table(content, folder / PREDICTIONS, PREDICTIONS_SCHEMA, DELETE_IT)
 
 
 def end(folder: Path) -> tuple[str, int | None]:

@@ -28,7 +28,7 @@ from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, training
 from sign_ablate.store import progress
 from sign_ablate.store.layout import PROGRESS
-from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
+from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, PREDICTIONS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY
 from tests.jobs.test_resume import RUNS, command, long
@@ -142,7 +142,7 @@ def names(out: Path) -> set[str]:
 
 
 def check_same(out: Path, undisturbed: Path) -> None:
-    for name in (METRICS, RUN):
+    for name in (METRICS, RUN, PREDICTIONS):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
     assert names(out) == names(undisturbed)
 
@@ -208,7 +208,7 @@ def test_full_disk(disk: Disk, file: Path, undisturbed: Path, capsys: pytest.Cap
         disk.leave(100)
         assert train(file, out) == 0
         check_same(out, undisturbed)
-    assert list(dict.fromkeys(failed)) == [ENVIRONMENT, TIMING, RUN, METRICS]
+    assert list(dict.fromkeys(failed)) == [ENVIRONMENT, TIMING, PREDICTIONS, RUN, METRICS]
 
 
 def test_full_disk_leaves_the_checkpoint(

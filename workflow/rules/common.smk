@@ -102,6 +102,7 @@ TABLES = [
     "runs.parquet",
     "summary.parquet",
     "times.parquet",
+    "predictions.parquet",
     "campaign.json",
 ]
 
