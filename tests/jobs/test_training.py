@@ -18,6 +18,8 @@ from sign_ablate.jobs.run_lock import JobError, is_running, locked
 from sign_ablate.store import fingerprint
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tiny: dict[str, Any]) -> Run:

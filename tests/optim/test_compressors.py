@@ -73,6 +73,7 @@ def test_one_bit_is_the_best_two_valued_code(x: Tensor) -> None:
         torch.testing.assert_close((residual * side).sum(0), torch.zeros(6, dtype=x.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["max", "l2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_qsgd_sends_levels(norm: Any, dtype: torch.dtype) -> None:
@@ -90,6 +91,7 @@ def _mean_and_error(compressor: Compressor, x: Tensor, draws: int) -> tuple[Tens
     return all_draws.mean(0), all_draws.std(0) / math.sqrt(draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compressor",
     [QSGD(1, "l2", None), QSGD(4, "l2", None), QSGD(7, "max", 8), QSGD(1, "max", None), TernGrad(clip=None)],
@@ -104,6 +106,7 @@ def test_unbiased(compressor: Compressor, x: Tensor) -> None:
     assert abs(z.square().mean() - 1) < 0.8
 
 
+@pytest.mark.slow
 def test_clipping_is_biased_where_it_clips(x: Tensor) -> None:
     x = x + 0.3 * x.sign()  # none so small that 2,000 draws may all be 0
     mean, error = _mean_and_error(TernGrad(clip=1.0), x, 2000)
@@ -112,6 +115,7 @@ def test_clipping_is_biased_where_it_clips(x: Tensor) -> None:
     assert (mean - x).abs().max() > 20 * error.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 3, 10])
 def test_qsgd_variance_bound(levels: int, x: Tensor) -> None:
     """Lemma 3.1 of 1610.02132: E‖Q(v)−v‖² ≤ min(n/s², √n/s)·‖v‖²."""

@@ -164,6 +164,7 @@ def trained(name, steps, start=None, capturable=False):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_a_resume_at_every_step_around_the_switch_is_exact(name, capturable):
