@@ -234,3 +234,19 @@ def test_a_receiver_needs_the_message_alone(compressor: Compressor, x: Tensor) -
     parts, shape, dtype = torch.load(buffer, weights_only=True)
     decoded = from_dict(compressor.as_dict()).decode(Message(parts, torch.Size(shape), dtype))
     assert_bitwise(decoded, expected)
+
+
+@pytest.mark.parametrize("norm", ["l2", "max"])
+@pytest.mark.parametrize("size", [1, 10, 65, 300, 1000])
+def test_a_bucket_larger_than_the_tensor_takes_no_memory_and_changes_no_bit(norm: Any, size: int) -> None:
+    x = torch.randn(size, generator=torch.Generator().manual_seed(size))
+    filled = torch.nn.functional.pad(x, (0, 2048 - size))  # as long as its bucket
+    compress = QSGD(norm=norm, bucket=2048)
+    assert torch.equal(compress(x, 3, 1), compress(filled, 3, 1)[:size])
+    message = QSGD(norm=norm, bucket=10**6).encode(x, 3, 1)
+    assert max(part.numel() for part in message.parts) < size + 64
+
+
+def test_qsgd_takes_an_empty_tensor() -> None:
+    compressor = QSGD()
+    assert compressor.decode(compressor.encode(torch.empty(0), 1, 0)).shape == (0,)
