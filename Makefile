@@ -11,7 +11,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo verdict test test-gpu bench chaos check format clean
+.PHONY: help install demo verdict test test-fast test-gpu bench chaos check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ verdict: install  ## both stages of a campaign that tunes: make verdict CONFIG=w
 
 test: install  ## unit tests, and a tiny campaign through the report
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-fast: install  ## tests of every part in under a minute: all but those marked slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not gpu"
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -36,11 +36,11 @@ DECODING = tuple(
 #: Sources that determine tables, figures and reports. campaign/cells.py makes the labels of cells.
 ANALYSIS = (
     "analysis",
-    "tuning/choice.py",
     "campaign/cells.py",
     "campaign/grid.py",
     "store/reading.py",
     "store/run_files.py",
+    "tuning/choice.py",
 )
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
