@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -197,7 +198,7 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
 def _given(row: Any) -> statistics.Effect:
     """Effect with an interval that was computed elsewhere."""
     n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
-    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, None)
+    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, np.empty(0))
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
         "n": effect.n if effect else None,
         "n_diverged": outcome.n_diverged,
         "p": _number(effect and effect.p),
-        "p_sign_flip": _number(effect and effect.p_sign_flip),
+        "p_sign_flip": _number(effect.p_sign_flip if effect and effect.differences.size else None),
         "reason": outcome.reason,
     }
 
