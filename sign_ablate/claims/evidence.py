@@ -17,8 +17,6 @@ from sign_ablate.config.campaign import Campaign
 
 #: seed → value. None for a run that diverged and has no value.
 Values = dict[int, float | None]
-#: name of the table of packed correctness in a campaign's folder
-PREDICTIONS = "predictions.parquet"
 #: share of the epochs, from the end, over which `roughness` is taken: the first ones rise in all runs
 ROUGHNESS_PART = 0.5
 
@@ -141,19 +139,23 @@ class Evidence:
         return options.get("model", "small"), options.get("epochs"), whole
 
 
-def load(folder: Path, theory: Path | None = None, tuned: Path | None = None) -> Evidence:
+def load(folder: Path, tuned: Path | None = None, theory: Path | None = None) -> Evidence:
     """Load the tables of a campaign.
 
     Args:
         folder: folder of the campaign's tables, or of its partial ones.
-        theory: claims.parquet of the theory lab. It may be missing.
         tuned: tuned.json of the campaign. It may be missing.
+        theory: claims.parquet of the theory lab. It may be missing.
+
+    Raises:
+        DamagedError: if campaign.json is not as `aggregate` wrote it.
+        OSError: if a table cannot be read.
     """
     return Evidence(
         read_campaign(folder),
         pd.read_parquet(folder / schemas.RUNS),
         pd.read_parquet(folder / schemas.EPOCHS),
-        _table(folder / PREDICTIONS),
+        _table(folder / schemas.PREDICTIONS),
         json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
         _by(_table(theory) if theory else None, "claim"),
         _by(_table(folder / "measurements.parquet"), "quantity"),

@@ -3,12 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
@@ -17,53 +15,6 @@ from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
 from sign_ablate.claims.outcome import Outcome, Verdict, all_of
-from sign_ablate.store.run_files import field, write_table
-
-#: Bump when a column is added, removed or changes its meaning.
-LEDGER_VERSION = 1
-LEDGER = "claims.parquet"
-#: unit of the effect of a comparison, if it is not a point of test accuracy
-_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
-
-_TEST = [
-    field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),
-    field("arms", pa.string(), "the contrast, by labels of cells"),
-    field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
-    field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
-    field("high", pa.float64(), "upper end of it"),
-    field("image_low", pa.float64(), "lower end of its interval for new seeds and new test images"),
-    field("image_high", pa.float64(), "upper end of it"),
-    field("margin", pa.float64(), "the claim's margin, in `unit`"),
-    field("n", pa.int32(), "seeds, or replicates"),
-    field("n_diverged", pa.int32(), "seeds of which at least one arm diverged"),
-    field("p", pa.float64(), "p-value of a two-sided paired t-test of zero effect, without any correction"),
-    field("p_sign_flip", pa.float64(), "p-value of the sign-flip test of zero effect; null for n < 8"),
-    field("reason", pa.string(), "why it is not measured or unresolved, or what weakens it"),
-]  # fmt: skip
-
-#: One row per claim and data set.
-LEDGER_SCHEMA = pa.schema(
-    [
-        field("claim", pa.string(), "id of the claim in claims.yaml"),
-        field("title", pa.string(), "the claim"),
-        field("place", pa.string(), "where the paper makes it"),
-        field("family", pa.string(), "claims that share the correction for multiplicity"),
-        field("scope", pa.string(), "what decides it: mathematics, step-level, proxy or paper"),
-        field("dataset", pa.string(), "label of the data set; null where none is needed"),
-        field("comparison", pa.string(), "kind of test"),
-        field("verdict", pa.string(), "supported, refuted, unresolved or not measured"),
-        field("proxy_verdict", pa.string(), "verdict of a proxy; null in the paper's setting"),
-        field("proxy", pa.string(), "how a proxy differs from the paper's setting"),
-        field("unit", pa.string(), "unit of the effect: points of accuracy, epochs, or the quantity's own"),
-        field("alpha", pa.float64(), "level of the test after the correction for multiplicity"),
-        *_TEST,
-        field(
-            "tests",
-            pa.list_(pa.struct([("verdict", pa.string()), *((f.name, f.type) for f in _TEST)])),
-            "all contrasts of the claim in all readings",
-        ),
-    ]
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +61,6 @@ def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
         for index, level in zip(members, levels, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
     return rows
-
-
-def write(rows: list[Row], path: Path, claims_digest: str) -> None:
-    """Write the ledger as a table, with the SHA-256 of claims.yaml in its metadata."""
-    metadata = {"schema_version": str(LEDGER_VERSION), "claims_sha256": claims_digest}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, [_record(row) for row in rows], LEDGER_SCHEMA, metadata)
 
 
 def _alpha(evidence: Evidence) -> float:
@@ -182,7 +126,7 @@ def _of_theory(result: str, evidence: Evidence) -> Outcome:
     if row is None:
         missing = f"the theory lab has no result {result}" if evidence.theory else "run snakemake theory"
         return Outcome("not measured", missing)
-    return Outcome(row["verdict"], arms=row["statement"], effect=_given(row), margin=_number(row["bound"]))
+    return Outcome(row["verdict"], arms=row["statement"], effect=_given(row), margin=row["bound"])
 
 
 def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Outcome:
@@ -199,48 +143,3 @@ def _given(row: Any) -> statistics.Effect:
     """Effect with an interval that was computed elsewhere."""
     n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
     return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, np.empty(0))
-
-
-def _record(row: Row) -> dict[str, Any]:
-    claim, outcome = row.claim, row.outcome
-    measured = outcome.verdict != "not measured"
-    return {
-        "claim": row.name,
-        "title": claim.title,
-        "place": claim.place,
-        "family": claim.family,
-        "scope": claim.scope,
-        "dataset": row.dataset,
-        "comparison": claim.test.comparison,
-        "verdict": row.verdict,
-        "proxy_verdict": outcome.verdict if row.proxy and measured else None,
-        "proxy": row.proxy or None,
-        "unit": _UNITS.get(claim.test.comparison, "points"),
-        "alpha": row.alpha,
-        **_numbers(outcome),
-        "tests": [{"verdict": part.verdict, **_numbers(part)} for part in outcome.parts],
-    }
-
-
-def _numbers(outcome: Outcome) -> dict[str, Any]:
-    effect, images = outcome.effect, outcome.images or (None, None)
-    return {
-        "reading": outcome.reading,
-        "arms": outcome.arms,
-        "effect": _number(effect and effect.mean),
-        "low": _number(effect and effect.low),
-        "high": _number(effect and effect.high),
-        "image_low": _number(images[0]),
-        "image_high": _number(images[1]),
-        "margin": _number(outcome.margin),
-        "n": effect.n if effect else None,
-        "n_diverged": outcome.n_diverged,
-        "p": _number(effect and effect.p),
-        "p_sign_flip": _number(effect.p_sign_flip if effect and effect.differences.size else None),
-        "reason": outcome.reason,
-    }
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or None."""
-    return float(value) if value is not None and math.isfinite(value) else None

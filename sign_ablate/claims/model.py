@@ -11,14 +11,12 @@ from sign_ablate.claims.comparisons import AnyComparison, Comparison
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml
-from sign_ablate.repository import ROOT
+from sign_ablate.repository import CLAIMS_FILE
 
 #: the reading of an arm on which the paper leaves nothing open
 ANY = "any"
 #: key of a margin for the data sets that it does not name
 OTHER = "other"
-#: the claims of this repository
-CLAIMS_FILE = ROOT / "claims.yaml"
 LONGEST_TITLE = 12
 
 Labels = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]

@@ -1,11 +1,10 @@
 """Made-up tables of a campaign with accuracies that a test chooses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import Claims, parse
@@ -16,7 +15,7 @@ Arms = Mapping[str, Sequence[float | None] | Sequence[Sequence[float]]]
 
 
 def campaign(labels: Sequence[str], seeds: int, **changes: Any) -> dict[str, Any]:
-    """A campaign of the paper's setting on CIFAR-10, unless changed, with a method for each label's first word."""
+    """A campaign in the paper's setting on CIFAR-10, unless changed, with the methods of the labels."""
     methods = {label.split(" ")[0]: {"optimizer": "sgd", "lr": 0.1 + i} for i, label in enumerate(labels)}
     values = {
         "campaign": "test",

@@ -1,4 +1,4 @@
-"""Verdicts on hand-made tables: every comparison, readings, margins, and what is missing or cannot be trusted."""
+"""Verdicts on hand-made tables: every comparison, readings, margins, and data that are missing or bad."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sign_ablate.claims.evidence import Evidence
-from sign_ablate.claims.ledger import LEDGER_SCHEMA, Row, ledger, write
+from sign_ablate.claims.ledger import Row, ledger
 from sign_ablate.claims.model import digest, load
+from sign_ablate.claims.table import LEDGER_SCHEMA, write
 from tests.claims.conftest import Arms, claims_of, evidence
 
 #: eight seeds with a standard deviation of 0.2
@@ -26,54 +27,75 @@ def one(test: str, tables: Evidence, **changes: str) -> Row:
     return row
 
 
-#: comparison, accuracies of the arms, verdict, effect
-CASES: dict[str, tuple[str, Arms, str, float | None]] = {
-    "greater": ("{comparison: greater, arm: sgd, over: clean, margin: one}", {"sgd": seeds(92), "signsgd-m": seeds(90)}, "supported", 2.0),
-    "greater, and all parts": (
-        "{comparison: greater, arm: sgd, over: [clean, hybrid], margin: one}",
-        {"sgd": seeds(92), "signsgd-m": seeds(90), "hybrid": seeds(93)}, "refuted", -1.0,
+def against(clean: float, **arms: list[float]) -> Arms:
+    """Clean SignSGD-M, whose noise has the reverse order, and other arms."""
+    return {"signsgd-m": seeds(clean, -1), **arms}
+
+
+def doses(low: float, middle: float, high: float) -> Arms:
+    """Post-sign dither with three α."""
+    means = {"0.01": low, "0.1": middle, "0.5": high}
+    return {f"post-dither alpha={alpha}": seeds(mean) for alpha, mean in means.items()}
+
+
+def factorial(both: float, switch: float, dither: float, neither: float) -> Arms:
+    """Dither × switch."""
+    labels = ["dithered-hybrid alpha=0.1", "hybrid", "pre-dither alpha=0.1", "signsgd-m"]
+    means = (both, switch, dither, neither)
+    return {
+        label: seeds(m, -1 if i % 2 else 1) for i, (label, m) in enumerate(zip(labels, means, strict=True))
+    }
+
+
+def gap(**arms: list[float]) -> Arms:
+    """A gap from 66 to 77, with further arms."""
+    return {"signsgd-m": seeds(66), "sgd": seeds(77), **arms}
+
+
+GREATER = "{comparison: greater, arm: sgd, over: clean, margin: one}"
+SAME = "{comparison: same, arm: sgd, reference: clean, margin: one}"
+ORDERING = "{comparison: ordering, order: [hybrid, sgd, clean], margin: one}"
+TREND = "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one}"
+INTERACTION = (
+    "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}"
+)
+CLOSES = "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, others: [post-0.1], margin: one}"
+VALUE = "{comparison: value, arm: sgd, value: 91.38, margin: one}"
+
+#: comparison, arms, verdict, effect
+CASES: dict[str, tuple[str, Arms, str, float]] = {
+    "greater": (GREATER, against(90, sgd=seeds(92)), "supported", 2.0),
+    "not greater": (GREATER, against(92, sgd=seeds(90)), "refuted", -2.0),
+    "greater, with large noise": (GREATER, against(91, sgd=list(92 + 9 * NOISE)), "unresolved", 1.0),
+    "greater than all but one": (
+        GREATER.replace("clean", "[clean, hybrid]"),
+        against(90, sgd=seeds(92), hybrid=seeds(93)),
+        "refuted",
+        -1.0,
     ),
-    "greater, but the noise is large": (
-        "{comparison: greater, arm: sgd, over: clean, margin: one}",
-        {"sgd": list(92 + 9 * NOISE), "signsgd-m": seeds(91, -1)}, "unresolved", 1.0,
-    ),
-    "same": ("{comparison: same, arm: sgd, reference: clean, margin: one}", {"sgd": seeds(91), "signsgd-m": seeds(90.8, -1)}, "supported", 0.2),
-    "not the same": ("{comparison: same, arm: sgd, reference: clean, margin: one}", {"sgd": seeds(93), "signsgd-m": seeds(90, -1)}, "refuted", 3.0),
-    "ordering": (
-        "{comparison: ordering, order: [hybrid, sgd, clean], margin: one}",
-        {"hybrid": seeds(93), "sgd": seeds(92), "signsgd-m": seeds(91)}, "supported", 1.0,
-    ),
-    "ordering that ends the other way": (
-        "{comparison: ordering, order: [hybrid, sgd, clean], margin: one}",
-        {"hybrid": seeds(93), "sgd": seeds(90), "signsgd-m": seeds(91)}, "refuted", -1.0,
-    ),
-    "trend": (
-        "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one}",
-        {"post-dither alpha=0.01": seeds(92), "post-dither alpha=0.1": seeds(91), "post-dither alpha=0.5": seeds(90)}, "supported", 2.0,
-    ),
-    "no trend": (
-        "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one}",
-        {"post-dither alpha=0.01": seeds(91), "post-dither alpha=0.1": seeds(91, -1), "post-dither alpha=0.5": seeds(91)}, "refuted", 0.0,
-    ),
-    "interaction": (
-        "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}",
-        {"dithered-hybrid alpha=0.1": seeds(90), "hybrid": seeds(91, -1), "pre-dither alpha=0.1": seeds(89), "signsgd-m": seeds(90, -1)}, "supported", 0.0,
-    ),
-    "interaction that is large": (
-        "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}",
-        {"dithered-hybrid alpha=0.1": seeds(86), "hybrid": seeds(91), "pre-dither alpha=0.1": seeds(89), "signsgd-m": seeds(90)}, "refuted", -4.0,
-    ),
+    "same": (SAME, against(90.8, sgd=seeds(91)), "supported", 0.2),
+    "not the same": (SAME, against(90, sgd=seeds(93)), "refuted", 3.0),
+    "ordering": (ORDERING, against(91, sgd=seeds(92), hybrid=seeds(93)), "supported", 1.0),
+    "ordering that ends wrong": (ORDERING, against(91, sgd=seeds(90), hybrid=seeds(93)), "refuted", -1.0),
+    "trend": (TREND, doses(92, 91, 90), "supported", 2.0),
+    "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
+    "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
+    "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
     "closes": (
-        "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, margin: one}",
-        {"hybrid": seeds(75), "signsgd-m": seeds(66), "sgd": seeds(77)}, "supported", 3.5,
+        CLOSES,
+        gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(67)}),
+        "supported",
+        3.5,
     ),
-    "closes, as others do": (
-        "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, others: [post-0.1], margin: one}",
-        {"hybrid": seeds(75), "signsgd-m": seeds(66), "sgd": seeds(77), "post-dither alpha=0.1": seeds(76)}, "refuted", -4.5,
+    "closes as others do": (
+        CLOSES,
+        gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(76)}),
+        "refuted",
+        -4.5,
     ),
-    "value": ("{comparison: value, arm: sgd, value: 91.38, margin: one}", {"sgd": seeds(91.4)}, "supported", 0.02),
-    "other value": ("{comparison: value, arm: sgd, value: 91.38, margin: one}", {"sgd": seeds(95)}, "refuted", 3.62),
-}  # fmt: skip
+    "value": (VALUE, {"sgd": seeds(91.4)}, "supported", 0.02),
+    "other value": (VALUE, {"sgd": seeds(95)}, "refuted", 3.62),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -152,10 +174,6 @@ def test_gap_needs_both_data_sets() -> None:
     assert row.outcome.effect is not None
     assert (row.dataset, row.outcome.effect.mean) == ("hundred", pytest.approx(10.0))
     assert row.outcome.arms == "sgd on hundred − signsgd-m on hundred − sgd on ten + signsgd-m on ten"
-
-
-GREATER = "{comparison: greater, arm: sgd, over: clean, margin: one}"
-SAME = "{comparison: same, arm: sgd, reference: clean, margin: one}"
 
 
 def test_margin_depends_on_the_data_set() -> None:
@@ -243,6 +261,10 @@ def test_winner_at_the_edge_of_its_range_is_unresolved() -> None:
     assert one(GREATER, there).outcome.reason.endswith("lr of signsgd-m")
 
 
+#: the paper's setting on CIFAR-100
+HUNDRED = {"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet18", "epochs": 200}}
+
+
 @pytest.mark.parametrize(
     ("changes", "proxy"),
     [
@@ -251,7 +273,7 @@ def test_winner_at_the_edge_of_its_range_is_unresolved() -> None:
         ({"train": {"model": "resnet18", "epochs": 10}}, "epochs: 10"),
         ({"datasets": {"c": {"source": "cifar10", "subset": 500}}}, "a part of the images"),
         ({"datasets": {"c": {"source": "digits"}}}, "data: digits"),
-        ({"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet18", "epochs": 200}}, "data: cifar100"),
+        (HUNDRED, "data: cifar100"),
     ],
 )  # fmt: skip
 def test_proxy_never_decides_the_papers_setting(changes: dict[str, Any], proxy: str) -> None:
@@ -263,8 +285,7 @@ def test_proxy_never_decides_the_papers_setting(changes: dict[str, Any], proxy: 
 
 
 def test_claim_that_differs_between_the_papers_data_sets_has_no_stand_in_among_them() -> None:
-    hundred = {"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet18", "epochs": 200}}
-    tables = evidence({"sgd": seeds(94), "signsgd-m": seeds(90)}, **hundred)
+    tables = evidence({"sgd": seeds(94), "signsgd-m": seeds(90)}, **HUNDRED)
     row = one(GREATER, tables, data="cifar10", specific="true")
     assert row.outcome.reason == "no data set of cifar10 in this campaign"
 

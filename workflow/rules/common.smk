@@ -1,5 +1,6 @@
 """The campaign of this call, the names of its files, and the functions of the rules."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -29,7 +30,7 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import default_config
+from sign_ablate.repository import CLAIMS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.tuning import search as tuning
@@ -119,6 +120,7 @@ def products(view):
     """Tables, figures and report of a view: "" for all runs, "partial/" for the runs finished so far."""
     names = [
         *TABLES,
+        "claims.parquet",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
@@ -277,6 +279,13 @@ def drawn_by(notebook):
     """Fingerprints of the code behind a notebook's outputs. They change with the code, not with comments."""
     path = pathlib.Path(notebook_file(notebook))
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
+
+
+def content_of(path):
+    """SHA-256 of a file, or an empty text if it does not exist."""
+    if not os.path.exists(path):
+        return ""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def t_switch_argument(figure):
