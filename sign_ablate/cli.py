@@ -1,4 +1,4 @@
-"""The command line. The first four commands are Snakemake's jobs; the others are for users."""
+"""The command line: Snakemake's jobs first, then the commands for users."""
 
 import sys
 from collections.abc import Sequence

@@ -27,26 +27,25 @@ _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """One or two sentences that sum the ledger up."""
-    decided = [row["verdict"] for row in rows if row["verdict"] != "not measured"]
-    proxies = [row for row in rows if row["proxy_verdict"]]
-    said = f"{_split(decided).capitalize()}." if decided else "Nothing is decided."
-    said += f" {len(rows) - len(decided)} of {len(rows)} are not measured."
-    if proxies:
+    """A few sentences that sum the ledger up."""
+    controls = [row["verdict"] for row in rows if row["scope"] == "proxy"]
+    said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if row['scope'] != 'proxy'])}."]
+    if proxies := [row for row in rows if row["proxy_verdict"]]:
         how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
-        said += (
-            f" This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing "
-            f"about it. By itself: {_split([row['proxy_verdict'] for row in proxies])}."
+        said.append(
+            f"This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing about "
+            f"it; for itself, of {len(proxies)} claims, {_split([row['proxy_verdict'] for row in proxies])}."
         )
-    return said
+    if controls:
+        said.append(f"Of the controls, {_split(controls)}.")
+    return " ".join(said)
 
 
 def _split(verdicts: Sequence[str]) -> str:
-    """Numbers of verdicts in words, such as "of 3 claims, 1 is supported and 2 are refuted"."""
+    """Numbers of verdicts in words, such as "1 is supported and 2 are refuted"."""
     counted = Counter(verdicts)
     texts = [f"{counted[v]} {'is' if counted[v] == 1 else 'are'} {v}" for v in VERDICTS if v in counted]
-    claims = f"of {len(verdicts)} claim{'' if len(verdicts) == 1 else 's'}"
-    return f"{claims}, {' and '.join(filter(None, [', '.join(texts[:-1]), texts[-1]]))}"
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]])) or "none is tested"
 
 
 def counts(rows: Sequence[Row]) -> "HTML":
@@ -106,9 +105,9 @@ def _effect(row: Row) -> str:
 
 def numbers(row: Row) -> str:
     """Effect of a row with its interval and unit."""
-    signed = "" if row["comparison"] in {"theory", "measurement"} else "+"
-    ends = ["–" if row[key] is None else f"{row[key]:{signed}.3g}" for key in ("low", "high")]
-    return f"{row['effect']:{signed}.3g} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
+    form = ".3g" if row["unit"] in {"", "share"} else "+z.2f"
+    ends = ["–" if row[key] is None else f"{row[key]:{form}}" for key in ("low", "high")]
+    return f"{row['effect']:{form}} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
 
 
 def forest(row: Row) -> str:

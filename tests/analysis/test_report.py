@@ -17,6 +17,10 @@ from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
+from sign_ablate.claims import table
+from sign_ablate.claims.evidence import load as load_evidence
+from sign_ablate.claims.ledger import ledger
+from sign_ablate.claims.model import load as load_claims
 from sign_ablate.config import Campaign
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
@@ -136,6 +140,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
         out=str(stem),
     )
     assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
+    table.write(ledger(load_claims(), load_evidence(folder)), folder / table.LEDGER, "0")
     executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
     page = tmp_path / "report.html"
     export(executed, page)
@@ -147,7 +152,14 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "url(" not in text
     assert "<title>sign-ablate: test: report</title>" in text
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
-    for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
+    assert "proxy: " in text
+    for part in (
+        "Table I",
+        "What cannot be concluded",
+        "No run diverged.",
+        "pre-dither alpha=0.1",
+        "abc+",
+    ):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out
 
