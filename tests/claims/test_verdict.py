@@ -32,7 +32,7 @@ VERDICTS = ("supported", "refuted", "unresolved")
 def interval(low: float, high: float) -> Effect:
     """An effect with these ends, whose 90 % interval is 10 % narrower at each end."""
     inner = 0.1 * (high - low)
-    return Effect(8, (low + high) / 2, 1.0, low, high, low + inner, high - inner, 0.5, np.zeros(8))
+    return Effect(8, (low + high) / 2, 1.0, low, high, low + inner, high - inner, np.zeros(8))
 
 
 @pytest.mark.parametrize(
