@@ -201,15 +201,22 @@ def first_passage(times_a: ArrayLike, times_b: ArrayLike, horizon: int) -> NDArr
     return np.where(np.isnan(a) & np.isnan(b), np.nan, saved)
 
 
-def page_trend(values: ArrayLike) -> float:
+def page_trend(values: ArrayLike) -> Floats:
     """p-value of Page's one-sided test that values rise from column to column.
 
     Args:
-        values: shape (seeds, doses), with at least 3 doses and 2 seeds; the columns in the order of the dose.
+        values: shape (…, seeds, doses), with at least 2 seeds and 3 doses; columns in the order of the dose.
     """
     from scipy import stats
 
-    return float(stats.page_trend_test(np.asarray(values, dtype=np.float64)).pvalue)
+    table = np.asarray(values, dtype=np.float64)
+    doses = table.shape[-1]
+    ranks = stats.rankdata(table, axis=-1).sum(-2)
+    # the test depends on the table only through Page's L, which takes few values
+    _, first, which = np.unique(ranks @ np.arange(1, doses + 1), return_index=True, return_inverse=True)
+    tables = table.reshape(-1, *table.shape[-2:])[first]
+    p = np.array([stats.page_trend_test(of).pvalue for of in tables])
+    return _plain(p[which].reshape(table.shape[:-2]))
 
 
 def look_alpha(look: int, alpha: float = ALPHA) -> float:

@@ -10,10 +10,9 @@ that are decided keep this level, and the rest are judged at the larger α/r tha
 changes. For a test of one hypothesis this rejects what Holm's adjusted p-values reject. The intervals
 shown beside a verdict are those of the level at which it was reached.
 
-**All parts, any reading.** `compound` needs every part. It supports a false claim no more often than one
-part would; it refutes a true claim with at most α/2 for each part. `any_reading` needs one of the readings
-of a claim. Nothing corrects for their number, on purpose: the paper gets the benefit of several attempts.
-It refutes a claim only if every reading is refuted.
+**All parts, any reading.** `compound` needs every part, and `part` gives each the level at which the whole
+keeps its α. `any_reading` needs one of the readings of a claim. Nothing corrects for their number, on
+purpose: the paper gets the benefit of several attempts. It refutes a claim only if every reading is refuted.
 
 **A diverged run** must not be able to flip a verdict: `imputed` replaces it by both extremes.
 
@@ -68,21 +67,21 @@ def below(effect: Effect, bound: float) -> Verdicts:
     return _choose(effect.high < bound, effect.low > bound)
 
 
-def trend(values: ArrayLike, margin: float, alpha: float = ALPHA) -> Verdict:
+def trend(values: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
     """Verdict on "values rise from dose to dose", where a rise of less than `margin` in all would not matter.
 
     Supported if Page's test rejects at α/2, and the interval of the last dose against the first does not lie
     below 0. Refuted if it does not reject, and that interval lies below the margin.
 
     Args:
-        values: shape (seeds, doses), with at least 3 doses; the columns in the order of the dose.
+        values: shape (…, seeds, doses), with at least 3 doses; the columns in the order of the dose.
         margin: in the unit of the values.
         alpha: level.
     """
     table = np.asarray(values, dtype=np.float64)
-    ends = effect(table[:, -1] - table[:, 0], alpha)
-    rises = page_trend(table) <= alpha / 2
-    return _choose(rises and ends.high >= 0, not rises and ends.high < margin)
+    ends = effect(table[..., -1] - table[..., 0], alpha)
+    rises = np.asarray(page_trend(table) <= np.asarray(alpha) / 2)
+    return _choose(rises & (ends.high >= 0), ~rises & (ends.high < margin))
 
 
 def sooner(saved: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
@@ -100,8 +99,23 @@ def sooner(saved: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
     return _choose(known & (verdict == "supported"), known & (verdict == "refuted"))
 
 
+def part(judge: Callable[[Floats], Verdicts], parts: int, alpha: Floats = ALPHA) -> Verdicts:
+    """Verdict on one of several parts of a claim, for `compound`.
+
+    All parts must be supported, so each is supported at α. Any refuted part refutes the claim, so they share α
+    for that: a part is refuted if it is at α and at α/`parts`.
+
+    Args:
+        judge: verdict on the part as a function of α.
+        parts: number of parts.
+        alpha: level of the claim.
+    """
+    whole, share = (np.asarray(judge(level)) for level in (alpha, np.asarray(alpha) / parts))
+    return _choose(whole == "supported", (whole == "refuted") & (share == "refuted"))
+
+
 def compound(verdicts: Sequence[Verdicts]) -> Verdicts:
-    """Verdict on "all parts hold": supported if all parts are, refuted if any is."""
+    """Verdict on "all parts hold": supported if all parts are, refuted if any is. `part` has their levels."""
     parts = np.stack([np.asarray(verdict) for verdict in verdicts])
     return _choose((parts == "supported").all(0), (parts == "refuted").any(0))
 

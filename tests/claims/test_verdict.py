@@ -21,6 +21,7 @@ from sign_ablate.claims.verdict import (
     holm_levels,
     imputations,
     imputed,
+    part,
     same,
     sooner,
     trend,
@@ -144,6 +145,16 @@ def test_all_parts_and_any_reading(parts: tuple[str, ...], all_of: str, any_of: 
     assert compound(arrays).tolist() == [all_of, "supported"]
 
 
+def test_parts_share_the_level_at_which_they_refute() -> None:
+    def judge(p: float, verdict: str) -> Callable[[float], str]:
+        return lambda alpha: verdict if p <= alpha else "unresolved"
+
+    assert part(judge(0.04, "supported"), 4) == "supported"
+    assert part(judge(0.04, "refuted"), 4) == "unresolved"
+    assert part(judge(0.0125, "refuted"), 4) == "refuted"
+    assert part(judge(0.04, "refuted"), 1) == "refuted"
+
+
 def judge_of(values: Any, rule: Callable[[Effect], Any]) -> Callable[[Any], Any]:
     return lambda alpha: rule(effect(values, alpha))
 
@@ -222,6 +233,8 @@ def test_trend() -> None:
     assert trend(noise - np.arange(3), 0.5) == "refuted"
     assert trend(noise, 0.5) == "refuted"  # flat: a rise of 0.5 would have been seen
     assert trend(10 * noise, 0.5) == "unresolved"
+    together = trend(np.stack([noise + np.arange(3), noise - np.arange(3), 10 * noise]), 0.5)
+    assert together.tolist() == ["supported", "refuted", "unresolved"]
 
 
 def test_sooner() -> None:
