@@ -102,8 +102,8 @@ def sooner(saved: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
 def part(judge: Callable[[Floats], Verdicts], parts: int, alpha: Floats = ALPHA) -> Verdicts:
     """Verdict on one of several parts of a claim, for `compound`.
 
-    All parts must be supported, so each is supported at α. Any refuted part refutes the claim, so they share α
-    for that: a part is refuted if it is at α and at α/`parts`.
+    All parts must be supported, so each is supported at α. Any refuted part refutes the claim, so they share
+    α for that: a part is refuted if it is at α and at α/`parts`.
 
     Args:
         judge: verdict on the part as a function of α.
