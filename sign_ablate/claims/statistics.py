@@ -38,7 +38,6 @@ class Effect:
         high: upper end of it.
         low90: lower end of the two-sided 1 − 2α interval, 90 % at α = 0.05, which an equivalence test uses.
         high90: upper end of it.
-        p: p-value of the two-sided paired t-test.
         differences: the differences.
     """
 
@@ -49,8 +48,17 @@ class Effect:
     high: Floats
     low90: Floats
     high90: Floats
-    p: Floats
     differences: NDArray[np.float64] = dataclasses.field(repr=False, compare=False)
+
+    @cached_property
+    def p(self) -> Floats:
+        """p-value of the two-sided paired t-test."""
+        from scipy import special
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.abs(self.mean) / (np.asarray(self.sd) / math.sqrt(self.n or 1))
+        p = 2 * special.stdtr(max(1, self.n - 1), -t)
+        return _plain(np.where((np.asarray(self.mean) == 0) | (self.n < 2), 1.0, p))
 
     @cached_property
     def p_sign_flip(self) -> float | None:
@@ -69,8 +77,6 @@ def effect(differences: ArrayLike, alpha: Floats = ALPHA) -> Effect:
     Raises:
         ValueError: if a difference is not finite. Runs that diverged are replaced first (`verdict.imputed`).
     """
-    from scipy import special  # scipy.stats takes three times as long to import
-
     values = np.asarray(differences, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("differences: a value is not finite; a diverged run is a matter for verdict.imputed")
@@ -79,24 +85,22 @@ def effect(differences: ArrayLike, alpha: Floats = ALPHA) -> Effect:
         mean = values.mean(-1) if n else np.full(values.shape[:-1], np.nan)
         error = np.full(mean.shape, np.inf)
         ends, ends90 = (-error, error), (-error, error)
-        sd, p = np.full(mean.shape, np.nan), np.ones(mean.shape)
+        sd = np.full(mean.shape, np.nan)
     else:
         mean, sd = values.mean(-1), values.std(-1, ddof=1)
         error = sd / math.sqrt(n)
-        ends, ends90 = (_ends(mean, error, n - 1, level) for level in (alpha, 2 * np.asarray(alpha)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.abs(mean) / error
-        p = np.where(mean == 0, 1.0, 2 * special.stdtr(n - 1, -t))
-    mean, sd, low, high, low90, high90, p = (_plain(value) for value in (mean, sd, *ends, *ends90, p))
-    return Effect(n, mean, sd, low, high, low90, high90, p, values)
+        half, half90 = (_quantile(n - 1, level) * error for level in (alpha, 2 * np.asarray(alpha)))
+        ends, ends90 = (mean - half, mean + half), (mean - half90, mean + half90)
+    mean, sd, low, high, low90, high90 = (_plain(value) for value in (mean, sd, *ends, *ends90))
+    return Effect(n, mean, sd, low, high, low90, high90, values)
 
 
-def _ends(mean: Floats, error: Floats, df: Floats, alpha: Floats) -> tuple[Floats, Floats]:
-    """Two-sided 1 − α t-interval of a mean with standard error `error`."""
-    from scipy import special
+def _quantile(df: int, alpha: Floats) -> Floats:
+    """1 − α/2 quantile of the t-distribution, computed once per distinct level."""
+    from scipy import special  # scipy.stats takes three times as long to import
 
-    half = special.stdtrit(df, 1 - np.asarray(alpha) / 2) * error
-    return mean - half, mean + half
+    levels, which = np.unique(alpha, return_inverse=True)
+    return special.stdtrit(df, 1 - levels / 2)[which].reshape(np.shape(alpha))
 
 
 def _plain(value: NDArray[Any]) -> Any:
@@ -146,6 +150,8 @@ def with_new_images(
     Raises:
         ValueError: if the two shapes differ.
     """
+    from scipy import special
+
     a, b = (np.asarray(correct).astype(np.int8) for correct in (correct_a, correct_b))
     if a.shape != b.shape:
         raise ValueError(f"correct_a has shape {a.shape} and correct_b {b.shape}: they must be equal")
@@ -162,8 +168,9 @@ def with_new_images(
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (seeds + new) ** 2 / (seeds**2 / (n - 1) + new**2 / (images - 1))
     df = np.where(seeds + new > 0, df, n - 1)
-    low, high = _ends(100 * of_seed.mean(-1), 100 * np.sqrt(seeds + new), df, alpha)
-    return _plain(low), _plain(high)
+    half = special.stdtrit(df, 1 - alpha / 2) * np.sqrt(seeds + new)
+    mean = of_seed.mean(-1)
+    return _plain(100 * (mean - half)), _plain(100 * (mean + half))
 
 
 def proportion(count: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
@@ -194,15 +201,22 @@ def first_passage(times_a: ArrayLike, times_b: ArrayLike, horizon: int) -> NDArr
     return np.where(np.isnan(a) & np.isnan(b), np.nan, saved)
 
 
-def page_trend(values: ArrayLike) -> float:
+def page_trend(values: ArrayLike) -> Floats:
     """p-value of Page's one-sided test that values rise from column to column.
 
     Args:
-        values: shape (seeds, doses), with at least 3 doses and 2 seeds; the columns in the order of the dose.
+        values: shape (…, seeds, doses), with at least 2 seeds and 3 doses; columns in the order of the dose.
     """
     from scipy import stats
 
-    return float(stats.page_trend_test(np.asarray(values, dtype=np.float64)).pvalue)
+    table = np.asarray(values, dtype=np.float64)
+    doses = table.shape[-1]
+    ranks = stats.rankdata(table, axis=-1).sum(-2)
+    # the test depends on the table only through Page's L, which takes few values
+    _, first, which = np.unique(ranks @ np.arange(1, doses + 1), return_index=True, return_inverse=True)
+    tables = table.reshape(-1, *table.shape[-2:])[first]
+    p = np.array([stats.page_trend_test(of).pvalue for of in tables])
+    return _plain(p[which].reshape(table.shape[:-2]))
 
 
 def look_alpha(look: int, alpha: float = ALPHA) -> float:

@@ -123,6 +123,8 @@ def test_page_trend() -> None:
     ratings = np.vstack([ratings, [[2, 4, 5], [1, 2, 4], [3, 4, 4], [2, 4, 5], [1, 3, 4]]])
     assert page_trend(ratings) == pytest.approx(0.0018191161948)
     assert page_trend(ratings[:, ::-1]) > 0.99
+    many = np.random.default_rng(0).normal([0.0, 0.3, 0.6], size=(20, 8, 3))
+    assert page_trend(many) == pytest.approx([stats.page_trend_test(table).pvalue for table in many])
 
 
 def test_first_passage_is_restricted_to_the_horizon() -> None:
