@@ -57,10 +57,15 @@ def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
         if row.tester is not None and row.outcome.verdict != "not measured":
             families.setdefault((row.claim.family, row.tester.dataset), []).append(index)
     for members in families.values():
-        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence))
+        equivalences = [_is_equivalence(rows[i].claim) for i in members]
+        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence), equivalences)
         for index, level in zip(members, levels, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
     return rows
+
+
+def _is_equivalence(claim: Claim) -> bool:
+    return any(contrast.rule == "same" for contrast in claim.test.contrasts())
 
 
 def _alpha(evidence: Evidence) -> float:
@@ -142,4 +147,4 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
 def _given(row: Any) -> statistics.Effect:
     """Effect with an interval that was computed elsewhere."""
     n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
-    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, np.empty(0))
+    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, np.empty(0))

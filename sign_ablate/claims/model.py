@@ -41,6 +41,7 @@ class Claim(Model):
         "the paper's network. proxy: any network (controls of our own). paper: the paper's network, data "
         "and epochs."
     )
+    ours: bool = Field(False, description="A control or correction of ours, and no claim of the paper.")
     data: Source | None = Field(None, description="The paper's data set; unset: any.")
     specific: bool = Field(
         False, description="The paper says something else of its other data set, which is no stand-in."

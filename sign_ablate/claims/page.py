@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLOURS = {"supported": "#009e73", "refuted": "#d55e00", "unresolved": "#6e6e6e", "not measured": "#a6a6a6"}
 #: size of a forest in pixels, and its half-width in margins
 _WIDTH, _HEIGHT, _REACH = 200, 22, 6.0
+_SCOPES = {"step-level": "single steps", "paper": "the paper's training runs"}
 _STYLE = """<style>
 table.ledger td { padding: 0.3rem 0.6rem; }
 table.ledger small { color: #555; display: block; }
@@ -28,16 +29,16 @@ _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH
 
 def sentence(rows: Sequence[Row]) -> str:
     """A few sentences that sum the ledger up."""
-    controls = [row["verdict"] for row in rows if row["scope"] == "proxy"]
-    said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if row['scope'] != 'proxy'])}."]
+    ours = [row["verdict"] for row in rows if row["ours"]]
+    said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if not row['ours']])}."]
     if proxies := [row for row in rows if row["proxy_verdict"]]:
         how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
         said.append(
             f"This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing about "
             f"it; for itself, of {len(proxies)} claims, {_split([row['proxy_verdict'] for row in proxies])}."
         )
-    if controls:
-        said.append(f"Of the controls, {_split(controls)}.")
+    if ours:
+        said.append(f"Of the controls and corrections, {_split(ours)}.")
     return " ".join(said)
 
 
@@ -50,14 +51,22 @@ def _split(verdicts: Sequence[str]) -> str:
 
 def counts(rows: Sequence[Row]) -> "HTML":
     """Table with the number of rows by scope and verdict, and by the verdict of a proxy."""
-    scopes = list(dict.fromkeys(row["scope"] for row in rows))
-    lines = [_tr(["Scope", *(verdict.capitalize() for verdict in VERDICTS)], "th")]
-    for scope in scopes:
-        of_scope = [row for row in rows if row["scope"] == scope]
-        lines.append(_counted(scope, [row["verdict"] for row in of_scope]))
-        if proxies := [row["proxy_verdict"] for row in of_scope if row["proxy_verdict"]]:
-            lines.append(_counted("by this proxy", proxies))
+    lines = [_tr(["", *(verdict.capitalize() for verdict in VERDICTS)], "th")]
+    for name, of in _groups(rows):
+        lines.append(_counted(name, [row["verdict"] for row in of]))
+        if proxies := [row["proxy_verdict"] for row in of if row["proxy_verdict"]]:
+            lines.append(_counted("– by this proxy, for itself", proxies))
     return _html(f"<table>{''.join(lines)}</table>")
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The paper's claims by scope, and then ours."""
+    scopes = dict.fromkeys(row["scope"] for row in rows if not row["ours"])
+    for scope in scopes:
+        name = f"Claims about {_SCOPES.get(scope, scope)}"
+        yield name, [row for row in rows if row["scope"] == scope and not row["ours"]]
+    if ours := [row for row in rows if row["ours"]]:
+        yield "Controls and corrections of ours", ours
 
 
 def _counted(name: str, verdicts: Sequence[str]) -> str:

@@ -46,6 +46,7 @@ LEDGER_SCHEMA = pa.schema(
         field("place", pa.string(), "where the paper makes it"),
         field("family", pa.string(), "claims that share the correction for multiplicity"),
         field("scope", pa.string(), "what decides it: mathematics, step-level, proxy or paper"),
+        field("ours", pa.bool_(), "a control or correction of ours, and no claim of the paper"),
         field("dataset", pa.string(), "label of the data set; null where none is needed"),
         field("comparison", pa.string(), "kind of test"),
         field("verdict", pa.string(), "supported, refuted, unresolved or not measured"),
@@ -85,6 +86,7 @@ def _record(row: "Entry") -> Row:
         "place": claim.place,
         "family": claim.family,
         "scope": claim.scope,
+        "ours": claim.ours,
         "dataset": row.dataset,
         "comparison": claim.test.comparison,
         "verdict": row.verdict,
@@ -99,6 +101,7 @@ def _record(row: "Entry") -> Row:
 
 def _numbers(outcome: Outcome) -> Row:
     effect, images = outcome.effect, outcome.images or (None, None)
+    sampled = effect if effect and effect.differences.size else None  # else it was computed elsewhere
     return {
         "reading": outcome.reading,
         "arms": outcome.arms,
@@ -110,8 +113,8 @@ def _numbers(outcome: Outcome) -> Row:
         "margin": _number(outcome.margin),
         "n": effect.n if effect else None,
         "n_diverged": outcome.n_diverged,
-        "p": _number(effect and effect.p),
-        "p_sign_flip": _number(effect.p_sign_flip if effect and effect.differences.size else None),
+        "p": _number(sampled and sampled.p),
+        "p_sign_flip": _number(sampled and sampled.p_sign_flip),
         "reason": outcome.reason,
     }
 
