@@ -161,6 +161,24 @@ def ledger(
 
 
 @app.command()
+def explore(
+    tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables and its ledger.")],
+    out: Annotated[Path, typer.Option(help="The page to write, explore.html.")],
+    tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
+) -> None:
+    """Write the interactive page of a campaign's ledger (a Snakemake job)."""
+    from sign_ablate.claims import evidence, table
+    from sign_ablate.claims.explore import write
+    from sign_ablate.store.record import DamagedError
+
+    try:
+        found = evidence.load(tables, tuned)
+        write(table.read(tables), found, out, f"{found.campaign.campaign}: claims")
+    except (DamagedError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
 def notebook(
     source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
     out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],

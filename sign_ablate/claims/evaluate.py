@@ -75,7 +75,11 @@ class Tester:
             values = [{seed: 0.0 if v is None else v for seed, v in of.items()} for of in values]
         shift = test.value if isinstance(test, Value) else 0.0
         sample = Sample.of([t.weight for t in terms], values, shift)
-        outcome = dataclasses.replace(decided(sample, contrast.rule, margin, alpha, parts), arms=_text(terms))
+        outcome = dataclasses.replace(
+            decided(sample, contrast.rule, margin, alpha, parts),
+            arms=_text(terms),
+            cells=tuple(dict.fromkeys(term.label for term in terms)),
+        )
         if test.measured == "accuracy" and not shift:
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
         if isinstance(test, FirstPassage):

@@ -25,6 +25,7 @@ _UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
 _TEST = [
     field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),
     field("arms", pa.string(), "the contrast, by labels of cells"),
+    field("cells", pa.list_(pa.string()), "the labels of its cells"),
     field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
     field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
     field("high", pa.float64(), "upper end of it"),
@@ -105,6 +106,7 @@ def _numbers(outcome: Outcome) -> Row:
     return {
         "reading": outcome.reading,
         "arms": outcome.arms,
+        "cells": list(outcome.cells),
         "effect": _number(effect and effect.mean),
         "low": _number(effect and effect.low),
         "high": _number(effect and effect.high),

@@ -47,6 +47,7 @@ def results_text() -> str:
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
         "| `<campaign>/{epochs,runs,summary,times,predictions}.parquet` | tables of all runs |\n"
         "| `<campaign>/claims.parquet` | the ledger: a verdict on each claim of `claims.yaml` |\n"
+        "| `<campaign>/explore.html` | the ledger to click on, with runs, curves and trials |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"

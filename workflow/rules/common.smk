@@ -121,6 +121,7 @@ def products(view):
     names = [
         *TABLES,
         "claims.parquet",
+        "explore.html",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
