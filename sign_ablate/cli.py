@@ -140,6 +140,7 @@ def aggregate(
 def ledger(
     tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
     out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    page: Annotated[Path, typer.Option(help="The interactive page to write, explore.html.")],
     claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
     tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
     theory: Annotated[
@@ -147,34 +148,17 @@ def ledger(
     ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, model, table
+    from sign_ablate.claims import evidence, explore, model, table
     from sign_ablate.claims.ledger import ledger as evaluated
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
     path = claims or model.CLAIMS_FILE
     try:
-        rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
-        table.write(rows, out, model.digest(path))
+        found = evidence.load(tables, tuned, theory)
+        table.write(evaluated(model.load(path), found), out, model.digest(path))
+        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
     except (ConfigError, DamagedError, OSError) as error:
-        _fail(error)
-
-
-@app.command()
-def explore(
-    tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables and its ledger.")],
-    out: Annotated[Path, typer.Option(help="The page to write, explore.html.")],
-    tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
-) -> None:
-    """Write the interactive page of a campaign's ledger (a Snakemake job)."""
-    from sign_ablate.claims import evidence, table
-    from sign_ablate.claims.explore import write
-    from sign_ablate.store.record import DamagedError
-
-    try:
-        found = evidence.load(tables, tuned)
-        write(table.read(tables), found, out, f"{found.campaign.campaign}: claims")
-    except (DamagedError, OSError) as error:
         _fail(error)
 
 

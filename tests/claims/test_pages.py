@@ -138,7 +138,8 @@ def test_terminal_shows_the_ledger_or_says_what_to_do(tables: Evidence, tmp_path
 
 def test_job_with_a_wrong_file_of_claims_ends_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "claims.yaml").write_text("claims: {}\n")
-    arguments = ["ledger", "--tables", str(tmp_path), "--claims", str(tmp_path / "claims.yaml"), "--out", "x"]
+    arguments = ["ledger", "--tables", str(tmp_path), "--claims", str(tmp_path / "claims.yaml")]
+    arguments += ["--out", "x", "--page", "y"]
     call = CliRunner().invoke(app, arguments)
     assert call.exit_code == 1
     assert "settings: required, but missing" in call.stderr

@@ -17,8 +17,8 @@ from tests.workflow.conftest import Repository, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
-LEDGER = {"ledger": 1, "explore": 1, "report_html": 1}
-ALL = {"aggregate": 1, "ledger": 1, "explore": 1, "figure": 2, "table": 1, "report_html": 1}
+LEDGER = {"ledger": 1, "report_html": 1}
+ALL = {"aggregate": 1, "ledger": 1, "figure": 2, "table": 1, "report_html": 1}
 
 
 @contextlib.contextmanager

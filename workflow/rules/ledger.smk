@@ -12,6 +12,11 @@ rule ledger:
         campaign=f"{RESULTS}/{{view}}campaign.json",
     output:
         claims=f"{RESULTS}/{{view}}claims.parquet",
+        page=report(
+            f"{RESULTS}/{{view}}explore.html",
+            caption="../report/explore.rst",
+            category="Report",
+        ),
     log:
         f"{RESULTS}/logs/{{view}}ledger.log",
     conda:
@@ -23,26 +28,5 @@ rule ledger:
         code=fingerprint.of_claims(),
     shell:
         "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --theory {THEORY} --out {{output.claims}} > {{log}} 2>&1"
-
-
-rule explore:
-    input:
-        claims=f"{RESULTS}/{{view}}claims.parquet",
-    output:
-        html=report(
-            f"{RESULTS}/{{view}}explore.html",
-            caption="../report/explore.rst",
-            category="Report",
-        ),
-    log:
-        f"{RESULTS}/logs/{{view}}explore.log",
-    conda:
-        "../../environment.yml"
-    params:
-        content=content_of(TUNED_FILE),
-        tables=lambda wildcards, output: os.path.dirname(output.html),
-        code=fingerprint.of_claims(),
-    shell:
-        "python -m sign_ablate explore --tables {params.tables} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --out {{output.html}} > {{log}} 2>&1"
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {THEORY} --out {{output.claims}} "
+        "--page {output.page} > {log} 2>&1"
