@@ -143,6 +143,16 @@ def test_first_passage_is_unresolved_where_neither_gets_there() -> None:
     assert row.outcome.reason == "no arm reaches the threshold of 99.0 % with 8 of the seeds"
 
 
+def test_first_passage_that_is_the_same_in_all_seeds_is_unresolved() -> None:
+    test = (
+        "{comparison: first-passage, arm: hybrid, reference: sgd, threshold: 0.5, share: 0.9, margin: share}"
+    )
+    row = one(test, evidence({"hybrid": curves(60, 80), "sgd": curves(60, 91)}))
+    assert row.outcome.effect is not None
+    assert (row.verdict, row.outcome.effect.sd) == ("unresolved", 0.0)
+    assert row.outcome.reason.startswith("the same in all seeds")
+
+
 def test_hand_off_looks_at_the_epochs_after_the_switch() -> None:
     test = "{comparison: hand-off, arm: hybrid, epochs: 3, margin: one}"
     smooth = [[50, 60, 60.2, 59.8 + s, 61, 40] for s in NOISE]  # the switch is after the second epoch
