@@ -18,7 +18,9 @@ from tests.optim.cases import CASES, VARIANTS, Make, assert_bitwise, gradients, 
 
 each = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
 #: their noise follows the order in memory (test_implementations.py)
-DITHERED = {*VARIANTS["dithered"], *VARIANTS["dithered-hybrid"]}
+DITHERED = {
+    case for name in ("dithered", "dithered-hybrid", "linear-twin", "sgd-noise") for case in VARIANTS[name]
+}
 compressed = [name for name in CASES if "sign" in name or "bit" in name or "topk" in name]
 
 
