@@ -94,6 +94,8 @@ TABLES = [
     "predictions.parquet",
     "campaign.json",
 ]
+if any(run.config.train.probe for run in RUNS.values()):
+    TABLES.append("probes.parquet")
 
 
 wildcard_constraints:
