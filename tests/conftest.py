@@ -64,6 +64,8 @@ EVERY_METHOD: dict[str, Any] = {
     "hybrid-plateau": {
         "optimizer": "hybrid", "lr": 0.002, "trigger": "plateau", "tolerance": 0.5, "patience": 2,
     },
+    "hybrid-sign": {"optimizer": "hybrid", "lr": 0.002, "t_switch": 1, "after": "sign"},
+    "hybrid-kept": {"optimizer": "hybrid", "lr": 0.002, "t_switch": 1, "length": "kept"},
     "lion": {"optimizer": "lion", "lr": 0.001},
     "scaled-sign": {"optimizer": "scaled-sign", "lr": 0.05},
     "ef-signsgd": {"optimizer": "ef-signsgd", "lr": 0.05},

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from sign_ablate.campaign.grid import parse_run
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
 from sign_ablate.jobs.attempt import Attempt

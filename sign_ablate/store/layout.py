@@ -66,6 +66,20 @@ def campaign_folder(results: Path, campaign: str) -> Path:
     return results / campaign
 
 
+def tuned_file(results: Path, campaign: str) -> Path:
+    """File of the values that a campaign's tuning chose."""
+    return campaign_folder(results, campaign) / "tuned.json"
+
+
+def chosen_mark(results: Path, campaign: str, search: str) -> Path:
+    """Empty file that exists once the choices of the searches with this hash are stored.
+
+    It is Snakemake's target in place of the file of choices, which also has those of other searches and may
+    lie in a repository.
+    """
+    return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
+
+
 def train_log(results: Path, campaign: str, run: str) -> Path:
     """Log of a campaign's training job.
 

@@ -39,6 +39,7 @@ class Resolved(BaseModel):
     method: dict[str, Any]
     train: dict[str, Any]
     seed: int
+    evaluate: str = "both"
 
 
 class Record(BaseModel):

@@ -82,8 +82,8 @@ def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def cell_name(run: Run) -> str:
-    """Name of a run's cell: data set and label."""
-    return f"{run.cell.dataset}  {run.cell.label}"
+    """Name of a run's cell: data set and label. Trials are a cell of their own."""
+    return f"{run.cell.dataset}  {run.cell.label}{'' if run.trial is None else '  (tuning)'}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -81,7 +81,7 @@ class Trainer:
                 ("val", data.val_images, data.val_labels),
                 ("test", data.test_images, data.test_labels),
             )
-            if len(labels)
+            if len(labels) and (name == "val" or run.evaluate == "both")
         }
         per_epoch = self.loader.steps_per_epoch
         self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch

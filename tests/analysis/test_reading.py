@@ -114,6 +114,7 @@ def test_partial_tables_need_one_intact_run(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_off_anywhere(
     name: str, run: Run, campaign: Campaign, results: Path, tmp_path: Path

@@ -21,6 +21,8 @@ from sign_ablate.store.run_files import CHECKPOINT, METRICS, PREDICTIONS, RUN
 from sign_ablate.train.loop import Trainer
 from tests.conftest import EVERY_METHOD, TINY, hang_up
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 RUNS = {
     run.cell.label: run

@@ -19,6 +19,8 @@ from sign_ablate.jobs.run_lock import JobError, is_running, locked
 from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tiny: dict[str, Any]) -> Run:

@@ -20,7 +20,7 @@ from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make, wait_for_epoch
 
 # One worker runs all of these: they share the finished campaign.
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 RUNS = 20
 #: everything downstream of the runs

@@ -8,7 +8,7 @@ import pytest
 from tests.workflow.conftest import Repository
 from tests.workflow.test_campaign import DOWNSTREAM
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
 @pytest.mark.parametrize("name", ["metrics.parquet", "predictions.parquet", "run.json", "deleted run.json"])
