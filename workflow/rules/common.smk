@@ -105,6 +105,8 @@ TABLES = [
     "predictions.parquet",
     "campaign.json",
 ]
+if any(run.config.train.probe for run in EVALUATION.values()):
+    TABLES.append("probes.parquet")
 
 
 wildcard_constraints:
