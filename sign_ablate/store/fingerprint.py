@@ -33,8 +33,16 @@ DECODING = tuple(
         "tree",
     )
 )
-#: Sources that determine tables, figures and reports. campaign/grid.py makes the labels of cells.
-ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
+#: Sources that determine tables, figures and reports. campaign/cells.py makes the labels of cells.
+ANALYSIS = (
+    "analysis",
+    "campaign/cells.py",
+    "campaign/grid.py",
+    "claims",
+    "store/reading.py",
+    "store/run_files.py",
+    "tuning/choice.py",
+)
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
 

@@ -26,6 +26,8 @@ from sign_ablate.optim import (
 )
 from tests.optim.cases import KINDS
 
+pytestmark = pytest.mark.slow
+
 PRE = {"dither": "pre", "alpha": 0.01}
 #: name of the OptimizerInfo entry, class, options
 CASES = {

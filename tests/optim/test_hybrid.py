@@ -226,6 +226,7 @@ def trained(name, steps, start=None, capturable=False):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_a_resume_at_every_step_around_the_switch_is_exact(name, capturable):
@@ -290,6 +291,20 @@ def test_flip_fraction_counts_the_signs_that_dither_changed():
     assert flipped == pytest.approx(0.3085, abs=0.005)  # Φ(−½)
 
 
+@pytest.mark.parametrize("more", [{}, {"capturable": True}])
+@pytest.mark.parametrize(
+    ("alphas", "sigma"), [((0.0, 0.25), 0.5), ((0.25, 0.0), 0.5), ((0.01, 0.25), 0.3), ((0.0, 0.0), 0.0)]
+)
+def test_sigma_is_the_mean_over_the_groups_that_dither(alphas, sigma, more):
+    params = [torch.nn.Parameter(torch.ones(4)) for _ in alphas]
+    groups = [{"params": [p], "alpha": alpha} for p, alpha in zip(params, alphas, strict=True)]
+    optimizer = SignSGD(groups, dither="pre", alpha=1.0, **more)
+    for p in params:
+        p.grad = torch.ones(4)
+    optimizer.step()
+    assert float(optimizer.diagnostics()["sigma"]) == pytest.approx(sigma)
+
+
 def test_a_group_added_later_joins_at_the_step():
     p, q = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
     optimizer = HybridSignSGD([p], switch_step=2)
@@ -313,3 +328,12 @@ def test_diagnostics_outlive_the_gradients(options):
         gone = set() if beta else {"momentum_rms", "sigma", "flip_fraction"}
         assert found == {k: v for k, v in before.items() if k not in gone}
         assert all(p.grad is None for p in params)
+
+
+def test_state_of_sgd_loads_into_a_switch_without_calibration():
+    params = [torch.nn.Parameter(torch.ones(2))]
+    optimizer = HybridSignSGD(params, lr=0.1, switch_step=0, calibrate=False, sgd_lr=0.2)
+    optimizer.load_state_dict(torch.optim.SGD(params, lr=0.1).state_dict())
+    params[0].grad = torch.ones(2)
+    optimizer.step()
+    assert params[0].tolist() == pytest.approx([0.8, 0.8])

@@ -54,6 +54,7 @@ def test_same_run_twice_is_bitwise_equal(label: str, tiny: dict[str, Any], data:
     assert len(first) == 3
 
 
+@pytest.mark.slow
 def test_every_method_learns(tiny: dict[str, Any], data: PreparedData) -> None:
     tiny["train"]["epochs"] = 20
     for label, run in cells(tiny).items():
@@ -104,6 +105,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_column_means_one_thing(tiny: dict[str, Any], data: PreparedData) -> None:
     """Checked for every registered optimizer. SWATS's γ_k is not the paper's λ_k."""
     tiny["methods"] = EVERY_METHOD
@@ -186,6 +188,7 @@ EVERY_LABEL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", EVERY_LABEL)
 def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
     """`.item()` and stray CPU tensors raise on the meta device, so an epoch needs no host synchronisation."""
