@@ -21,6 +21,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "dithered": {"site": "pre", "alpha": 0.1},
     "dithered-hybrid": {"site": "pre", "alpha": 0.1, "t_switch": 1},
     "hybrid": {"t_switch": 1},
+    "linear-twin": {"alpha": 0.1},
+    "sgd-noise": {"alpha": 0.1},
     "naive-switch": {"t_switch": 1},
     "onebit-adam": {"warmup_steps": 3},
     "swats": {"tol": 1e9},
@@ -30,11 +32,33 @@ _DECAY: dict[str, tuple[dict[str, Any], Any]] = {
     "weight_decay": ({}, 0.1),
     "decoupled": ({"weight_decay": 0.1}, True),
 }
+_SIGMA: dict[str, tuple[dict[str, Any], Any]] = {
+    "alpha": ({}, 0.4),
+    "gamma": ({}, 0.0),
+    "k_unit": ({}, "epoch"),
+}
 _COMPRESSED = {**_DECAY, "momentum": ({}, 0.9), "momentum_after": ({"momentum": 0.9}, True)}
 
 #: optimizer → option → (what it needs beside it, a value other than the default)
 CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "lion": {"lr": ({}, 0.02), "weight_decay": ({}, 0.1), "beta1": ({}, 0.5), "beta2": ({}, 0.5)},
+    "linear-twin": {
+        "lr": ({}, 0.02),
+        "weight_decay": ({}, 0.1),
+        "decoupled": ({"weight_decay": 0.1}, False),
+        "beta": ({}, 0.5),
+        "momentum_form": ({}, "heavy_ball"),
+        "loss_scale": ({}, 2.0),
+        "noise": ({}, True),
+        **_SIGMA,
+    },
+    "sgd-noise": {
+        "lr": ({}, 0.02),
+        "weight_decay": ({}, 0.1),
+        "momentum": ({}, 0.5),
+        "nesterov": ({}, True),
+        **_SIGMA,
+    },
     "scaled-sign": _COMPRESSED,
     "ef-signsgd": _COMPRESSED,
     "onebit-sgd": {**_COMPRESSED, "error_feedback": ({}, False), "columns": ({}, False)},
@@ -133,7 +157,7 @@ def test_no_option_is_forgotten(name: str) -> None:
 def test_the_seed_matters_where_noise_is_drawn(name: str) -> None:
     one, other = _end(name, seed=1), _end(name, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True)) == (
-        name not in {"qsgd", "terngrad"}
+        name not in {"qsgd", "terngrad", "sgd-noise"}
     )
 
 
