@@ -137,6 +137,30 @@ def aggregate(
 
 
 @app.command()
+def ledger(
+    tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
+    out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
+    tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
+    theory: Annotated[
+        Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
+    ] = None,
+) -> None:
+    """Evaluate the claims on a campaign's tables (a Snakemake job)."""
+    from sign_ablate.claims import evidence, model, table
+    from sign_ablate.claims.ledger import ledger as evaluated
+    from sign_ablate.config import ConfigError
+    from sign_ablate.store.record import DamagedError
+
+    path = claims or model.CLAIMS_FILE
+    try:
+        rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
+        table.write(rows, out, model.digest(path))
+    except (ConfigError, DamagedError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
 def notebook(
     source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
     out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],
@@ -280,6 +304,23 @@ def compare(
     try:
         print(text(results, campaigns or (), sort))
     except NothingToCompareError as error:
+        _fail(error)
+
+
+@app.command("claims")
+def show_claims(
+    campaign: Annotated[
+        str | None, typer.Argument(help="Name of a campaign; default: that of config.yaml.")
+    ] = None,
+    results: Path = Path("results"),
+) -> None:
+    """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
+    from sign_ablate.terminal.claims import NoLedgerError
+    from sign_ablate.terminal.claims import claims as text
+
+    try:
+        print(text(results, campaign or _campaign(DEFAULT_CONFIG, (), results).campaign))
+    except NoLedgerError as error:
         _fail(error)
 
 
