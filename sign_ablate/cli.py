@@ -347,7 +347,7 @@ def _campaign(config: list[Path], overrides: Sequence[str], results: Path) -> "C
         campaign = load_campaign(config, overrides, results)
     except ConfigError as error:
         _fail(error)
-    for line in warnings(campaign, expand(campaign)):
+    for line in warnings(campaign, expand(campaign, placeholders=True)):
         complain(f"sign-ablate: warning: {line}")
     return campaign
 

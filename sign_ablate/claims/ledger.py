@@ -142,4 +142,4 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
 def _given(row: Any) -> statistics.Effect:
     """Effect with an interval that was computed elsewhere."""
     n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
-    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, nan, np.empty(0))
+    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, np.empty(0))
