@@ -38,7 +38,6 @@ ANALYSIS = (
     "analysis",
     "campaign/cells.py",
     "campaign/grid.py",
-    "claims",
     "store/reading.py",
     "store/run_files.py",
     "tuning/choice.py",

@@ -71,26 +71,9 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-#: arms whose methods or presets do not exist yet. Remove them here when they do.
-PLANNED = {
-    "constant-dither",
-    "gradient-kept",
-    "hybrid-swats",
-    "naive-switch-sgd",
-    "preset-hybrid",
-    "preset-sgd",
-    "preset-signsgd-m",
-    "sgd-drop",
-    "sgd-noise",
-    "sign-matched",
-    "twin",
-    "twin-noise",
-}
-
-
 def test_every_arm_is_in_a_preset() -> None:
     presets = [ROOT / "config.yaml", *sorted((ROOT / "workflow/presets").glob("*.yaml"))]
     labels = {run.cell.label for path in presets for run in expand(load_campaign([path]), placeholders=True)}
     arms = load().arms.items()
     absent = {name for name, readings in arms if labels.isdisjoint(itertools.chain(*readings.values()))}
-    assert absent == PLANNED
+    assert not absent
