@@ -139,6 +139,50 @@ def test_names_are_different_optimizers() -> None:
     assert not {pair for pair in same if set(pair) & set(CHANGES)}
 
 
+_SUM = {"momentum_form": "heavy_ball", "loss_scale": 128.0}
+_SWITCH = {"lr": 0.02, "weight_decay": 0.1}
+#: readings and controls of the campaigns beside the methods above: optimizer, options
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pre-dither": ("dithered", {}),
+    "pre-dither-sum": ("dithered", _SUM),
+    "pre-dither-rms": ("dithered", {"scale": "global_rms"}),
+    "constant-dither": ("dithered", {"gamma": 0.0}),
+    "post-dither": ("dithered", {"site": "post"}),
+    "hybrid": ("hybrid", _SWITCH),
+    "hybrid-swats": ("hybrid", {**_SWITCH, "lambda_rule": "swats"}),
+    "sign-matched": ("hybrid", {**_SWITCH, "after": "sign"}),
+    "gradient-kept": ("hybrid", {**_SWITCH, "length": "kept"}),
+    "stable": ("hybrid", {"t_switch": None, "trigger": "stable", "tolerance": 0.5, "patience": 2}),
+    "swats-trigger": ("hybrid", {"t_switch": None, "trigger": "swats", "tolerance": 1.0}),
+    "dithered-hybrid": ("dithered-hybrid", _SWITCH),
+    "naive-switch": ("naive-switch", _SWITCH),
+    "naive-switch-sgd": ("naive-switch", {**_SWITCH, "sgd_lr": 0.1}),
+    "twin": ("linear-twin", {}),
+    "twin-noise": ("linear-twin", {"noise": True}),
+    "twin-sum": ("linear-twin", _SUM),
+    "sgd": ("sgd", {}),
+    "sgd-noise": ("sgd-noise", {}),
+}
+
+
+def test_arms_are_different() -> None:
+    ends = {
+        arm: torch.cat([p.detach().flatten() for p in _end(name, **options)])
+        for arm, (name, options) in ARMS.items()
+    }
+    assert not [(a, b) for a in ends for b in ends if a < b and torch.equal(ends[a], ends[b])]
+
+
+def test_arms_that_are_the_same() -> None:
+    """A control without its change is the method that it controls for."""
+    same = [
+        (("hybrid", {**_SWITCH, "after": "sign", "length": "kept"}), ("signsgd-m", _SWITCH)),
+        (("sgd-noise", {"alpha": 0.0}), ("sgd", {})),
+    ]
+    for (one, options), (other, others) in same:
+        assert_bitwise([p.data for p in _end(one, **options)], [p.data for p in _end(other, **others)])
+
+
 @pytest.mark.parametrize(("name", "option"), PAIRS)
 def test_every_option_changes_the_trajectory(name: str, option: str) -> None:
     needs, value = CHANGES[name][option]
