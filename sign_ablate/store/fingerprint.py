@@ -38,6 +38,7 @@ ANALYSIS = (
     "analysis",
     "campaign/cells.py",
     "campaign/grid.py",
+    "claims",
     "store/reading.py",
     "store/run_files.py",
     "tuning/choice.py",

@@ -17,6 +17,8 @@ RESERVED = {_DATA, _REFERENCE, _RUNS}
 METRICS = "metrics.parquet"
 #: only of a finished run that was evaluated on test images
 PREDICTIONS = "predictions.parquet"
+#: only of a run with probes
+PROBE = "probe.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"

@@ -105,6 +105,8 @@ TABLES = [
     "predictions.parquet",
     "campaign.json",
 ]
+if any(run.config.train.probe for run in EVALUATION.values()):
+    TABLES.append("probes.parquet")
 
 
 wildcard_constraints:
@@ -279,7 +281,12 @@ def drawn_by(notebook):
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
-def t_switch_argument(figure):
-    """Argument for the T_switch that a figure is restricted to. Empty if there is none."""
-    t_switch = CAMPAIGN.figures[figure].t_switch
-    return "" if t_switch is None else f"-n t_switch={t_switch}"
+def figure_arguments(name):
+    """Parameters of a figure's notebook that only its kind has."""
+    figure = CAMPAIGN.figures[name]
+    if figure.kind == "differences":
+        cells = json.dumps(figure.cells)
+        return shlex.join(
+            ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
+        )
+    return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
