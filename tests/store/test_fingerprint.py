@@ -26,7 +26,7 @@ NEITHER = [
     "tuning/design.py",
     "tuning/search.py",
 ]
-NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "cli", "files", "repository")]
+NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "cli", "cli_jobs", "files", "repository")]
 
 MODULE = '''"""A module."""
 def f(x, y=1.5):
