@@ -21,8 +21,8 @@ def table(device: str, rounds: int, seconds: Callable[[Step], float]) -> list[st
     """Lines of the section.
 
     Each round makes one forward and backward pass, and then a step of each optimizer with its gradients, in
-    alternating order. An iteration is that pass and one of the steps. The optimizers share the pass, because the
-    times of two passes differ by more than the steps.
+    alternating order. An iteration is that pass and one of the steps. The optimizers share the pass, because
+    the times of two passes differ by more than the steps.
 
     Args:
         device: cpu or cuda.
@@ -50,7 +50,8 @@ def table(device: str, rounds: int, seconds: Callable[[Step], float]) -> list[st
         f"## Within an iteration of ResNet-18, batch {BATCH}",
         "",
         f"Forward and backward pass, {rounds} rounds: {statistics.median(passes):.3g} s. Then a step "
-        "of each optimizer with the gradients of that pass. Ratio: time of pass and step to that with SignSGD-M.",
+        "of each optimizer with the gradients of that pass. Ratio: time of pass and step to that with "
+        "SignSGD-M.",
         "",
         "| step | ms | share of the iteration | ratio | quartiles |",
         "|---|---|---|---|---|",
