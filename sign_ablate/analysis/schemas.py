@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from sign_ablate.store.run_files import METRICS_SCHEMA, field
+from sign_ablate.store.run_files import METRICS_SCHEMA, PROBE_SCHEMA, field
 
 #: Bump when a column is added, removed or changes its meaning.
 TABLES_VERSION = 3
@@ -12,6 +12,8 @@ EPOCHS = "epochs.parquet"
 RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
+PREDICTIONS = "predictions.parquet"
+PROBES = "probes.parquet"
 #: cache of the runs read for the tables (`collect`); may be deleted
 KEPT = ".runs.arrow"
 
@@ -68,6 +70,23 @@ SUMMARY_SCHEMA = pa.schema(
         field("val_mean", pa.float64(), "mean over finished seeds of the last epoch's validation accuracy"),
     ]
 )
+
+#: One row per run: which of the test images it classifies correctly.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        *_RUN,
+        field("images", pa.int32(), "number of test images; null for a run without predictions"),
+        field(
+            "correct",
+            pa.binary(),
+            "a bit per test image, 1 if classified correctly after the last step, in the order of the "
+            "prepared data: numpy.unpackbits(numpy.frombuffer(correct, numpy.uint8), count=images)",
+        ),
+    ]
+)
+
+#: One row per probe and quantity of every run. Only of a campaign with probes.
+PROBES_SCHEMA = pa.schema([*_RUN, *PROBE_SCHEMA])
 
 #: One row per run: what differs between two executions of the same run.
 TIMES_SCHEMA = pa.schema(

@@ -3,14 +3,17 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from sign_ablate.config.base import Model, Name
+from sign_ablate.config.base import Model, Name, Seed
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import Method
 from sign_ablate.config.train import Train
+from sign_ablate.config.tuning import Tuning
 from sign_ablate.store.layout import RESERVED
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+#: data set → label of a cell → key → value
+Tuned = dict[Name, dict[str, dict[str, float]]]
 
 
 class Execution(Model):
@@ -52,22 +55,39 @@ class Execution(Model):
 
 
 #: kind of figure → optimizers that it does not show. An optimizer that is added later is shown as a baseline.
-LEFT_OUT = {
+LEFT_OUT: dict[str, tuple[str, ...]] = {
     "dithering": ("signsgd", "hybrid", "dithered-hybrid", "naive-switch"),
     "switching": ("signsgd", "adam", "dithered"),
+    "differences": (),
+    "phase": (),
 }
 
 
 class Figure(Model):
-    """One figure of the paper, drawn from this campaign."""
+    """One figure of the report."""
 
-    kind: Literal["dithering", "switching"] = Field(
-        description="dithering: like the paper's figure 1. switching: like its figures 2 and 3."
+    kind: Literal["dithering", "switching", "differences", "phase"] = Field(
+        description="dithering: like the paper's figure 1. switching: like its figures 2 and 3. differences: "
+        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ."
     )
     dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(
         None, gt=0, description="Show only hybrids with this T_switch (kind: switching). Unset: all hybrids."
     )
+    reference: str | None = Field(
+        None, description="Label of the cell that the others are compared with (kind: differences)."
+    )
+    cells: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="Labels of the cells to show (kind: differences). Unset: all."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "differences") != (self.reference is not None):
+            raise ValueError("kind: differences and reference go together")
+        if self.cells and self.kind != "differences":
+            raise ValueError("cells applies to kind: differences only")
+        return self
 
 
 class RunConfig(Model):
@@ -77,6 +97,8 @@ class RunConfig(Model):
     method: Method
     train: Train
     seed: Seed
+    #: images that the run is evaluated on. Trials of `tuning` never see the test images.
+    evaluate: Literal["both", "val"] = "both"
 
 
 class Campaign(Model):
@@ -90,8 +112,11 @@ class Campaign(Model):
     train: dict[str, Any] = Field({}, description="Training parameters for all methods.")
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
-        description="Label → an optimizer, its options, and training parameters for this method only.",
+        description="Label → an optimizer, its options, and training parameters for this method only. "
+        "`tuned_as: <cell>` takes the values that `tuning` chose for another cell.",
     )
+    tuning: Tuning | None = Field(None, description="Search for options on validation images. Unset: none.")
+    tuned: SkipJsonSchema[Tuned] = Field({}, description="The choices of `tuning`, from its file.")
     figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
     execution: Execution = Field(Execution(), description="Devices and settings of jobs.")
 

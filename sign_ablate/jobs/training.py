@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
-from sign_ablate.campaign.grid import parse_run
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
 from sign_ablate.jobs.attempt import Attempt
@@ -25,10 +26,15 @@ from sign_ablate.store.run_files import (
     ENVIRONMENT,
     METRICS,
     METRICS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
+    PROBE,
+    PROBE_SCHEMA,
     RUN,
     SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
+    encoded,
     table_bytes,
     write_bytes,
     write_table,
@@ -164,15 +170,27 @@ def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> No
     step = result.diverged_at_step
     metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
     content = table_bytes(result.metrics, METRICS_SCHEMA, metadata)
+    optional = dict[str, bytes]()
+    if result.predictions is not None:
+        table = pa.table(result.predictions, schema=PREDICTIONS_SCHEMA)
+        optional[PREDICTIONS] = encoded(table, {"spec": spec})
+    if result.probes:
+        optional[PROBE] = table_bytes(result.probes, PROBE_SCHEMA, {"spec": spec})
     recorded = record.Record(
         status=result.status,
         diverged_at_step=step,
         metrics_sha256=record.digest(content),
         metrics_version=SCHEMA_VERSION,
+        **{record.DIGESTS[name]: record.digest(content) for name, content in optional.items()},
         spec=json.loads(spec),
         resolved=record.Resolved(**resolved),
     )
     write_table(out / TIMING, result.timing, TIMING_SCHEMA)
+    for name in record.DIGESTS:
+        if name in optional:
+            write_bytes(out / name, optional[name])
+        else:
+            (out / name).unlink(missing_ok=True)  # of an earlier result, made by other code
     write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
     write_bytes(out / METRICS, content)
 

@@ -15,6 +15,10 @@ RESERVED = {_DATA, _REFERENCE, _RUNS}
 
 # Files of a run.
 METRICS = "metrics.parquet"
+#: only of a finished run that was evaluated on test images
+PREDICTIONS = "predictions.parquet"
+#: only of a run with probes
+PROBE = "probe.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"
@@ -60,6 +64,25 @@ def data_file(results: Path, data: str) -> Path:
 def campaign_folder(results: Path, campaign: str) -> Path:
     """Folder of a campaign's tables, figures, report and logs."""
     return results / campaign
+
+
+def tuned_file(results: Path, campaign: str) -> Path:
+    """File of the values that a campaign's tuning chose."""
+    return campaign_folder(results, campaign) / "tuned.json"
+
+
+def chosen_mark(results: Path, campaign: str, search: str) -> Path:
+    """Empty file that exists once the choices of the searches with this hash are stored.
+
+    It is Snakemake's target in place of the file of choices, which also has those of other searches and may
+    lie in a repository.
+    """
+    return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
+
+
+def theory_claims(results: Path) -> Path:
+    """Results of the theory lab on the paper's claims, which campaigns share."""
+    return results / "theory" / "claims.parquet"
 
 
 def train_log(results: Path, campaign: str, run: str) -> Path:

@@ -1,4 +1,4 @@
-"""`run.json`: the identity of a run, its end, and the digest of its `metrics.parquet`.
+"""`run.json`: the identity of a run, its end, and the digests of its metrics and predictions.
 
 The Snakefile checks the runs of a campaign on every start, so this module does not import pyarrow.
 """
@@ -9,10 +9,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sign_ablate.store.layout import METRICS, RUN
+from sign_ablate.store.layout import METRICS, PREDICTIONS, PROBE, RUN
 
 #: advice for damage that `set_damaged_aside` detects
 RUN_AGAIN = "run snakemake again, which trains this run again"
+#: files that only some runs have → field of the record with their digest
+DIGESTS = {PREDICTIONS: "predictions_sha256", PROBE: "probe_sha256"}
 #: advice for damage that it does not detect
 DELETE_IT = f"delete it and {RUN_AGAIN}"
 M = TypeVar("M", bound=BaseModel)
@@ -37,6 +39,7 @@ class Resolved(BaseModel):
     method: dict[str, Any]
     train: dict[str, Any]
     seed: int
+    evaluate: str = "both"
 
 
 class Record(BaseModel):
@@ -50,6 +53,11 @@ class Record(BaseModel):
     metrics_sha256: str | None = None
     #: SCHEMA_VERSION of metrics.parquet; None in records of earlier versions
     metrics_version: int | None = None
+    #: SHA-256 of predictions.parquet; None for a run without one: diverged, without test images, or of an
+    #: earlier version
+    predictions_sha256: str | None = None
+    #: SHA-256 of probe.parquet; None for a run without probes
+    probe_sha256: str | None = None
     spec: dict[str, Any]
     resolved: Resolved
 
@@ -83,24 +91,45 @@ def read_json(path: Path, model: type[M], advice: str) -> M:
 
 
 def verified(folder: Path) -> tuple[bytes, Record]:
-    """Read a run's `metrics.parquet` and its record, and check the one against the other.
+    """Read a run's `metrics.parquet` and its record, and check its files against the record.
 
     Returns:
         Content of `metrics.parquet`, and the record.
 
     Raises:
-        DamagedError: if one of the two is damaged, or the record is missing although it is written first.
-        OSError: if one of the two cannot be read. FileNotFoundError if there is no `metrics.parquet`.
+        DamagedError: if a file is damaged, or if the record or a file with a digest in it is missing although
+            they are written first.
+        OSError: if a file cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
-    path = folder / METRICS
-    content, record = path.read_bytes(), read(folder)
+    content, record = (folder / METRICS).read_bytes(), read(folder)
+    if record is None:
+        _check(folder / METRICS, content, None)
+        raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
+    _check(folder / METRICS, content, record.metrics_sha256)
+    for name in DIGESTS:
+        optional(folder, name, record)
+    return content, record
+
+
+def optional(folder: Path, name: str, record: Record) -> bytes | None:
+    """Content of one of `DIGESTS`; None without its digest in the record. Raises DamagedError, OSError."""
+    expected = getattr(record, DIGESTS[name])
+    if expected is None:
+        return None
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(path, "it is missing", RUN_AGAIN) from None
+    _check(path, content, expected)
+    return content
+
+
+def _check(path: Path, content: bytes, expected: str | None) -> None:
     if not content:
         raise DamagedError(path, "it is empty", RUN_AGAIN)
-    if record is None:
-        raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
-    if record.metrics_sha256 not in {None, digest(content)}:
+    if expected not in {None, digest(content)}:
         raise DamagedError(path, f"its SHA-256 is not the one in {RUN}", RUN_AGAIN)
-    return content, record
 
 
 def set_damaged_aside(folder: Path) -> str | None:

@@ -44,7 +44,7 @@ def results_text() -> str:
         "| `runs/<source>.<optimizer>.s<seed>.<hash>/` | one run, shared by all campaigns |\n"
         "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
-        "| `<campaign>/{epochs,runs,summary,times}.parquet` | tables of all runs |\n"
+        "| `<campaign>/{epochs,runs,summary,times,predictions,probes}.parquet` | tables of all runs |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
@@ -56,16 +56,27 @@ def results_text() -> str:
         "that no configuration refers to are kept and are not read. `sign-ablate runs` lists the stored "
         "runs. `sign-ablate prune` lists the runs that none of the given configurations needs.",
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
-        "`metrics.parquet` and `run.json` depend on the configuration alone: on one kind of machine they are "
-        "identical byte for byte. `run.json` contains the status (`finished`, or `diverged` with "
-        "`diverged_at_step`), the `spec` that identifies the run, and the `resolved` configuration with all "
-        "defaults. Values that differ between repetitions are in `timing.parquet` and `environment.json`. "
-        "The latter contains the fingerprint of the training code, the git commit, versions, device, compile "
-        "mode, seconds, and the peak memory in MiB. The peak memory of a warm-started run includes memory "
-        "that it shares with other runs. Until a run is finished, `progress.json` contains its epoch and the "
-        "end of its last attempt, and the next attempt resumes from `checkpoint.pt`.",
+        "`metrics.parquet`, `predictions.parquet` and `run.json` depend on the configuration alone: on one "
+        "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
+        "`diverged` with `diverged_at_step`), the `spec` that identifies the run, and the `resolved` "
+        "configuration with all defaults. Values that differ between repetitions are in `timing.parquet` "
+        "and `environment.json`. The latter contains the fingerprint of the training code, the git commit, "
+        "versions, device, compile mode, seconds, and the peak memory in MiB. The peak memory of a "
+        "warm-started run includes memory that it shares with other runs. Until a run is finished, "
+        "`progress.json` contains its epoch and the end of its last attempt, and the next attempt resumes "
+        "from `checkpoint.pt`.",
         "### `metrics.parquet`: one row per epoch",
         _table(run_files.METRICS_SCHEMA),
+        "### `predictions.parquet`: one row per test image, in the order of the prepared data",
+        "Only of finished runs that are evaluated on test images. `run.json` contains its digest.",
+        _table(run_files.PREDICTIONS_SCHEMA),
+        "### `probe.parquet`: one row per probe and quantity",
+        "Only of runs with `train.probe`. `run.json` contains its digest. "
+        "ḡ and σ are the mean and the standard deviation of the gradients of minibatches at the parameters "
+        "before the step; g is the gradient of the step's own minibatch, without weight decay; Δ is the "
+        "parameters before the step minus those after it.",
+        _table(run_files.PROBE_SCHEMA),
+        _quantities(),
         "### `timing.parquet`: one row per epoch",
         _table(run_files.TIMING_SCHEMA),
         f"## Tables of a campaign (version {schemas.TABLES_VERSION})",
@@ -78,8 +89,21 @@ def results_text() -> str:
         _table(schemas.SUMMARY_SCHEMA),
         "### `times.parquet`: one row per run",
         _table(schemas.TIMES_SCHEMA),
+        "### `predictions.parquet`: one row per run",
+        _table(schemas.PREDICTIONS_SCHEMA),
+        "### `probes.parquet`: one row per probe and quantity of every run",
+        "Only of a campaign with `train.probe`: the columns `run` to `seed` above, and those of "
+        "`probe.parquet`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _quantities() -> str:
+    rows = ["| quantity | meaning |", "| --- | --- |"]
+    for name, meaning in run_files.PROBE_QUANTITIES.items():
+        escaped = meaning.replace("|", r"\|")
+        rows.append(f"| `{name}` | {escaped} |")
+    return "\n".join(rows)
 
 
 def _table(schema: pa.Schema) -> str:

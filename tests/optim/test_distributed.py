@@ -14,7 +14,9 @@ from sign_ablate.optim import (
     SWATS,
     CompressedSGD,
     HybridSignSGD,
+    LinearTwin,
     Lion,
+    NoisySGD,
     OneBit,
     OneBitAdam,
     ScaledSign,
@@ -24,6 +26,8 @@ from sign_ablate.optim import (
 )
 from tests.optim.cases import KINDS
 
+pytestmark = pytest.mark.slow
+
 PRE = {"dither": "pre", "alpha": 0.01}
 #: name of the OptimizerInfo entry, class, options
 CASES = {
@@ -31,12 +35,17 @@ CASES = {
     "dither": ("DitheredSignSGD", SignSGD, PRE),
     "hybrid": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "weight_decay": 0.1}),
     "tensor": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "lambda_scope": "tensor"}),
+    "sign after": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "after": "sign"}),
+    "kept": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "length": "kept"}),
     "rms": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "alpha": 1.0, "scale": "global_rms"}),
     "stable": (
         "HybridSignSGD",
         HybridSignSGD,
         {"trigger": "stable", "tolerance": 0.5, "patience": 1, "eta": 0.9},
     ),
+    "twin": ("ClearLinearTwin", LinearTwin, {"alpha": 0.1}),
+    "noisy twin": ("NoisyLinearTwin", LinearTwin, {"alpha": 0.1, "noise": True, "weight_decay": 0.1}),
+    "sgd-noise": ("ShortNoisySGD", NoisySGD, {"alpha": 0.1, "weight_decay": 0.1}),
     "lion": ("Lion", Lion, {"weight_decay": 0.1}),
     "swats": ("SWATS", SWATS, {"tol": 1e9}),  # switches at its second step
     "swats tensor": ("SWATS", SWATS, {"tol": 1e9, "scope": "tensor"}),

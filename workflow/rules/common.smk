@@ -1,8 +1,10 @@
 """The campaign of this call, the names of its files, and the functions of the rules."""
 
+import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import sys
 from os import environ
@@ -25,11 +27,14 @@ from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
-from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import default_config
+from sign_ablate.repository import CLAIMS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
+from sign_ablate.tuning import search as tuning
+from sign_ablate.tuning.choice import file_of
 
 # Messages of Snakemake about `update` outputs: there is no older file to restore after a failure, and a file
 # was made by another Snakemake process.
@@ -49,12 +54,19 @@ except ConfigError as error:
     sys.exit(str(error))
 
 FORCED = "SIGN_ABLATE_FORCED"
-RUNS = {run.id: run for run in expand(CAMPAIGN)}
+EVALUATION = {run.id: run for run in expand(CAMPAIGN)}
+# Trials whose choice is not known yet: stage 1, before the evaluation.
+PENDING = tuning.pending(CAMPAIGN)
+TRIALS = {run.id: run for search in PENDING for run in search.runs()}
+RUNS = EVALUATION | TRIALS
 if workflow.is_main_process:
     workflow_log.install(
         logger, workflow.output_settings, {id: run.title for id, run in RUNS.items()}
     )
-DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
+DATA = {
+    data_id(spec): spec
+    for spec in (*CAMPAIGN.datasets.values(), *tuning.datasets(CAMPAIGN).values())
+}
 # A job ends when its Snakemake process has ended. On a cluster, each job has a Snakemake process of its own,
 # so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
@@ -69,7 +81,7 @@ if workflow.is_main_process:
         logger.warning(line)
 # Runs and data files are shared by all campaigns. Other results are in the folder of this one.
 RESULTS = str(layout.campaign_folder(layout.RESULTS, CAMPAIGN.campaign))
-METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
+METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in EVALUATION]
 # A run whose results are damaged, for example by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
@@ -91,27 +103,44 @@ TABLES = [
     "runs.parquet",
     "summary.parquet",
     "times.parquet",
+    "predictions.parquet",
     "campaign.json",
 ]
+if any(run.config.train.probe for run in EVALUATION.values()):
+    TABLES.append("probes.parquet")
 
 
 wildcard_constraints:
     view="(partial/)?",
     run=r"[^/]+\.s\d+\.[0-9a-f]+",
     data=r"[^/]+\.[0-9a-f]+",
-    figure="[^/.]+",
+    figure="(?!tuning-)[^/.]+",
+    dataset="|".join(map(re.escape, CAMPAIGN.datasets)),
 
 
 def products(view):
     """Tables, figures and report of a view: "" for all runs, "partial/" for the runs finished so far."""
     names = [
         *TABLES,
+        "claims.parquet",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
     for figure in CAMPAIGN.figures:
         names += [f"figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")]
-    return [f"{RESULTS}/{view}{name}" for name in names]
+    return [f"{RESULTS}/{view}{name}" for name in names] + tuning_figures(view)
+
+
+def tuning_figures(view, kinds=("svg", "pdf", "png")):
+    """Figures of the search, two per data set. None before the choice, or in a campaign that does not tune."""
+    if CAMPAIGN.tuning is None or PENDING:
+        return []
+    return [
+        f"{RESULTS}/{view}figures/tuning-{dataset}{suffix}.{kind}"
+        for dataset in CAMPAIGN.datasets
+        for suffix in ("", "-lr")
+        for kind in kinds
+    ]
 
 
 def data_of(wildcards):
@@ -141,6 +170,11 @@ def images_of(wildcards):
             logger.error(f"{wildcards.data}: {error}")
             sys.exit(1)
     return []
+
+
+def priority_of(run):
+    """Priority of a run: trials first, then seed by seed."""
+    return 1 if run.trial is not None else -CAMPAIGN.seeds.index(run.config.seed)
 
 
 def metrics_of(wildcards):
@@ -249,7 +283,19 @@ def drawn_by(notebook):
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
-def t_switch_argument(figure):
-    """Argument for the T_switch that a figure is restricted to. Empty if there is none."""
-    t_switch = CAMPAIGN.figures[figure].t_switch
-    return "" if t_switch is None else f"-n t_switch={t_switch}"
+def figure_arguments(name):
+    """Parameters of a figure's notebook that only its kind has."""
+    figure = CAMPAIGN.figures[name]
+    if figure.kind == "differences":
+        cells = json.dumps(figure.cells)
+        return shlex.join(
+            ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
+        )
+    return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
+
+
+def content_of(path):
+    """SHA-256 of a file, or an empty text if it does not exist."""
+    if not os.path.exists(path):
+        return ""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

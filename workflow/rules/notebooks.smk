@@ -24,12 +24,36 @@ rule figure:
             CAMPAIGN.figures[wildcards.figure].kind
         ),
         dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
-        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
+        more=lambda wildcards: figure_arguments(wildcards.figure),
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
         code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p epochs={input.epochs} "
-        "-p dataset={params.dataset:q} {params.t_switch} -p out={params.stem} > {log.text} 2>&1"
+        "-p dataset={params.dataset:q} {params.more} -p out={params.stem} > {log.text} 2>&1"
+
+
+rule tuning_figures:
+    input:
+        tuned=TUNED_FILE,
+        campaign=f"{RESULTS}/{{view}}campaign.json",
+    output:
+        [
+            f"{RESULTS}/{{view}}figures/tuning-{{dataset}}{suffix}.{kind}"
+            for suffix in ("", "-lr")
+            for kind in ("svg", "pdf", "png")
+        ],
+    log:
+        notebook=f"{RESULTS}/logs/{{view}}notebooks/tuning-{{dataset}}.ipynb",
+        text=f"{RESULTS}/logs/{{view}}notebooks/tuning-{{dataset}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        notebook=lambda wildcards, output: notebook_file("tuning"),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+        code=drawn_by("tuning"),
+    shell:
+        "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p tuned={input.tuned:q} "
+        "-p campaign={input.campaign} -p dataset={wildcards.dataset:q} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule table:
@@ -62,9 +86,11 @@ rule table:
 rule report_html:
     input:
         tables=[f"{RESULTS}/{{view}}{table}" for table in TABLES],
+        claims=f"{RESULTS}/{{view}}claims.parquet",
         figures=[
             f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
         ],
+        tuning=lambda wildcards: tuning_figures(wildcards.view, ["png"]),
         table=f"{RESULTS}/{{view}}table1.md",
     output:
         html=report(
@@ -79,9 +105,14 @@ rule report_html:
         "../../environment.yml"
     params:
         folder=lambda wildcards, output: os.path.dirname(output.html),
-        figures=json.dumps(list(CAMPAIGN.figures)),
+        figures=json.dumps(
+            [
+                *CAMPAIGN.figures,
+                *(os.path.basename(p)[:-4] for p in tuning_figures("", ["png"])),
+            ]
+        ),
         notebook=lambda wildcards, output: notebook_file("report"),
-        code=drawn_by("report"),
+        code=[*drawn_by("report"), fingerprint.of_claims()],
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p results={params.folder} "
         "-p figures={params.figures:q} --html {output.html} > {log.text} 2>&1"
