@@ -1,5 +1,6 @@
 # Every target installs what it needs into .venv first; nothing else has to be set up.
 PYTHON ?= python3
+CONFIG ?= workflow/presets/c10.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
@@ -10,7 +11,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu bench chaos check format clean
+.PHONY: help install demo verdict test test-fast test-gpu bench chaos check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,8 +28,15 @@ demo: install  ## run the default campaign (config.yaml) to its report
 	$(SNAKEMAKE)
 	@echo "Report: results/demo/report.html  Table: results/demo/table1.md  Figures: results/demo/figures/"
 
+verdict: install  ## both stages of a campaign that tunes: make verdict CONFIG=workflow/presets/c10.yaml
+	$(SNAKEMAKE) tune --configfile $(CONFIG)
+	$(SNAKEMAKE) --configfile $(CONFIG)
+
 test: install  ## unit tests, and a tiny campaign through the report
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-fast: install  ## tests of every part in under a minute: all but those marked slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not gpu"
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

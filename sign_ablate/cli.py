@@ -45,7 +45,7 @@ def prepare(
     replaces: Annotated[int, typer.Option(help="Modification time (ns) of the file to replace.")] = 0,
 ) -> None:
     """Write the uint8 data file of a data set (a Snakemake job)."""
-    from sign_ablate.campaign.grid import parse_dataset
+    from sign_ablate.campaign.identity import parse_dataset
     from sign_ablate.config import ConfigError
     from sign_ablate.data.common import DataError
     from sign_ablate.jobs.preparation import prepare as write
@@ -97,6 +97,26 @@ def train(
 
 
 @app.command()
+def choose(
+    campaign: Annotated[str, typer.Option(help="The campaign as JSON, with its tuning.")],
+    results: Annotated[Path, typer.Option(help="The results folder.")],
+) -> None:
+    """Choose the best trial of each search that has no choice yet (a Snakemake job)."""
+    import json
+
+    from sign_ablate.config import ConfigError, parse_campaign
+    from sign_ablate.jobs.log import say
+    from sign_ablate.store.record import DamagedError
+    from sign_ablate.tuning.choice import NoChoiceError
+    from sign_ablate.tuning.choice import choose as write
+
+    try:
+        say(f"choices: {write(parse_campaign(json.loads(campaign)), results)}")
+    except (ConfigError, NoChoiceError, DamagedError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
 def aggregate(
     campaign: Annotated[str, typer.Option(help="The campaign as JSON.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
@@ -113,6 +133,25 @@ def aggregate(
     try:
         write(parse_campaign(json.loads(campaign)), results, out, partial=partial)
     except (ConfigError, AggregateError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
+def theory(
+    name: Annotated[str, typer.Argument(help="Name of an experiment, or claims: the verdicts.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    tables: Annotated[list[Path] | None, typer.Argument(help="For claims: tables of experiments.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of an experiment's random numbers.")] = 0,
+) -> None:
+    """Run an experiment of the theory lab, which needs no campaign (a Snakemake job)."""
+    from sign_ablate.theory import CLAIMS, lab
+
+    try:
+        if name == CLAIMS:
+            lab.write_claims(tables or [], out)
+        else:
+            lab.write(name, out, seed)
+    except (lab.TheoryError, OSError) as error:
         _fail(error)
 
 
@@ -164,7 +203,7 @@ def plan(
     """Show the cells, the runs left to do, and their time as estimated from past runs."""
     from sign_ablate.terminal.plan import plan as text
 
-    print(text(_campaign(config, overrides), results, minutes))
+    print(text(_campaign(config, overrides, results), results, minutes))
 
 
 @app.command()
@@ -188,7 +227,7 @@ def status(
     current = [] if config or overrides else running(results)
     for other in current[1:]:
         complain(f"sign-ablate: {other.campaign} is also running; sign-ablate status --config FILE shows it")
-    campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides)
+    campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides, results)
     if watch is None:
         print(people.status(campaign, results))
     else:
@@ -204,7 +243,7 @@ def outdated(
     """List files made by a different version of the code: snakemake --forcerun $(sign-ablate outdated)."""
     from sign_ablate.terminal.outdated import outdated as files
 
-    for path in files(_campaign(config, overrides), results):
+    for path in files(_campaign(config, overrides, results), results):
         print(path)
 
 
@@ -228,7 +267,7 @@ def runs(configs: Configs = None, results: Path = Path("results")) -> None:
     """List the stored runs: options, state, time of the end, and the given campaigns that use them."""
     from sign_ablate.terminal.store import runs_text
 
-    print(runs_text(_campaigns(configs or DEFAULT_CONFIG), results))
+    print(runs_text(_campaigns(configs or DEFAULT_CONFIG, results), results))
 
 
 @app.command()
@@ -242,7 +281,7 @@ def prune(
     from sign_ablate.terminal.store import prune as text
 
     try:
-        print(text(_campaigns(configs), results, delete=delete))
+        print(text(_campaigns(configs, results), results, delete=delete))
     except (JobError, OSError) as error:
         _fail(error)
 
@@ -275,7 +314,7 @@ def schema(
         _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
-def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
+def _campaign(config: list[Path], overrides: Sequence[str], results: Path) -> "Campaign":
     """Load a campaign and print its warnings to standard error."""
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import warnings
@@ -283,7 +322,7 @@ def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
     from sign_ablate.jobs.log import complain
 
     try:
-        campaign = load_campaign(config, overrides)
+        campaign = load_campaign(config, overrides, results)
     except ConfigError as error:
         _fail(error)
     for line in warnings(campaign, expand(campaign)):
@@ -291,11 +330,11 @@ def _campaign(config: list[Path], overrides: Sequence[str] = ()) -> "Campaign":
     return campaign
 
 
-def _campaigns(configs: Sequence[Path]) -> "list[Campaign]":
+def _campaigns(configs: Sequence[Path], results: Path) -> "list[Campaign]":
     """Load the campaign of each configuration file."""
     from sign_ablate.config import ConfigError, load_campaign
 
     try:
-        return [load_campaign([path]) for path in configs]
+        return [load_campaign([path], results=results) for path in configs]
     except ConfigError as error:
         _fail(error)

@@ -64,6 +64,8 @@ EVERY_METHOD: dict[str, Any] = {
     "hybrid-plateau": {
         "optimizer": "hybrid", "lr": 0.002, "trigger": "plateau", "tolerance": 0.5, "patience": 2,
     },
+    "hybrid-sign": {"optimizer": "hybrid", "lr": 0.002, "t_switch": 1, "after": "sign"},
+    "hybrid-kept": {"optimizer": "hybrid", "lr": 0.002, "t_switch": 1, "length": "kept"},
     "lion": {"optimizer": "lion", "lr": 0.001},
     "scaled-sign": {"optimizer": "scaled-sign", "lr": 0.05},
     "ef-signsgd": {"optimizer": "ef-signsgd", "lr": 0.05},
@@ -102,8 +104,14 @@ def hang_up(handler: signal.Handlers) -> Iterator[None]:
         signal.signal(signal.SIGHUP, former)
 
 
-def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged_at: int | None) -> None:
-    """Write `run.json` and `metrics.parquet` as a training job does, with the given rows."""
+def write_outcome(
+    folder: Path,
+    run: "Run",
+    rows: list[dict[str, Any]],
+    diverged_at: int | None,
+    predictions: list[dict[str, Any]] | None = None,
+) -> None:
+    """Write `predictions.parquet`, `run.json` and `metrics.parquet` as a training job does."""
     from sign_ablate.store import record, run_files
 
     status = "finished" if diverged_at is None else "diverged"
@@ -111,6 +119,7 @@ def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged
     metadata = {"status": status, "diverged_at_step": step, "spec": run.spec}
     content = run_files.table_bytes(rows, run_files.METRICS_SCHEMA, metadata)
     recorded = {
+        "predictions_sha256": None,
         "status": status,
         "diverged_at_step": diverged_at,
         "metrics_sha256": record.digest(content),
@@ -118,6 +127,10 @@ def write_outcome(folder: Path, run: "Run", rows: list[dict[str, Any]], diverged
         "spec": json.loads(run.spec),
         "resolved": run.config.model_dump(mode="json"),
     }
+    if predictions is not None:
+        packed = run_files.table_bytes(predictions, run_files.PREDICTIONS_SCHEMA)
+        run_files.write_bytes(folder / run_files.PREDICTIONS, packed)
+        recorded["predictions_sha256"] = record.digest(packed)
     run_files.write_text(folder / run_files.RUN, json.dumps(recorded))
     run_files.write_bytes(folder / run_files.METRICS, content)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from sign_ablate.campaign.grid import expand, parse_run
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.config import ConfigError, parse_campaign
 from sign_ablate.config.schema import page_text
 from sign_ablate.optim import registry

@@ -53,13 +53,3 @@ def test_planning_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_library_imports_only_torch() -> None:
-    code = (
-        "import sys; from sign_ablate.optim import *; from sign_ablate.optim import registry; "
-        "print(sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'pydantic', 'pandas', 'pyarrow', 'snakemake', 'seaborn', 'matplotlib', 'typer', 'ruamel'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -28,10 +28,10 @@ class AggregateError(Exception):
 
 
 def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = False) -> None:
-    """Write the tables epochs, runs, summary and times of a campaign, and campaign.json, to `out`.
+    """Write the tables of a campaign (`schemas`) and campaign.json to `out`.
 
     Only the runs that the campaign expands to are read, so runs of a removed method are ignored. All tables
-    but times.parquet are pure functions of the runs' metrics.parquet.
+    but times.parquet are pure functions of the runs' metrics.parquet and predictions.parquet.
 
     Args:
         campaign: the campaign.
@@ -53,13 +53,17 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     intact = [run for run in present if run.id in contents]
     keys = [{"run": run.id, **_cell_row(run), "seed": run.config.seed} for run in intact]
     rows = [{**key, **_result(contents[run.id])} for run, key in zip(intact, keys, strict=True)]
-    times = [{**key, **contents[run.id].times} for run, key in zip(intact, keys, strict=True)]
+    times, predictions = (
+        [{**key, **getattr(contents[run.id], name)} for run, key in zip(intact, keys, strict=True)]
+        for name in ("times", "predictions")
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / schemas.CAMPAIGN, campaign.model_dump_json(exclude_unset=True) + "\n")
     _write_epochs(out / schemas.EPOCHS, rows, [contents[run.id].metrics for run in intact])
     write_table(out / schemas.RUNS, rows, schemas.RUNS_SCHEMA, _VERSION)
     write_table(out / schemas.SUMMARY, _summary(runs, rows, damaged), schemas.SUMMARY_SCHEMA, _VERSION)
     write_table(out / schemas.TIMES, times, schemas.TIMES_SCHEMA, _VERSION)
+    write_table(out / schemas.PREDICTIONS, predictions, schemas.PREDICTIONS_SCHEMA, _VERSION)
 
 
 def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:

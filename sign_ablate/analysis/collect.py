@@ -5,6 +5,7 @@ therefore cached in one Arrow file beside the tables. A run is read again only i
 its files has changed.
 """
 
+import base64
 import dataclasses
 import json
 import math
@@ -16,18 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from sign_ablate.campaign.grid import Run
 from sign_ablate.files import replacing
 from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.record import DELETE_IT, DamagedError
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
 
 #: A file that was changed less than this before it was read is not cached: it could change again within the
 #: resolution of its time.
 _UNSETTLED_SECONDS = 2.0
-_FILES = (METRICS, RUN, TIMING, ENVIRONMENT)
+_FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
 Row = dict[str, Any]
 #: for each file: mtime and ctime in ns, and size; zeros if the file does not exist
 _Stamp = list[list[int]]
@@ -43,6 +45,8 @@ class Content:
     diverged_at_step: int | None
     #: columns of times.parquet that depend on the execution; unknown ones are left out
     times: Row
+    #: columns of the campaign's predictions.parquet; empty for a run without predictions
+    predictions: Row
 
 
 def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Content | DamagedError]:
@@ -83,13 +87,13 @@ def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Co
 
 def _read(run: Run, folder: Path) -> Content | DamagedError:
     try:
-        metrics, times = _metrics(run, folder), _times(folder)
+        metrics, times, predictions = _metrics(run, folder), _times(folder), _predictions(folder)
     except DamagedError as error:
         return error
     metadata = metrics.schema.metadata
     step = metadata[b"diverged_at_step"].decode()
     rows = metrics.replace_schema_metadata(None)
-    return Content(rows, metadata[b"status"].decode(), int(step) if step else None, times)
+    return Content(rows, metadata[b"status"].decode(), int(step) if step else None, times, predictions)
 
 
 def _metrics(run: Run, folder: Path) -> pa.Table:
@@ -121,6 +125,15 @@ def _times(folder: Path) -> Row:
     return row
 
 
+def _predictions(folder: Path) -> Row:
+    """Number of test images and packed correctness."""
+    table = reading.predictions(folder)
+    if table is None:
+        return {}
+    correct = table["correct"].to_numpy()
+    return {"images": len(correct), "correct": np.packbits(correct).tobytes()}
+
+
 def _stamp(folder: Path) -> _Stamp:
     stamp = []
     for name in _FILES:
@@ -139,7 +152,7 @@ def _newest(stamp: _Stamp) -> float:
 
 def _keep(path: Path, contents: Sequence[tuple[str, _Stamp, Content]]) -> None:
     index = [
-        [name, stamp, c.metrics.num_rows, c.status, c.diverged_at_step, c.times]
+        [name, stamp, c.metrics.num_rows, c.status, c.diverged_at_step, c.times, _as_text(c.predictions)]
         for name, stamp, c in contents
     ]
     table = pa.concat_tables([METRICS_SCHEMA.empty_table(), *(c.metrics for _, _, c in contents)])
@@ -162,7 +175,17 @@ def _load(path: Path) -> dict[str, tuple[_Stamp, Content]]:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
     table, known, start = table.replace_schema_metadata(None), {}, 0
-    for name, stamp, rows, status, step, times in index:
-        known[name] = (stamp, Content(table.slice(start, rows), status, step, times))
+    for name, stamp, rows, status, step, times, predictions in index:
+        content = Content(table.slice(start, rows), status, step, times, _from_text(predictions))
+        known[name] = (stamp, content)
         start += rows
     return known
+
+
+def _as_text(predictions: Row) -> Row:
+    """`Content.predictions` with values that JSON has."""
+    return {k: base64.b64encode(v).decode() if k == "correct" else v for k, v in predictions.items()}
+
+
+def _from_text(predictions: Row) -> Row:
+    return {k: base64.b64decode(v) if k == "correct" else v for k, v in predictions.items()}

@@ -12,6 +12,7 @@ EPOCHS = "epochs.parquet"
 RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
+PREDICTIONS = "predictions.parquet"
 #: cache of the runs read for the tables (`collect`); may be deleted
 KEPT = ".runs.arrow"
 
@@ -66,6 +67,20 @@ SUMMARY_SCHEMA = pa.schema(
         field("highest", pa.float64(), "highest of the same"),
         field("best_mean", pa.float64(), "mean over finished seeds of the best epoch's test accuracy"),
         field("val_mean", pa.float64(), "mean over finished seeds of the last epoch's validation accuracy"),
+    ]
+)
+
+#: One row per run: which of the test images it classifies correctly.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        *_RUN,
+        field("images", pa.int32(), "number of test images; null for a run without predictions"),
+        field(
+            "correct",
+            pa.binary(),
+            "a bit per test image, 1 if classified correctly after the last step, in the order of the "
+            "prepared data: numpy.unpackbits(numpy.frombuffer(correct, numpy.uint8), count=images)",
+        ),
     ]
 )
 

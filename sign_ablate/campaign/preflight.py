@@ -40,6 +40,11 @@ def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
     """Yield a line for each value that does not fit the images, if their number and size are known."""
     for label, spec in campaign.datasets.items():
         yield from (f"datasets.{label}.{problem}" for problem in count_problems(spec))
+        if campaign.tuning is not None:
+            val, own = campaign.tuning.val, set(count_problems(spec))
+            for problem in count_problems(spec.model_copy(update={"val": val})):
+                if problem not in own:
+                    yield f"tuning.val = {val}: with datasets.{label}, {problem}"
     for run, shape in _shaped(campaign, runs):
         train, data = run.config.train, run.cell.dataset
         if train.crop_padding >= shape.image_size:

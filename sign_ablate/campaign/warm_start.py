@@ -24,7 +24,8 @@ def is_on(campaign: Campaign, runs: Collection[Run], device: str) -> bool:
     """
     if campaign.execution.warm is not None:
         return campaign.execution.warm
-    return device == "cpu" and any(_is_short(run) for run in runs if run.config.seed == campaign.seeds[0])
+    seeds = {campaign.seeds[0], *([campaign.tuning.seed] if campaign.tuning else [])}
+    return device == "cpu" and any(_is_short(run) for run in runs if run.config.seed in seeds)
 
 
 def _is_short(run: Run) -> bool:

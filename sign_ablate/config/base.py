@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+-]*$"
 #: A label that becomes part of a path. It has no dot, because run ids are separated by dots.
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 #: Bounds on the magnitude of a number. The margin to float32's range (1e-38 to 3e38), the type of parameters,
 #: is for values that optimizers compute from options.

@@ -3,14 +3,17 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from sign_ablate.config.base import Model, Name
+from sign_ablate.config.base import Model, Name, Seed
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import Method
 from sign_ablate.config.train import Train
+from sign_ablate.config.tuning import Tuning
 from sign_ablate.store.layout import RESERVED
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+#: data set → label of a cell → key → value
+Tuned = dict[Name, dict[str, dict[str, float]]]
 
 
 class Execution(Model):
@@ -77,6 +80,8 @@ class RunConfig(Model):
     method: Method
     train: Train
     seed: Seed
+    #: images that the run is evaluated on. Trials of `tuning` never see the test images.
+    evaluate: Literal["both", "val"] = "both"
 
 
 class Campaign(Model):
@@ -90,8 +95,11 @@ class Campaign(Model):
     train: dict[str, Any] = Field({}, description="Training parameters for all methods.")
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
-        description="Label → an optimizer, its options, and training parameters for this method only.",
+        description="Label → an optimizer, its options, and training parameters for this method only. "
+        "`tuned_as: <cell>` takes the values that `tuning` chose for another cell.",
     )
+    tuning: Tuning | None = Field(None, description="Search for options on validation images. Unset: none.")
+    tuned: SkipJsonSchema[Tuned] = Field({}, description="The choices of `tuning`, from its file.")
     figures: dict[Name, Figure] = Field({}, description="Label → a figure to draw.")
     execution: Execution = Field(Execution(), description="Devices and settings of jobs.")
 

@@ -12,6 +12,7 @@ from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.data.digest import identified
 from sign_ablate.data.errors import DataError
+from sign_ablate.store.layout import RESULTS
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,14 +51,19 @@ def override(values: dict[str, Any], text: str) -> dict[str, Any]:
     return merge(values, over)
 
 
-def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Campaign:
+def load_campaign(
+    paths: Sequence[str | Path], overrides: Sequence[str] = (), results: Path = RESULTS
+) -> Campaign:
     """Load a campaign from files and overrides such as `seeds=[0]`. Later files take precedence.
+
+    The choices of its `tuning` are read from their file, below `results` by default.
 
     Raises:
         ConfigError: if the campaign is invalid. Each problem is one line: key, value, and what is allowed.
     """
     from sign_ablate.campaign.grid import expand
-    from sign_ablate.campaign.preflight import size_problems  # both import this package
+    from sign_ablate.campaign.preflight import size_problems  # all import this package
+    from sign_ablate.tuning.choice import with_choices
 
     values: dict[str, Any] = {}
     for path in paths:
@@ -65,8 +71,12 @@ def load_campaign(paths: Sequence[str | Path], overrides: Sequence[str] = ()) ->
     try:
         for text in overrides:
             values = override(values, text)
+        if "tuned" in values:
+            raise ConfigError("tuned: read from tuning.file; write fixed values into the methods")
         campaign = parse_campaign(values)
-        _raise(size_problems(campaign, expand(campaign)))
+        _raise(size_problems(campaign, expand(campaign, placeholders=True)))
+        campaign = with_choices(campaign, results)
+        expand(campaign)  # the values that were chosen are in the range of their options
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
@@ -87,7 +97,11 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
         raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value stands twice; remove one")
-    _raise(figure_problems(campaign, expand(campaign)))
+    if campaign.tuning is not None and campaign.tuning.seed in campaign.seeds:
+        raise ConfigError(
+            f"tuning.seed = {campaign.tuning.seed}: is one of seeds; trials need a seed of their own"
+        )
+    _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
     return campaign
 
 

@@ -13,6 +13,7 @@ from sign_ablate.config.campaign import Campaign, Execution, Figure
 from sign_ablate.config.data import DatasetSpec
 from sign_ablate.config.methods import OPTIMIZERS, keys
 from sign_ablate.config.train import Train
+from sign_ablate.config.tuning import Tuning
 from sign_ablate.optim.registry import METHODS
 
 LINE_CHARS = 100
@@ -31,13 +32,14 @@ def schema_text() -> str:
     for name, model in OPTIMIZERS.items():
         own = _with_axes(model.model_json_schema())
         properties = _references(name, own, shared) | {"optimizer": {"const": name}}
-        # A method must have `optimizer` and its required options, and may have training keys.
+        # A method must have `optimizer` and its required options, except for numbers: `tuning` can find them.
+        # It may have training keys.
         variants.append(
             {
                 "description": model.__doc__,
                 "type": "object",
-                "properties": {**properties, **train},
-                "required": ["optimizer", *(key for key in own.get("required", []) if key != "optimizer")],
+                "properties": {**properties, **train, "tuned_as": {"type": "string", "minLength": 1}},
+                "required": ["optimizer", *_required(own)],
                 "additionalProperties": False,
             }
         )
@@ -47,6 +49,12 @@ def schema_text() -> str:
     schema["properties"]["train"] = {**schema["properties"]["train"], "$ref": "#/$defs/train"}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return _compact(json.dumps(schema, indent=1, ensure_ascii=False)) + "\n"
+
+
+def _required(schema: dict[str, Any]) -> list[str]:
+    """Required keys of a method's schema that are not numbers."""
+    kinds = {name: prop["anyOf"][0].get("type") for name, prop in schema["properties"].items()}
+    return [key for key in schema.get("required", []) if key != "optimizer" and kinds[key] != "number"]
 
 
 def _compact(text: str) -> str:
@@ -101,6 +109,10 @@ def page_text() -> str:
         name = dataset.model_fields["source"].default
         parts += [f"### `{name}`", dataset.__doc__ or "", _table(dataset, skip="source")]
     parts += [
+        "## `tuning`",
+        "Before the evaluation, `snakemake tune` trains the trials of each cell with a search space and "
+        "writes the best of them to tuned.json. `tuned_as: <cell>` in a method takes the values of another.",
+        _table(Tuning),
         "## `figures.<label>`",
         _table(Figure),
         "## `execution`",
@@ -136,6 +148,7 @@ def _rows(model: type[Model]) -> dict[str, tuple[str, ...]]:
     return {
         name: (f"`{name}`", ", ".join(_kinds(properties[name])), _default(field), field.description or "")
         for name, field in model.model_fields.items()
+        if name in properties
     }
 
 

@@ -20,14 +20,12 @@ class Train(Model):
     steps: int | None = Field(None, gt=0, description="Number of optimizer steps. Give `epochs` or `steps`.")
     batch_size: int = Field(128, gt=0, description="Images per step.")
     schedule: Literal["constant", "multistep", "cosine"] = Field(
-        "constant", description="Learning-rate schedule."
+        "constant", description="Learning-rate schedule; multistep: constant, with milestones."
     )
     milestones: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = Field(
-        (), description="Epochs after which the learning rate drops (schedule: multistep)."
+        (), description="Epochs after which the learning rate drops, under every schedule."
     )
-    lr_decay: float = Field(
-        0.1, gt=0, lt=1, description="Factor of each drop of the learning rate (schedule: multistep)."
-    )
+    lr_decay: float = Field(0.1, gt=0, lt=1, description="Factor of the learning rate at each milestone.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs of linear learning-rate warm-up.")
     crop_padding: int = Field(0, ge=0, description="Zero padding in pixels before random crops. 0: no crops.")
     flip: bool = Field(False, description="Flip images horizontally with probability 1/2.")
@@ -39,12 +37,12 @@ class Train(Model):
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give epochs or steps, one of the two")
-        if (self.schedule == "multistep") != bool(self.milestones):
-            raise ValueError("milestones and schedule: multistep go together (milestones: [] removes them)")
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("schedule: multistep needs milestones (schedule: constant has none)")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
-        if self.lr_decay != Train.model_fields["lr_decay"].default and self.schedule != "multistep":
-            raise ValueError("lr_decay has no effect without schedule: multistep")
+        if self.lr_decay != Train.model_fields["lr_decay"].default and not self.milestones:
+            raise ValueError("lr_decay has no effect without milestones")
         if self.epochs is not None:
             late = [m for m in (*self.milestones, self.warmup_epochs) if m >= self.epochs]
             if late:

@@ -40,13 +40,15 @@ class Attempt:
             metrics: rows of the epochs done so far.
         """
         self._first, self._clock = len(metrics), time.monotonic()
-        last = metrics[-1]["test_acc"] if metrics else None
+        last = metrics[-1].get("test_acc") if metrics else None
         self._write(epochs=epochs, epoch=len(metrics), step=step, steps=steps, test_acc=last)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Record the end of an epoch."""
         mean = (time.monotonic() - self._clock) / (row["epoch"] - self._first)
-        self._write(epoch=row["epoch"], step=row["step"], test_acc=row["test_acc"], seconds_per_epoch=mean)
+        self._write(
+            epoch=row["epoch"], step=row["step"], test_acc=row.get("test_acc"), seconds_per_epoch=mean
+        )
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[Self]:

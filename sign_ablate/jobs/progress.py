@@ -11,6 +11,12 @@ from tqdm import tqdm
 from sign_ablate.jobs.log import say
 
 
+def accuracy(row: Mapping[str, Any]) -> str:
+    """Format the accuracy of an epoch: on the test images, or on the validation images of a trial."""
+    name = "val" if row.get("test_acc") is None else "test"
+    return f"{name} {row[f'{name}_acc']:.2%}"
+
+
 class Progress:
     """Prints one line per epoch, or advances a bar.
 
@@ -37,7 +43,7 @@ class Progress:
     def epoch(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
         """Report the end of an epoch, given its rows of metrics and timing."""
         images_per_second = timing["images_per_second"]
-        test = f"test {row['test_acc']:.2%}"
+        test = accuracy(row)
         if self._bar is not None:
             self._bar.set_postfix_str(f"{test}, {images_per_second:,.0f} images/s")
             self._bar.update()

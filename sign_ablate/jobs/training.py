@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
-from sign_ablate.campaign.grid import parse_run
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
 from sign_ablate.jobs.attempt import Attempt
@@ -25,10 +26,13 @@ from sign_ablate.store.run_files import (
     ENVIRONMENT,
     METRICS,
     METRICS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
     RUN,
     SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
+    encoded,
     table_bytes,
     write_bytes,
     write_table,
@@ -164,15 +168,23 @@ def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> No
     step = result.diverged_at_step
     metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
     content = table_bytes(result.metrics, METRICS_SCHEMA, metadata)
+    predictions = None
+    if result.predictions is not None:
+        predictions = encoded(pa.table(result.predictions, schema=PREDICTIONS_SCHEMA), {"spec": spec})
     recorded = record.Record(
         status=result.status,
         diverged_at_step=step,
         metrics_sha256=record.digest(content),
         metrics_version=SCHEMA_VERSION,
+        predictions_sha256=None if predictions is None else record.digest(predictions),
         spec=json.loads(spec),
         resolved=record.Resolved(**resolved),
     )
     write_table(out / TIMING, result.timing, TIMING_SCHEMA)
+    if predictions is None:
+        (out / PREDICTIONS).unlink(missing_ok=True)  # of an earlier result, made by other code
+    else:
+        write_bytes(out / PREDICTIONS, predictions)
     write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
     write_bytes(out / METRICS, content)
 

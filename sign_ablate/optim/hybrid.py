@@ -9,8 +9,9 @@ from torch.optim.optimizer import ParamsT
 from sign_ablate.optim import checks, projection, trigger
 from sign_ablate.optim.base import Entry
 from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.ops import Group
 from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
-from sign_ablate.optim.sign_step import shards
+from sign_ablate.optim.sign_step import lengths, shards
 from sign_ablate.optim.sign_step.inputs import Projection, StepConstants
 from sign_ablate.optim.signsgd import SignSGD, Work
 
@@ -31,6 +32,10 @@ class HybridSignSGD(SignSGD):
     (relative) in each of `patience` steps; "swats" when |λ̄ − λ_k| < `tolerance`, the rule of SWATS;
     "plateau" when the averaged loss has not fallen by `tolerance` (relative) for `patience` steps: give the
     loss by a closure or `report_loss`. Dither acts in the sign phase.
+
+    `after` and `length` are controls. After the switch the step is along g, or along sign(m), whose m goes on
+    being updated; it is as long as λ̄g, or as long as a sign step, δ√d. The default, g with λ̄‖g‖, is
+    Algorithm 2; sign(m) with δ√d is SignSGD-M.
 
     Raises:
         ValueError: for an argument out of range, or one that has no effect beside the others.
@@ -132,6 +137,14 @@ class HybridSignSGD(SignSGD):
                 elif m is not None:
                     m.zero_()
         super()._advance(entries)
+
+    def _with_constants(self, groups: list[tuple[Group, list[Work]]]) -> list[shards.Todo]:
+        todo, first = super()._with_constants(groups), self.param_groups[0]
+        own = {key: first[key] for key in ("after", "length")}
+        phase = self.phase()
+        if phase is False or not todo or own == {"after": "gradient", "length": "projected"}:
+            return todo
+        return lengths.after_switch(todo, phase, **own)
 
     def _step_constants(self, group: dict[str, Any], **more: Any) -> StepConstants:
         if group["capturable"] and not isinstance(group["step"], Tensor):

@@ -89,7 +89,9 @@ class Method:
             for name, option in declared(self.options).items()
             if name in self.required and typing.get_origin(option.kind) is typing.Literal
         }
-        fixed = {**self.fixed, "compressor": self.compressor}
+        silent = without_effect(self.options, self.fixed)
+        defaults = {name: declared(self.options)[name].default for name in silent}
+        fixed = {**defaults, **self.fixed, "compressor": self.compressor}
         choices = itertools.product(*given.values())
         return open_needs(own, [fixed | dict(zip(given, chosen, strict=True)) for chosen in choices])
 

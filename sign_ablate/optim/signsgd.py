@@ -79,11 +79,16 @@ class SignSGD(DeclaredOptimizer):
         for _, work in groups:
             for p, _, _, m, *_ in work:
                 layout.check_inference(p, m)
+        todo = self._with_constants(groups)
+        self._track([(group, work, self._run(work, const, group)) for group, work, const in todo])
+        self._finish()
+
+    def _with_constants(self, groups: list[tuple[Group, list[Work]]]) -> list[shards.Todo]:
+        """The groups and their parameters at work, with the constants of this step."""
         todo = [(group, work, self._step_constants(group)) for group, work in groups]
         if any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo):
             todo = shards.relative(todo)
-        self._track([(group, work, self._run(work, const, group)) for group, work, const in todo])
-        self._finish()
+        return todo
 
     def _track(self, results: list[tuple[Group, list[Work], list[Any]]]) -> None:
         """For a subclass that tracks λ: the last item has ⟨s, g⟩, ‖g‖² and ‖s‖² of each parameter."""

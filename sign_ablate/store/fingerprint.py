@@ -33,8 +33,15 @@ DECODING = tuple(
         "tree",
     )
 )
-#: Sources that determine tables, figures and reports. campaign/grid.py makes the labels of cells.
-ANALYSIS = ("analysis", "campaign/grid.py", "store/reading.py", "store/run_files.py")
+#: Sources that determine tables, figures and reports. campaign/cells.py makes the labels of cells.
+ANALYSIS = (
+    "analysis",
+    "campaign/cells.py",
+    "campaign/grid.py",
+    "store/reading.py",
+    "store/run_files.py",
+    "tuning/choice.py",
+)
 #: Sources of the theory lab. Each experiment lists those that determine its table.
 THEORY = ("theory",)
 _HEX_DIGITS = 12

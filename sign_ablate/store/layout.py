@@ -9,12 +9,14 @@ from pathlib import Path
 #: the results folder, relative to Snakemake's working directory
 RESULTS = Path("results")
 
-_DATA, _REFERENCE, _RUNS = "data", "reference", "runs"
+_DATA, _REFERENCE, _RUNS, _THEORY = "data", "reference", "runs", "theory"
 #: folders in the results folder that do not belong to a campaign
-RESERVED = {_DATA, _REFERENCE, _RUNS}
+RESERVED = {_DATA, _REFERENCE, _RUNS, _THEORY}
 
 # Files of a run.
 METRICS = "metrics.parquet"
+#: only of a finished run that was evaluated on test images
+PREDICTIONS = "predictions.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"
@@ -60,6 +62,30 @@ def data_file(results: Path, data: str) -> Path:
 def campaign_folder(results: Path, campaign: str) -> Path:
     """Folder of a campaign's tables, figures, report and logs."""
     return results / campaign
+
+
+def theory_folder(results: Path) -> Path:
+    """Folder of the theory lab: its tables, figures and logs, which depend on no campaign."""
+    return results / _THEORY
+
+
+def theory_table(results: Path, name: str) -> Path:
+    """Table of the experiment `name`, or of the claims' verdicts (`theory.CLAIMS`)."""
+    return theory_folder(results) / f"{name}.parquet"
+
+
+def tuned_file(results: Path, campaign: str) -> Path:
+    """File of the values that a campaign's tuning chose."""
+    return campaign_folder(results, campaign) / "tuned.json"
+
+
+def chosen_mark(results: Path, campaign: str, search: str) -> Path:
+    """Empty file that exists once the choices of the searches with this hash are stored.
+
+    It is Snakemake's target in place of the file of choices, which also has those of other searches and may
+    lie in a repository.
+    """
+    return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
 
 
 def train_log(results: Path, campaign: str, run: str) -> Path:

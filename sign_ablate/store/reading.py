@@ -1,5 +1,6 @@
 """Reading of a run's files, with checks. A file that is not as training wrote it raises `DamagedError`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sign_ablate.store.run_files import (
     ENVIRONMENT,
     METRICS,
     METRICS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
     SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
@@ -53,9 +56,26 @@ def metrics(folder: Path) -> pa.Table:
         raise DamagedError(path, "it does not say how the run ended", DELETE_IT)
     if table["epoch"].to_pylist() != list(range(1, table.num_rows + 1)):  # to_numpy imports pandas
         raise DamagedError(path, "epochs are missing", DELETE_IT)
-    if status == b"finished" and not _is_fraction(last(table, "test_acc")):
-        raise DamagedError(path, "there is no test accuracy in its last row", DELETE_IT)
+    name = "val" if _is_trial(metadata) else "test"
+    if status == b"finished" and not _is_fraction(last(table, f"{name}_acc")):
+        raise DamagedError(path, f"there is no {name} accuracy in its last row", DELETE_IT)
     return table
+
+
+def predictions(folder: Path) -> pa.Table | None:
+    """Read a run's `predictions.parquet`, one row per test image.
+
+    Returns:
+        The table, or None if the run has none: it diverged, was not evaluated on test images, or was trained
+        by a version without this file.
+
+    Raises:
+        DamagedError: if it or `run.json` is damaged.
+        OSError: if one of the two cannot be read.
+    """
+    recorded = record.read(folder)
+    content = None if recorded is None else record.predictions(folder, recorded)
+    return None if content is None else _table(content, folder / PREDICTIONS, PREDICTIONS_SCHEMA, DELETE_IT)
 
 
 def end(folder: Path) -> tuple[str, int | None]:
@@ -102,6 +122,17 @@ def _table(content: bytes, path: Path, schema: pa.Schema, advice: str) -> pa.Tab
 def last(table: pa.Table, column: str) -> Any:
     """Value of a column in the last row, or None if the table has no rows."""
     return table[column][-1].as_py() if table.num_rows else None
+
+
+def last_row(table: pa.Table) -> dict[str, Any]:
+    """The last row of a table that has rows."""
+    row: dict[str, Any] = table.slice(table.num_rows - 1).to_pylist()[0]
+    return row
+
+
+def _is_trial(metadata: Mapping[bytes, bytes]) -> bool:
+    """Return True if the run saw the validation images only (`RunConfig.evaluate`)."""
+    return b'"evaluate":"val"' in metadata.get(b"spec", b"")
 
 
 def _is_fraction(value: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""`run.json`: the identity of a run, its end, and the digest of its `metrics.parquet`.
+"""`run.json`: the identity of a run, its end, and the digests of its metrics and predictions.
 
 The Snakefile checks the runs of a campaign on every start, so this module does not import pyarrow.
 """
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sign_ablate.store.layout import METRICS, RUN
+from sign_ablate.store.layout import METRICS, PREDICTIONS, RUN
 
 #: advice for damage that `set_damaged_aside` detects
 RUN_AGAIN = "run snakemake again, which trains this run again"
@@ -37,6 +37,7 @@ class Resolved(BaseModel):
     method: dict[str, Any]
     train: dict[str, Any]
     seed: int
+    evaluate: str = "both"
 
 
 class Record(BaseModel):
@@ -50,6 +51,9 @@ class Record(BaseModel):
     metrics_sha256: str | None = None
     #: SCHEMA_VERSION of metrics.parquet; None in records of earlier versions
     metrics_version: int | None = None
+    #: SHA-256 of predictions.parquet; None for a run without one: diverged, without test images, or of an
+    #: earlier version
+    predictions_sha256: str | None = None
     spec: dict[str, Any]
     resolved: Resolved
 
@@ -83,24 +87,43 @@ def read_json(path: Path, model: type[M], advice: str) -> M:
 
 
 def verified(folder: Path) -> tuple[bytes, Record]:
-    """Read a run's `metrics.parquet` and its record, and check the one against the other.
+    """Read a run's `metrics.parquet` and its record, and check its files against the record.
 
     Returns:
         Content of `metrics.parquet`, and the record.
 
     Raises:
-        DamagedError: if one of the two is damaged, or the record is missing although it is written first.
-        OSError: if one of the two cannot be read. FileNotFoundError if there is no `metrics.parquet`.
+        DamagedError: if one of the two or `predictions.parquet` is damaged, or if the record or the
+            predictions that it names are missing although they are written first.
+        OSError: if a file cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
-    path = folder / METRICS
-    content, record = path.read_bytes(), read(folder)
+    content, record = (folder / METRICS).read_bytes(), read(folder)
+    if record is None:
+        _check(folder / METRICS, content, None)
+        raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
+    _check(folder / METRICS, content, record.metrics_sha256)
+    predictions(folder, record)
+    return content, record
+
+
+def predictions(folder: Path, record: Record) -> bytes | None:
+    """Content of `predictions.parquet`, or None if the record names none. Raises DamagedError, OSError."""
+    if record.predictions_sha256 is None:
+        return None
+    path = folder / PREDICTIONS
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(path, "it is missing", RUN_AGAIN) from None
+    _check(path, content, record.predictions_sha256)
+    return content
+
+
+def _check(path: Path, content: bytes, expected: str | None) -> None:
     if not content:
         raise DamagedError(path, "it is empty", RUN_AGAIN)
-    if record is None:
-        raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
-    if record.metrics_sha256 not in {None, digest(content)}:
+    if expected not in {None, digest(content)}:
         raise DamagedError(path, f"its SHA-256 is not the one in {RUN}", RUN_AGAIN)
-    return content, record
 
 
 def set_damaged_aside(folder: Path) -> str | None:

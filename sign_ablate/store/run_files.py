@@ -1,7 +1,7 @@
 """Schemas and writing of a run's files (docs/results.md).
 
-`metrics.parquet` and `run.json` are pure functions of the run's configuration. Values that differ between
-repetitions (times, versions, device) are in `timing.parquet` and `environment.json`.
+`metrics.parquet`, `predictions.parquet` and `run.json` are pure functions of the run's configuration. Values
+that differ between repetitions (times, versions, device) are in `timing.parquet` and `environment.json`.
 """
 
 import io
@@ -19,6 +19,7 @@ from sign_ablate.store import layout
 SCHEMA_VERSION = 2
 
 METRICS = layout.METRICS
+PREDICTIONS = layout.PREDICTIONS
 TIMING = layout.TIMING
 RUN = layout.RUN
 ENVIRONMENT = layout.ENVIRONMENT
@@ -62,6 +63,14 @@ METRICS_SCHEMA = pa.schema(
         field("grad_l2", pa.float64(), "mean over the epoch's steps of ‖g‖₂"),
         field("momentum_rms", pa.float64(), "root mean square of m (β = 0: of g) at the epoch's last step"),
         field("flip_fraction", pa.float64(), "fraction of signs that the dither flipped at the last step"),
+    ]
+)
+
+#: One row per test image, in the order of the prepared data file.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        field("predicted", pa.int32(), "class with the highest logit at the end of the run, from 0"),
+        field("correct", pa.bool_(), "true if it is the image's label"),
     ]
 )
 
@@ -109,8 +118,12 @@ def table_bytes(
         if others := unknown(row, schema):
             raise ValueError(f"no column for {others}: add it to the table's schema")
     table = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
-    stored = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
-    table = table.replace_schema_metadata(stored)
+    return encoded(table, metadata)
+
+
+def encoded(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Content of a Parquet file with `table`, and with the schema version and `metadata` in its metadata."""
+    table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION), **(metadata or {})})
     content = io.BytesIO()
     # Without compression these small files are read in half the time, which matters for thousands of them.
     pq.write_table(table, content, compression="none", write_page_checksum=True)

@@ -66,9 +66,9 @@ def _read(path: Path, written: int) -> Measured | None:
 def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> float | None:
     """Estimated seconds of a run: the median over similar past runs, or None if there are none.
 
-    Similar runs have the same data, model, batch size, precision and kind of device. If some of them have the
-    same optimizer, only those are used. The steps per epoch are not known here, so a run whose length is
-    given in steps is compared only with runs of the same number of steps.
+    Similar runs have the same data up to the validation split, the same model, batch size, precision and kind
+    of device. If some of them have the same optimizer, only those are used. The steps per epoch are not known
+    here, so a run whose length is given in steps is compared only with runs of the same number of steps.
     """
     train = run["train"]
     keys = ("model", "batch_size", "precision", *(("steps",) if train["epochs"] is None else ()))
@@ -76,7 +76,7 @@ def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> floa
         m
         for m in past
         if m.kind == kind
-        and m.run["data"] == run["data"]
+        and _images(m.run) == _images(run)
         and all(m.run["train"].get(key) == train[key] for key in keys)
     ]
     same = [m for m in like if m.run["method"].get("optimizer") == run["method"]["optimizer"]]
@@ -85,6 +85,11 @@ def seconds(run: Mapping[str, Any], kind: str, past: Iterable[Measured]) -> floa
         return None
     in_epochs = statistics.median(m.in_epochs / m.epochs * (train["epochs"] or m.epochs) for m in like)
     return in_epochs + statistics.median(m.beside for m in like)
+
+
+def _images(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Data set of a run, without what hardly changes its time."""
+    return {key: value for key, value in run["data"].items() if key not in {"val", "split_seed"}}
 
 
 def at_a_time(campaign: Campaign, kind: str) -> int:

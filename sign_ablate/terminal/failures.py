@@ -112,6 +112,7 @@ def result(metrics: str) -> str | None:
     Args:
         metrics: path of the run's `metrics.parquet`.
     """
+    from sign_ablate.jobs.progress import accuracy
     from sign_ablate.store import reading  # imports pyarrow; Snakemake needs it only once a run is finished
 
     folder = Path(metrics).parent
@@ -119,6 +120,6 @@ def result(metrics: str) -> str | None:
         status, step = reading.end(folder)
         if status == "diverged":
             return f"diverged at step {step}"
-        return f"test {reading.metrics(folder)['test_acc'][-1].as_py():.2%}"
+        return accuracy(reading.last_row(reading.metrics(folder)))
     except (OSError, DamagedError):
         return None

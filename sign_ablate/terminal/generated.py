@@ -10,6 +10,7 @@ import pyarrow as pa
 from sign_ablate.analysis import schemas
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
+from sign_ablate.theory import statements, tables
 
 
 def write(root: Path, *, check: bool = False) -> list[str]:
@@ -44,10 +45,11 @@ def results_text() -> str:
         "| `runs/<source>.<optimizer>.s<seed>.<hash>/` | one run, shared by all campaigns |\n"
         "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
-        "| `<campaign>/{epochs,runs,summary,times}.parquet` | tables of all runs |\n"
+        "| `<campaign>/{epochs,runs,summary,times,predictions}.parquet` | tables of all runs |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
+        "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",
         "A run is identified by its resolved configuration. The hash is computed from the values that differ "
         "from the defaults and from `NUMERICS_VERSION`. The name of a campaign and the labels of methods and "
@@ -56,16 +58,20 @@ def results_text() -> str:
         "that no configuration refers to are kept and are not read. `sign-ablate runs` lists the stored "
         "runs. `sign-ablate prune` lists the runs that none of the given configurations needs.",
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
-        "`metrics.parquet` and `run.json` depend on the configuration alone: on one kind of machine they are "
-        "identical byte for byte. `run.json` contains the status (`finished`, or `diverged` with "
-        "`diverged_at_step`), the `spec` that identifies the run, and the `resolved` configuration with all "
-        "defaults. Values that differ between repetitions are in `timing.parquet` and `environment.json`. "
-        "The latter contains the fingerprint of the training code, the git commit, versions, device, compile "
-        "mode, seconds, and the peak memory in MiB. The peak memory of a warm-started run includes memory "
-        "that it shares with other runs. Until a run is finished, `progress.json` contains its epoch and the "
-        "end of its last attempt, and the next attempt resumes from `checkpoint.pt`.",
+        "`metrics.parquet`, `predictions.parquet` and `run.json` depend on the configuration alone: on one "
+        "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
+        "`diverged` with `diverged_at_step`), the `spec` that identifies the run, and the `resolved` "
+        "configuration with all defaults. Values that differ between repetitions are in `timing.parquet` "
+        "and `environment.json`. The latter contains the fingerprint of the training code, the git commit, "
+        "versions, device, compile mode, seconds, and the peak memory in MiB. The peak memory of a "
+        "warm-started run includes memory that it shares with other runs. Until a run is finished, "
+        "`progress.json` contains its epoch and the end of its last attempt, and the next attempt resumes "
+        "from `checkpoint.pt`.",
         "### `metrics.parquet`: one row per epoch",
         _table(run_files.METRICS_SCHEMA),
+        "### `predictions.parquet`: one row per test image, in the order of the prepared data",
+        "Only of finished runs that are evaluated on test images. `run.json` contains its digest.",
+        _table(run_files.PREDICTIONS_SCHEMA),
         "### `timing.parquet`: one row per epoch",
         _table(run_files.TIMING_SCHEMA),
         f"## Tables of a campaign (version {schemas.TABLES_VERSION})",
@@ -78,6 +84,14 @@ def results_text() -> str:
         _table(schemas.SUMMARY_SCHEMA),
         "### `times.parquet`: one row per run",
         _table(schemas.TIMES_SCHEMA),
+        "### `predictions.parquet`: one row per run",
+        _table(schemas.PREDICTIONS_SCHEMA),
+        f"## Tables of the theory lab (version {tables.THEORY_VERSION})",
+        "### `theory/<experiment>.parquet`: one row per quantity and setting",
+        "Columns for the setting, which differ between experiments, and:",
+        _table(tables.schema([])),
+        "### `theory/claims.parquet`: one row per claim",
+        _table(statements.SCHEMA),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store import fingerprint, layout
 from sign_ablate.store.layout import ENVIRONMENT
+from sign_ablate.tuning.search import all_runs
 
 
 def outdated(campaign: Campaign, results: Path) -> list[Path]:
@@ -18,7 +18,7 @@ def outdated(campaign: Campaign, results: Path) -> list[Path]:
 
     The paths are written as in Snakemake, which takes them after `--forcerun`.
     """
-    runs, today = expand(campaign), fingerprint.of_training()
+    runs, today = all_runs(campaign), fingerprint.of_training()
     data = dict.fromkeys(layout.data_file(results, run.data_id) for run in runs)
     found = [path for path in data if path.exists() and data_code(path) != fingerprint.of_decoding()]
     files = (layout.metrics_file(results, run.id) for run in runs)

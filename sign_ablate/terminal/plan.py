@@ -9,6 +9,7 @@ from sign_ablate.jobs import device
 from sign_ablate.store.layout import run_folder
 from sign_ablate.terminal import estimate
 from sign_ablate.terminal.states import by_cell, columns, counted, state
+from sign_ablate.tuning.search import pending
 
 
 def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str:
@@ -19,7 +20,8 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
         results: the results folder.
         minutes: if given, the plan also says which runs will be done after this time.
     """
-    runs = expand(campaign)
+    trials = [run for search in pending(campaign) for run in search.runs()]
+    runs = [*trials, *expand(campaign, placeholders=True)]
     kind = device.resolve(campaign.execution.device)
     measured = estimate.measured(results)
     rows: list[tuple[str, ...]] = [("", "runs", "to do", "seconds each", "minutes left")]
@@ -43,6 +45,10 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
         lines.append(
             f"{counted(unknown, 'run')} without an estimate: none with the same data, model, batch size and "
             f"precision has been measured on {kind} below {results}/."
+        )
+    if trials:
+        lines.append(
+            f"{counted(len(trials), 'run')} of them search for the values of the others: snakemake tune."
         )
     if minutes is not None and todo:
         lines.append(_fits(runs, seconds_of, estimate.at_a_time(campaign, kind), minutes))

@@ -10,7 +10,10 @@ from sign_ablate.campaign.grid import Run
 from sign_ablate.jobs.run_lock import is_running
 from sign_ablate.store import progress, reading
 from sign_ablate.store.record import DamagedError
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, PREDICTIONS, RUN, TIMING
+
+#: files whose changes change an outcome; the time of the first is that of the end
+_FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +35,7 @@ class Outcome:
 def outcome(folder: Path) -> Outcome | None:
     """End of the run in `folder`, or None if it has not ended or its files are being changed."""
     try:
-        return _outcome(
-            folder, tuple(_modified(folder / name) for name in (METRICS, RUN, TIMING, ENVIRONMENT))
-        )
+        return _outcome(folder, tuple(_modified(folder / name) for name in _FILES))
     except OSError:
         return None
 
@@ -81,8 +82,8 @@ def by_cell(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def cell_name(run: Run) -> str:
-    """Name of a run's cell: data set and label."""
-    return f"{run.cell.dataset}  {run.cell.label}"
+    """Name of a run's cell: data set and label. Trials are a cell of their own."""
+    return f"{run.cell.dataset}  {run.cell.label}{'' if run.trial is None else '  (tuning)'}"
 
 
 def counted(n: int, noun: str) -> str:

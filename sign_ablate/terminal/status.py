@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.grid import Run
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.jobs.progress import accuracy
 from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.layout import runs_folder
 from sign_ablate.store.record import DamagedError
@@ -17,6 +18,7 @@ from sign_ablate.terminal.failures import Failure, block
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
 from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
+from sign_ablate.tuning.search import runs_of_stage
 
 #: maximum numbers of rows in the parts that could fill the screen
 RUNNING_SHOWN = 8
@@ -27,7 +29,7 @@ STOPPED_SHOWN = 5
 
 def status(campaign: Campaign, results: Path) -> str:
     """Format the status of a campaign: its cells, runs in progress, newest results, failures, and a total."""
-    runs = expand(campaign)
+    runs = runs_of_stage(campaign)
     return "\n".join(_lines(campaign, runs, results, take(campaign, runs, results)))
 
 
@@ -50,7 +52,7 @@ def watch(campaign: Campaign, results: Path, seconds: float) -> None:
 
 
 def _looks(campaign: Campaign, results: Path, seconds: float) -> Iterator[list[str]]:
-    runs = expand(campaign)
+    runs = runs_of_stage(campaign)
     while True:
         snapshot = take(campaign, runs, results)
         yield _lines(campaign, runs, results, snapshot)
@@ -108,7 +110,7 @@ def _newest(ended: list[tuple[Run, Outcome]], folder: Path, now: float) -> list[
     for run, found in ended[:NEWEST_SHOWN]:
         result = f"diverged at step {found.diverged_at_step}"
         if found.state == "done":
-            result = _last_test_acc(folder / run.id)
+            result = _accuracy(folder / run.id)
         rows.append((_name(run), result, duration(max(0.0, now - found.ended)), _hash(run)))
     return columns(rows) if ended else []
 
@@ -153,7 +155,7 @@ def _total(snapshot: Snapshot) -> list[str]:
 
 
 def _name(run: Run) -> str:
-    return f"{cell_name(run)}  seed {run.config.seed}"
+    return f"{cell_name(run)}  {run.which}"
 
 
 def _hash(run: Run) -> str:
@@ -161,9 +163,10 @@ def _hash(run: Run) -> str:
     return run.id.rsplit(".", 1)[1]
 
 
-def _last_test_acc(folder: Path) -> str:
+def _accuracy(folder: Path) -> str:
     try:
-        return f"{reading.metrics(folder)['test_acc'][-1].as_py():.2%}"
+        row = reading.last_row(reading.metrics(folder))
+        return f"{row['test_acc']:.2%}" if row["test_acc"] is not None else accuracy(row)
     except (OSError, DamagedError):
         return "·"  # the run was deleted a moment ago
 

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import campaign_lock, file_lock
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.store import layout, record
 from sign_ablate.store.layout import CHECKPOINT, LOCK
 from sign_ablate.terminal.states import counted, outcome, state
+from sign_ablate.tuning.search import all_runs
 
 NONE = "·"
 
@@ -39,7 +39,7 @@ def stored(campaigns: Iterable[Campaign], results: Path) -> list[Stored]:
     """All runs in the store, sorted by name."""
     users: dict[str, dict[str, str]] = defaultdict(dict)
     for campaign in campaigns:
-        for run in expand(campaign):
+        for run in all_runs(campaign):
             users[run.id][campaign.campaign] = run.cell.label
     folders = sorted(path for path in layout.runs_folder(results).glob("*") if path.is_dir())
     return [_look(folder, users.get(folder.name, {})) for folder in folders]
@@ -124,7 +124,7 @@ def _delete_run(folder: Path) -> bool:
 
 
 def _unused_data(campaigns: Iterable[Campaign], results: Path) -> list[Path]:
-    used = {run.data_id for campaign in campaigns for run in expand(campaign)}
+    used = {run.data_id for campaign in campaigns for run in all_runs(campaign)}
     files = layout.data_folder(results).glob("*.npz")
     return sorted(file for file in files if file.stem not in used)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -29,11 +30,14 @@ class Result:
     """Metrics and timing of a run.
 
     `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
+    `predictions` are the columns of predictions.parquet: the test images, as classified after the last step.
+    None if the run diverged or has no test images.
     """
 
     metrics: list[Row]
     timing: list[Row]
     diverged_at_step: int | None = None
+    predictions: dict[str, np.ndarray] | None = None
 
     @property
     def status(self) -> Literal["finished", "diverged"]:
@@ -71,7 +75,7 @@ class Trainer:
                 ("val", data.val_images, data.val_labels),
                 ("test", data.test_images, data.test_labels),
             )
-            if len(labels)
+            if len(labels) and (name == "val" or run.evaluate == "both")
         }
         per_epoch = self.loader.steps_per_epoch
         self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch
@@ -222,15 +226,20 @@ class Trainer:
         self.network.eval()
         row: Row = {}
         for name, loader in self.evaluations.items():
-            sums = []
+            sums, classes = [], []
             for x, y in loader.batches():
                 with self._autocast():
                     logits = self.network(x).float()
+                classes.append(logits.argmax(1))
                 sums.append(
-                    torch.stack([cross_entropy(logits, y, reduction="sum"), (logits.argmax(1) == y).sum()])
+                    torch.stack([cross_entropy(logits, y, reduction="sum"), (classes[-1] == y).sum()])
                 )
             loss, correct = torch.stack(sums).cpu().double().sum(dim=0).tolist()
             row |= {f"{name}_loss": loss / len(loader), f"{name}_acc": correct / len(loader)}
+            if name == "test" and self.step == self.total_steps:
+                predicted = torch.cat(classes)
+                columns = {"predicted": predicted, "correct": predicted == loader.labels}
+                self.result.predictions = {key: column.cpu().numpy() for key, column in columns.items()}
         return row
 
     def _autocast(self) -> AbstractContextManager[Any]:

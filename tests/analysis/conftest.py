@@ -28,6 +28,10 @@ METHODS: dict[str, Any] = {
 }
 
 
+#: of the ten test images that made-up runs have
+PREDICTIONS = [{"predicted": n % 3, "correct": n not in {2, 3}} for n in range(10)]
+
+
 def make_campaign(**changes: Any) -> Campaign:
     values = {
         "campaign": "test",
@@ -71,7 +75,7 @@ def write_run(
     }
     write_table(folder / TIMING, times, TIMING_SCHEMA)
     write_text(folder / ENVIRONMENT, json.dumps(environment))
-    write_outcome(folder, run, rows, diverged_at)
+    write_outcome(folder, run, rows, diverged_at, None if diverged_at is not None else PREDICTIONS)
     return folder
 
 

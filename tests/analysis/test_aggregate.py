@@ -1,11 +1,13 @@
 """Aggregation of synthetic run folders into tables."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,11 +17,12 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
 from sign_ablate.store import fingerprint, reading
 from sign_ablate.store.layout import run_folder
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, PREDICTIONS, RUN, TIMING
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
+from tests.conftest import write_outcome
 
 WriteAll = Callable[[Campaign], None]
-FILES = (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.TIMES)
+FILES = (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.TIMES, schemas.PREDICTIONS)
 
 
 def rows(path: Path) -> list[dict]:
@@ -145,7 +148,7 @@ def test_the_same_bytes_twice_whatever_the_times(results: Path, tmp_path: Path, 
         (run_folder(results, run.id) / TIMING).unlink()
         (run_folder(results, run.id) / ENVIRONMENT).unlink()
     aggregate(campaign, results, tmp_path / "b")
-    for name in (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.CAMPAIGN):
+    for name in (schemas.EPOCHS, schemas.RUNS, schemas.SUMMARY, schemas.PREDICTIONS, schemas.CAMPAIGN):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert not list(tmp_path.glob("*/*.tmp"))
     assert rows(tmp_path / "b" / schemas.TIMES)[0]["device"] is None
@@ -180,7 +183,7 @@ def test_runs_that_have_not_changed_are_not_read_again(
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("name", [METRICS, RUN, TIMING, ENVIRONMENT])
+@pytest.mark.parametrize("name", [METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT])
 def test_damage_is_noticed_after_a_run_was_read(
     name: str, results: Path, tmp_path: Path, write_all: WriteAll
 ) -> None:
@@ -233,6 +236,32 @@ def test_times(results: Path, tmp_path: Path, write_all: WriteAll) -> None:
     assert (row["train_seconds"], row["eval_seconds"], row["total_seconds"]) == (8.0, 2.0, 12.5)
     assert (row["images_per_second"], row["device"], row["git_commit"]) == (250.0, "cpu", "abc+")
     assert row["code"] == "0123456789ab"
+
+
+def test_predictions(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(train={"epochs": 1}, methods={"sgd": METHODS["sgd"]}, seeds=[0, 1])
+    finished, diverged = expand(campaign)
+    write_run(results, finished, [0.8])
+    write_run(results, diverged, [], diverged_at=3)
+    aggregate(campaign, results, tmp_path)
+    first, second = rows(tmp_path / schemas.PREDICTIONS)
+    assert (first["run"], first["label"], first["seed"], first["images"]) == (finished.id, "sgd", 0, 10)
+    bits = np.unpackbits(np.frombuffer(first["correct"], np.uint8), count=10)
+    assert bits.tolist() == [1, 1, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert (second["run"], second["images"], second["correct"]) == (diverged.id, None, None)
+
+
+def test_predictions_take_at_most_2_kb_per_run(results: Path, tmp_path: Path) -> None:
+    campaign = make_campaign(train={"epochs": 1}, methods={"sgd": METHODS["sgd"]}, seeds=list(range(20)))
+    generator = random.Random(0)
+    for run in expand(campaign):
+        images = [{"predicted": generator.randrange(100), "correct": generator.random() < 0.6}
+                  for _ in range(10_000)]  # fmt: skip
+        write_outcome(write_run(results, run, [0.8]), run, [{"epoch": 1, "step": 1, "test_acc": 0.6}],
+                      None, images)  # fmt: skip
+        assert (run_folder(results, run.id) / PREDICTIONS).stat().st_size < 12_500
+    aggregate(campaign, results, tmp_path)
+    assert (tmp_path / schemas.PREDICTIONS).stat().st_size < 20 * 2000
 
 
 def test_every_column_is_described_and_versioned(results: Path, tmp_path: Path, write_all: WriteAll) -> None:

@@ -169,6 +169,7 @@ def test_band_is_the_range_of_the_seeds(tables: Callable[..., Tables]) -> None:
     assert (last["low"] < last["high"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("val", [None, 0.5])
 def test_a_sweep_of_twenty_settings(results: Path, tmp_path: Path, val: float | None) -> None:
     rates = [round(0.01 * i, 2) for i in range(1, 21)]
@@ -189,6 +190,7 @@ def test_a_sweep_of_twenty_settings(results: Path, tmp_path: Path, val: float | 
         assert "best on validation data (1 of 20)" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_saved_files_are_the_same_bytes(tables: Callable[..., Tables], tmp_path: Path) -> None:
     epochs, runs, _ = tables(make_campaign())
     for stem in ("a/figure1", "b/figure1"):

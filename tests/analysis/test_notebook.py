@@ -13,6 +13,8 @@ from sign_ablate.analysis.notebook import NotebookError, execute
 from sign_ablate.jobs import parent, warm
 from tests.conftest import ROOT, pids
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = nbformat.v4.new_code_cell("a = 1\nb = 'x'", metadata={"tags": ["parameters"]})
 
 

@@ -17,14 +17,14 @@ from sign_ablate.config import Campaign
 from sign_ablate.store import reading
 from sign_ablate.store.layout import run_folder
 from sign_ablate.store.record import DamagedError, set_damaged_aside
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
 from sign_ablate.terminal.plan import plan
 from sign_ablate.terminal.show import show
 from sign_ablate.terminal.status import status
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 from tests.conftest import write_outcome
 
-FILES = (METRICS, RUN, TIMING, ENVIRONMENT)
+FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
 Damage = Callable[[bytes], bytes]
 
 
@@ -114,6 +114,7 @@ def test_partial_tables_need_one_intact_run(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_off_anywhere(
     name: str, run: Run, campaign: Campaign, results: Path, tmp_path: Path
@@ -232,6 +233,34 @@ def test_what_is_missing_is_not_damaged(run: Run, campaign: Campaign, results: P
     assert (row["device"], row["total_seconds"]) == ("cpu", None)
 
 
+def test_predictions_are_damaged_if_the_record_names_them_and_they_are_missing(
+    run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    path = run_folder(results, run.id) / PREDICTIONS
+    path.unlink()
+    line = f"{path}: damaged (it is missing); run snakemake again, which trains this run again"
+    assert line in status(campaign, results).splitlines()
+    with pytest.raises(AggregateError) as caught:
+        aggregate(campaign, results, tmp_path / "out")
+    assert str(caught.value) == line
+
+
+def test_runs_of_an_earlier_version_have_no_predictions(
+    run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    folder = run_folder(results, run.id)
+    recorded = json.loads((folder / RUN).read_text())
+    del recorded["predictions_sha256"]
+    (folder / RUN).write_text(json.dumps(recorded))
+    (folder / PREDICTIONS).write_bytes(b"left there")
+    assert reading.predictions(folder) is None
+    assert set_damaged_aside(folder) is None
+    aggregate(campaign, results, tmp_path)
+    first, second = pq.read_table(tmp_path / schemas.PREDICTIONS).to_pylist()
+    assert (first["images"], first["correct"]) == (None, None)
+    assert second["images"] == 10
+
+
 def test_a_run_without_its_record_is_damaged(
     run: Run, campaign: Campaign, results: Path, tmp_path: Path
 ) -> None:
@@ -251,7 +280,12 @@ def test_a_damaged_run_is_set_aside_to_be_trained_again(run: Run, results: Path)
     folder = run_folder(results, run.id)
     assert set_damaged_aside(folder) is None
     content = (folder / METRICS).read_bytes()
-    for name, damaged in ((METRICS, content[:100]), (METRICS, content[:-9] + b"123456789"), (RUN, b"")):
+    for name, damaged in (
+        (METRICS, content[:100]),
+        (METRICS, content[:-9] + b"123456789"),
+        (PREDICTIONS, b"foreign"),
+        (RUN, b""),
+    ):
         (folder / name).write_bytes(damaged)
         said = set_damaged_aside(folder)
         assert said is not None

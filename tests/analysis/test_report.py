@@ -123,6 +123,7 @@ def run(name: str, folder: Path, **parameters: Any) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path: Path) -> None:
     folder = loaded.folder
     stem = folder / "figures" / "figure2"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sign_ablate.campaign import grid
-from sign_ablate.campaign.grid import expand, parse_run
+from sign_ablate.campaign import identity
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.config import ConfigError, parse_campaign
 from sign_ablate.config.data import Dataset
 from sign_ablate.config.methods import OPTIMIZERS
@@ -106,7 +107,7 @@ def test_integer_and_float_of_one_value_are_one_run(tiny: dict[str, Any]) -> Non
 
 def test_numerics_version_is_part_of_every_id(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     before = ids(tiny)
-    monkeypatch.setattr(grid, "NUMERICS_VERSION", grid.NUMERICS_VERSION + 1)
+    monkeypatch.setattr(identity, "NUMERICS_VERSION", identity.NUMERICS_VERSION + 1)
     assert not before & ids(tiny)
 
 
@@ -137,7 +138,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
 def test_changed_default_needs_a_new_numerics_version() -> None:
     """Ids leave defaults out, so a changed default would reuse the results of the old default."""
     golden = json.loads((GOLDEN / "defaults.json").read_text())
-    assert golden["numerics"] == grid.NUMERICS_VERSION, "run: python -m tests.golden.update"
+    assert golden["numerics"] == identity.NUMERICS_VERSION, "run: python -m tests.golden.update"
     now = _defaults()
     for model, defaults in golden["defaults"].items():
         kept = {name: now.get(model, {}).get(name, "removed") for name in defaults}

@@ -242,6 +242,7 @@ def test_cores_are_those_that_the_process_may_use() -> None:
     assert done.stdout == "1\n"
 
 
+@pytest.mark.slow
 def test_plan_and_status_warn_and_go_on(file: Path, tiny: dict[str, Any]) -> None:
     tiny["train"]["batch_size"] = 100
     file.write_text(json.dumps(tiny))

@@ -245,6 +245,7 @@ def test_missing_folder(tmp_path: Path) -> None:
     fails(CIFAR10(path="nowhere/at/all"), tmp_path, "nowhere/at/all: no such folder; `path:` is the folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spec"), [("cifar10", CIFAR10), ("cifar100", CIFAR100)])
 def test_real_cifar(name: str, spec: type[CIFAR10] | type[CIFAR100], tmp_path: Path) -> None:
     if not (REAL / name).is_dir():

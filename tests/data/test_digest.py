@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sign_ablate.campaign.grid import Run, campaign_spec, expand, identity, parse_dataset, parse_run
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.identity import campaign_spec, identity, parse_dataset, parse_run
 from sign_ablate.config import ConfigError, parse_campaign
 from sign_ablate.config.data import ImageFolder
 from sign_ablate.data import digest

@@ -129,6 +129,7 @@ def test_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "slow"),
     [

@@ -20,14 +20,15 @@ import pytest
 import torch
 
 from sign_ablate import cli
-from sign_ablate.campaign.grid import expand, identity
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import identity
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, training
 from sign_ablate.store import progress
 from sign_ablate.store.layout import PROGRESS
-from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, RUN, TIMING
+from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, PREDICTIONS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY
 from tests.jobs.test_resume import RUNS, command, long
@@ -141,7 +142,7 @@ def names(out: Path) -> set[str]:
 
 
 def check_same(out: Path, undisturbed: Path) -> None:
-    for name in (METRICS, RUN):
+    for name in (METRICS, RUN, PREDICTIONS):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
     assert names(out) == names(undisturbed)
 
@@ -161,6 +162,7 @@ def test_checkpoint_that_does_not_fit_leaves_the_one_before(checkpointed: bytes,
         assert names(tmp_path) == {CHECKPOINT}, limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "name"), [(100, ENVIRONMENT), (1500, TIMING), (3000, METRICS)])
 def test_result_that_does_not_fit(
     limit: int, name: str, file: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -192,6 +194,7 @@ def test_job_that_cannot_write_its_checkpoint_goes_on_from_the_one_before(
     check_same(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_full_disk(disk: Disk, file: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The disk has room for no file, for the first file, for the first two files, and so on."""
     failed = []
@@ -207,7 +210,7 @@ def test_full_disk(disk: Disk, file: Path, undisturbed: Path, capsys: pytest.Cap
         disk.leave(100)
         assert train(file, out) == 0
         check_same(out, undisturbed)
-    assert list(dict.fromkeys(failed)) == [ENVIRONMENT, TIMING, RUN, METRICS]
+    assert list(dict.fromkeys(failed)) == [ENVIRONMENT, TIMING, PREDICTIONS, RUN, METRICS]
 
 
 def test_full_disk_leaves_the_checkpoint(
@@ -260,6 +263,7 @@ def test_full_disk_has_no_half_of_the_data(
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
 
+@pytest.mark.slow
 @linux
 def test_log_on_a_full_disk_costs_no_run(file: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -399,6 +403,7 @@ cli.app()
 """
 
 
+@pytest.mark.slow
 @linux
 def test_no_memory(tmp_path: Path) -> None:
     data = {"source": "synthetic", "train_images": 3000, "test_images": 64}
@@ -438,6 +443,7 @@ def trainer_of(out: Path) -> int:
     return int(re.search(rf"FLOCK .* (\d+) \w+:\w+:{inode} ", Path("/proc/locks").read_text())[1])  # type: ignore[index]
 
 
+@pytest.mark.slow
 @linux
 def test_killed_for_its_memory_and_the_siblings_go_on(
     boss: Owner,  # noqa: F811

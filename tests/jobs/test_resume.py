@@ -17,9 +17,11 @@ from sign_ablate.config.methods import OPTIMIZERS
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.jobs import checkpoint, training
-from sign_ablate.store.run_files import CHECKPOINT, METRICS, RUN
+from sign_ablate.store.run_files import CHECKPOINT, METRICS, PREDICTIONS, RUN
 from sign_ablate.train.loop import Trainer
 from tests.conftest import EVERY_METHOD, TINY, hang_up
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 RUNS = {
@@ -62,7 +64,7 @@ def test_every_registered_optimizer_is_resumed() -> None:
 def test_interrupted_twice_at_every_pair_of_steps(label: str, data: PreparedData, tmp_path: Path) -> None:
     """Each interruption goes through a file: in the first epoch, at the switch, and after it."""
     run = RUNS[label]
-    expected = Trainer(run.config, data, CPU).fit().metrics
+    expected = Trainer(run.config, data, CPU).fit()
     for cuts in ((1, 2), (2, 3), (3, 4), (4, 8), (5, 6)):
         trainer = Trainer(run.config, data, CPU)
         for cut in cuts:
@@ -78,7 +80,10 @@ def test_interrupted_twice_at_every_pair_of_steps(label: str, data: PreparedData
             assert state is not None
             trainer = Trainer(run.config, data, CPU)
             trainer.load_state_dict(state)
-        assert trainer.fit().metrics == expected, cuts
+        result = trainer.fit()
+        assert result.metrics == expected.metrics, cuts
+        for name, values in (expected.predictions or {}).items():
+            assert (result.predictions or {})[name].tolist() == values.tolist()
 
 
 def command(run: Run, file: Path, out: Path, *more: str) -> list[str]:
@@ -115,7 +120,7 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
     assert ("the process that trained this run before was killed" in again.stdout) == (
         number == signal.SIGKILL
     )
-    for name in (METRICS, RUN):
+    for name in (METRICS, RUN, PREDICTIONS):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert not list(out.glob(f"{CHECKPOINT}*"))
 

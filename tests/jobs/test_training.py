@@ -13,10 +13,13 @@ import pytest
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import read
 from sign_ablate.jobs import training
 from sign_ablate.jobs.run_lock import JobError, is_running, locked
-from sign_ablate.store import fingerprint
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
+from sign_ablate.store import fingerprint, reading
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def test_metrics_are_byte_for_byte_the_same_in_any_process(run: Run, data: Path,
     training.train(run.spec, data, tmp_path / "here", device="cpu")
     command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec, "--data", str(data)]
     subprocess.run([*command, "--out", str(tmp_path / "there")], check=True)
-    for name in (METRICS, RUN):
+    for name in (METRICS, RUN, PREDICTIONS):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
@@ -56,6 +59,58 @@ def test_files_of_a_run(run: Run, data: Path, tmp_path: Path) -> None:
     assert environment["versions"]["torch"]
     assert environment["seconds"] > 0
     assert 50 < environment["max_rss_mib"] < 50_000  # torch alone takes more than 50 MiB
+
+
+def test_predictions_are_those_that_the_last_test_accuracy_counts(
+    tiny: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    tiny |= {"methods": {"sgd": tiny["methods"]["sgd"]}, "figures": {}}
+    tiny["train"]["epochs"] = 1  # some images are wrong after one epoch, and none after three
+    run = expand(parse_campaign(tiny))[0]
+    training.train(run.spec, data, tmp_path / "out", device="cpu")
+    table = reading.predictions(tmp_path / "out")
+    assert table is not None
+    labels, correct = read(data).test_labels.numpy(), table["correct"].to_numpy()
+    assert len(table) == len(labels) == 64
+    assert ((table["predicted"].to_numpy() == labels) == correct).all()
+    assert correct.mean() == reading.last(reading.metrics(tmp_path / "out"), "test_acc")
+    assert 0 < correct.sum() < 64
+
+
+def test_diverged_run_has_no_predictions_not_even_older_ones(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {"methods": {"sgd": {"optimizer": "sgd", "lr": 1.0e30}}, "figures": {}}
+    (run, _) = expand(parse_campaign(tiny))
+    prepare(run.config.data, tmp_path / "data")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / PREDICTIONS).write_bytes(b"of other code")
+    training.train(run.spec, tmp_path / "data", tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out" / PREDICTIONS).exists()
+    assert reading.predictions(tmp_path / "out") is None
+    assert reading.end(tmp_path / "out")[0] == "diverged"
+
+
+@pytest.mark.parametrize("name", [ENVIRONMENT, TIMING, PREDICTIONS, RUN, METRICS])
+def test_killed_while_the_files_are_written(
+    name: str, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last epoch no step is left, but its predictions must come again."""
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    training.train(run.spec, data, undisturbed, device="cpu")
+    with monkeypatch.context() as patched:
+        real = Path.write_bytes
+
+        def die(path: Path, content: bytes) -> int:
+            if path.name.startswith(name):
+                raise KeyboardInterrupt
+            return real(path, content)
+
+        patched.setattr(Path, "write_bytes", die)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(run.spec, data, out, device="cpu", checkpoint_seconds=0)
+    assert not (out / METRICS).exists()
+    training.train(run.spec, data, out, device="cpu")
+    for same in (METRICS, RUN, PREDICTIONS):
+        assert (out / same).read_bytes() == (undisturbed / same).read_bytes()
 
 
 def test_compile_without_a_compiler_is_one_line(
@@ -115,7 +170,7 @@ def test_second_trainer_of_a_run_waits_and_takes_its_result(run: Run, data: Path
         assert (
             second.stdout.readline() == "out  another process is training this run; this job waits for it\n"
         )
-        for name in (RUN, METRICS):
+        for name in (PREDICTIONS, RUN, METRICS):
             shutil.copy2(other / name, out / name)
         assert second.poll() is None
     assert second.communicate(timeout=60)[0] == "out  is done: another process has trained it\n"

@@ -27,7 +27,7 @@ from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, hang_up, pids
 from tests.jobs.test_resume import RUNS, command, long
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")]
 
 
 class Owner:

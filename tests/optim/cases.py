@@ -46,6 +46,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "hybrid": {
         "hybrid": {"switch_step": 3},
         "hybrid-swats": {"switch_step": 3, "lambda_scope": "tensor", "sgd_momentum": "swats"},
+        "hybrid-sign": {"switch_step": 3, "after": "sign"},
+        "hybrid-kept": {"switch_step": 3, "length": "kept"},
         "hybrid-stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
     },
     "dithered-hybrid": {"dithered-hybrid": {"dither": "pre", "alpha": 0.1, "switch_step": 3}},

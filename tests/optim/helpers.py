@@ -48,7 +48,12 @@ HYBRID_OPTIONS: list[dict[str, Any]] = [
     {"switch_step": 3, "sgd_momentum": "swats"},
     {"switch_step": 3, "calibrate": False},
     {"switch_step": 3, "calibrate": False, "sgd_lr": 0.1},
+    {"switch_step": 3, "after": "sign", "weight_decay": 0.1},
+    {"switch_step": 3, "after": "sign", "dither": "pre", "alpha": 0.1},
+    {"switch_step": 3, "length": "kept"},
+    {"switch_step": 3, "after": "sign", "length": "kept"},
     {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
+    {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9, "after": "sign"},
     {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9, "sgd_momentum": "swats"},
     {"trigger": "swats", "tolerance": 0.02, "eta": 0.5},
 ]

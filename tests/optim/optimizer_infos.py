@@ -110,6 +110,8 @@ HYBRID_INPUTS = {
     "weight decay": {"switch_step": 3, "weight_decay": 0.01},
     "frozen": {"switch_step": 2, "lambda_scope": "group", "lambda_schedule": "frozen"},
     "momentum after": {"switch_step": 2, "sgd_momentum": "swats"},
+    "sign after": {"switch_step": 3, "after": "sign"},
+    "length kept": {"switch_step": 3, "length": "kept", "weight_decay": 0.01},
     "stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
     "maximize": {"switch_step": 4, "maximize": True},
     "naive": {"switch_step": 3, "calibrate": False, "sgd_lr": 1e-4},

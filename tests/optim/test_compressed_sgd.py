@@ -113,6 +113,7 @@ def test_nothing_is_lost(compressor: Compressor) -> None:
             torch.testing.assert_close(applied + optimizer.state[p]["error"], total, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @each
 def test_error_feedback_converges(compressor: Compressor) -> None:
     """Least squares with small and large coordinates: the small ones are found, too."""

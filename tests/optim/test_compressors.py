@@ -73,6 +73,7 @@ def test_one_bit_is_the_best_two_valued_code(x: Tensor) -> None:
         torch.testing.assert_close((residual * side).sum(0), torch.zeros(6, dtype=x.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["max", "l2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_qsgd_sends_levels(norm: Any, dtype: torch.dtype) -> None:
@@ -90,6 +91,7 @@ def _mean_and_error(compressor: Compressor, x: Tensor, draws: int) -> tuple[Tens
     return all_draws.mean(0), all_draws.std(0) / math.sqrt(draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compressor",
     [QSGD(1, "l2", None), QSGD(4, "l2", None), QSGD(7, "max", 8), QSGD(1, "max", None), TernGrad(clip=None)],
@@ -104,6 +106,7 @@ def test_unbiased(compressor: Compressor, x: Tensor) -> None:
     assert abs(z.square().mean() - 1) < 0.8
 
 
+@pytest.mark.slow
 def test_clipping_is_biased_where_it_clips(x: Tensor) -> None:
     x = x + 0.3 * x.sign()  # none so small that 2,000 draws may all be 0
     mean, error = _mean_and_error(TernGrad(clip=1.0), x, 2000)
@@ -112,6 +115,7 @@ def test_clipping_is_biased_where_it_clips(x: Tensor) -> None:
     assert (mean - x).abs().max() > 20 * error.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 3, 10])
 def test_qsgd_variance_bound(levels: int, x: Tensor) -> None:
     """Lemma 3.1 of 1610.02132: E‖Q(v)−v‖² ≤ min(n/s², √n/s)·‖v‖²."""
@@ -230,3 +234,19 @@ def test_a_receiver_needs_the_message_alone(compressor: Compressor, x: Tensor) -
     parts, shape, dtype = torch.load(buffer, weights_only=True)
     decoded = from_dict(compressor.as_dict()).decode(Message(parts, torch.Size(shape), dtype))
     assert_bitwise(decoded, expected)
+
+
+@pytest.mark.parametrize("norm", ["l2", "max"])
+@pytest.mark.parametrize("size", [1, 10, 65, 300, 1000])
+def test_a_bucket_larger_than_the_tensor_takes_no_memory_and_changes_no_bit(norm: Any, size: int) -> None:
+    x = torch.randn(size, generator=torch.Generator().manual_seed(size))
+    filled = torch.nn.functional.pad(x, (0, 2048 - size))  # as long as its bucket
+    compress = QSGD(norm=norm, bucket=2048)
+    assert torch.equal(compress(x, 3, 1), compress(filled, 3, 1)[:size])
+    message = QSGD(norm=norm, bucket=10**6).encode(x, 3, 1)
+    assert max(part.numel() for part in message.parts) < size + 64
+
+
+def test_qsgd_takes_an_empty_tensor() -> None:
+    compressor = QSGD()
+    assert compressor.decode(compressor.encode(torch.empty(0), 1, 0)).shape == (0,)

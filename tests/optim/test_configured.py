@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sign_ablate.campaign.grid import expand, parse_run
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import parse_run
 from sign_ablate.config.errors import ConfigError
 from sign_ablate.config.load import parse_campaign
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer

@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sign_ablate.optim import HybridSignSGD, SignSGD
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, run
 
+pytestmark = pytest.mark.slow
+
 BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
 ALL = pytest.mark.parametrize(
     ("cls", "options"), BOTH, ids=lambda x: str(x) if isinstance(x, dict) else x.__name__
@@ -243,6 +245,7 @@ before = set(sys.modules)
 import torch
 allowed = {name.split(".")[0] for name in sys.modules}
 from sign_ablate.optim import *
+from sign_ablate.optim import registry
 found = {name.split(".")[0] for name in sys.modules} - allowed - set(sys.stdlib_module_names)
 assert found == {"sign_ablate"}, found
 """

@@ -24,6 +24,8 @@ from sign_ablate.optim import (
 )
 from tests.optim.cases import KINDS
 
+pytestmark = pytest.mark.slow
+
 PRE = {"dither": "pre", "alpha": 0.01}
 #: name of the OptimizerInfo entry, class, options
 CASES = {
@@ -31,6 +33,8 @@ CASES = {
     "dither": ("DitheredSignSGD", SignSGD, PRE),
     "hybrid": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "weight_decay": 0.1}),
     "tensor": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "lambda_scope": "tensor"}),
+    "sign after": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "after": "sign"}),
+    "kept": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, "length": "kept"}),
     "rms": ("HybridSignSGD", HybridSignSGD, {"switch_step": 3, **PRE, "alpha": 1.0, "scale": "global_rms"}),
     "stable": (
         "HybridSignSGD",

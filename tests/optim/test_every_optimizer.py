@@ -14,9 +14,16 @@ from torch import nn
 
 from sign_ablate.optim import HybridSignSGD
 from sign_ablate.optim.base import DeclaredOptimizer
+from sign_ablate.optim.options.declare import declared
 from tests.optim.cases import CASES, VARIANTS, Make, assert_bitwise, gradients, parameters, train
 
 each = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
+#: the cases whose optimizer has the option `maximize`
+ASCENDING = {
+    name: make
+    for name, make in CASES.items()
+    if "maximize" in declared(make([nn.Parameter(torch.ones(1))]).options)
+}
 #: their noise follows the order in memory (test_implementations.py)
 DITHERED = {*VARIANTS["dithered"], *VARIANTS["dithered-hybrid"]}
 compressed = [name for name in CASES if "sign" in name or "bit" in name or "topk" in name]
@@ -82,7 +89,7 @@ def test_a_group_overrides_options(make: Make) -> None:
     assert not torch.equal(params[4], still[4])
 
 
-@each
+@pytest.mark.parametrize("make", ASCENDING.values(), ids=ASCENDING.keys())
 def test_maximize_is_descent_on_the_negated_gradient(make: Make) -> None:
     up, down = parameters(), parameters()
     ascent, descent = make(up, maximize=True), make(down)
@@ -187,6 +194,7 @@ def test_a_scheduler_acts(make: Make) -> None:
     assert optimizer.param_groups[0]["lr"] == 0.005
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_dtypes(make: Make, dtype: torch.dtype) -> None:
@@ -212,6 +220,7 @@ def test_a_non_finite_gradient_is_not_hidden(make: Make, bad: float) -> None:
     assert not torch.isfinite(params[0][1, 2])
 
 
+@pytest.mark.slow
 @each
 def test_no_step_reads_from_the_device(make: Make) -> None:
     """On the meta device every read, such as `.item()` or a branch on a tensor, raises."""
@@ -339,7 +348,8 @@ def test_any_shape_dtype_and_option(
     name: str, shape: tuple[int, ...], dtype: torch.dtype, weight_decay: float, maximize: bool
 ) -> None:
     params = parameters([shape], dtype=dtype)
-    train(CASES[name](params, weight_decay=weight_decay, maximize=maximize), params, range(5))
+    more = {"maximize": maximize} if name in ASCENDING else {}
+    train(CASES[name](params, weight_decay=weight_decay, **more), params, range(5))
     assert params[0].shape == shape
     assert params[0].dtype == dtype
     assert torch.isfinite(torch.view_as_real(params[0].detach()) if dtype.is_complex else params[0]).all()
@@ -356,14 +366,19 @@ def test_zero_gradients_are_no_step(name: str) -> None:
     assert_bitwise([p.data for p in params], [p.data for p in parameters()])
 
 
-@each
-@pytest.mark.parametrize("maximize", [False, True])
-def test_conjugated_gradients(make: Make, maximize: bool) -> None:
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        *(pytest.param(make, {}, id=name) for name, make in CASES.items()),
+        *(pytest.param(make, {"maximize": True}, id=f"{name}-maximize") for name, make in ASCENDING.items()),
+    ],
+)
+def test_conjugated_gradients(make: Make, options: dict[str, Any]) -> None:
     g = torch.randn(5, dtype=torch.complex64)
     out = []
     for gradient in (g.conj(), g.conj().resolve_conj()):
         p = nn.Parameter(torch.ones(5, dtype=torch.complex64))
         p.grad = gradient
-        make([p], maximize=maximize).step()
+        make([p], **options).step()
         out.append(p.detach())
     assert torch.equal(*out)

@@ -106,6 +106,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_launches_of_a_foreach_step_on_resnet18(method):
     """On the meta device, which takes a GPU's paths; in every phase."""

@@ -38,6 +38,68 @@ def test_the_prefix_is_signsgd_m_bit_for_bit(switch):
     )
 
 
+@pytest.mark.parametrize("capturable", [False, True])
+def test_sign_with_its_length_kept_is_signsgd_m_bit_for_bit(capturable):
+    control = {"switch_step": 3, "after": "sign", "length": "kept"}
+    for options in ({"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled": False}):
+        p, one = run(SignSGD, {**options, "capturable": capturable})
+        q, two = run(HybridSignSGD, {**options, **control, "capturable": capturable})
+        assert equal(p, q)
+        assert equal(momenta(one), momenta(two))
+
+
+@pytest.mark.parametrize(("after", "length"), [("sign", "projected"), ("gradient", "kept")])
+def test_a_mixed_step_is_as_long_over_all_groups_as_the_step_it_copies(after, length):
+    """Groups of two learning rates; one rate is 0 and its parameters stay."""
+
+    def last_step(**options):
+        torch.manual_seed(0)
+        params = make_params([(3,), (7, 5), (4,)])
+        groups = [{"params": [p], "lr": lr} for p, lr in zip(params, (0.01, 0.05, 0.0), strict=True)]
+        optimizer = HybridSignSGD(groups, beta=0.5, **options)
+        for k in range(5):
+            for i, p in enumerate(params):
+                generator = torch.Generator().manual_seed(100 * k + i)
+                p.grad = torch.randn(p.shape, generator=generator)
+            before = [p.detach().clone() for p in params]
+            optimizer.step()
+        return [q - p.detach() for p, q in zip(params, before, strict=True)]
+
+    found = last_step(switch_step=4, after=after, length=length)
+    sign, sgd = last_step(switch_step=None), last_step(switch_step=4)
+    along, long = (sign, sgd) if after == "sign" else (sgd, sign)
+    norms = [torch.cat([x.flatten() for x in step]).norm() for step in (found, long, along)]
+    torch.testing.assert_close(norms[0], norms[1], rtol=1e-5, atol=0)
+    torch.testing.assert_close(found, [x * norms[0] / norms[2] for x in along], rtol=1e-4, atol=1e-7)
+
+
+def test_a_mixed_step_without_gradients_or_learning_rate_is_none():
+    for options, scale, lr in (({"length": "kept"}, 0.0, 0.1), ({"after": "sign"}, 1.0, 0.0)):
+        p = torch.nn.Parameter(torch.ones(3))
+        optimizer = HybridSignSGD([p], lr=0.1, switch_step=1, **options)
+        p.grad = torch.ones(3)
+        optimizer.step()
+        before = p.detach().clone()
+        optimizer.param_groups[0]["lr"] = lr
+        p.grad = torch.ones(3) * scale
+        optimizer.step()
+        assert torch.equal(p, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"after": "sign", "lambda_scope": "tensor"}, "after 'sign' needs lambda_scope 'global'"),
+        ({"after": "sign", "sgd_momentum": "swats"}, "sgd_momentum has no effect with after 'sign'"),
+        ({"length": "kept", "sgd_momentum": "swats"}, "sgd_momentum 'swats' needs length 'projected'"),
+        ({"length": "kept", "calibrate": False}, "length has no effect without calibrate"),
+    ],
+)
+def test_combinations_without_meaning_are_refused(options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        HybridSignSGD([torch.nn.Parameter(torch.ones(3))], switch_step=2, **options)
+
+
 def test_switching_at_0_is_sgd_with_lr():
     p, _ = run(HybridSignSGD, {"switch_step": 0, "lr": 0.01, "weight_decay": 0.1, "decoupled": False})
     q, _ = run(torch.optim.SGD, {"lr": 0.01, "weight_decay": 0.1})
@@ -164,6 +226,7 @@ def trained(name, steps, start=None, capturable=False):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_a_resume_at_every_step_around_the_switch_is_exact(name, capturable):
@@ -228,6 +291,20 @@ def test_flip_fraction_counts_the_signs_that_dither_changed():
     assert flipped == pytest.approx(0.3085, abs=0.005)  # Φ(−½)
 
 
+@pytest.mark.parametrize("more", [{}, {"capturable": True}])
+@pytest.mark.parametrize(
+    ("alphas", "sigma"), [((0.0, 0.25), 0.5), ((0.25, 0.0), 0.5), ((0.01, 0.25), 0.3), ((0.0, 0.0), 0.0)]
+)
+def test_sigma_is_the_mean_over_the_groups_that_dither(alphas, sigma, more):
+    params = [torch.nn.Parameter(torch.ones(4)) for _ in alphas]
+    groups = [{"params": [p], "alpha": alpha} for p, alpha in zip(params, alphas, strict=True)]
+    optimizer = SignSGD(groups, dither="pre", alpha=1.0, **more)
+    for p in params:
+        p.grad = torch.ones(4)
+    optimizer.step()
+    assert float(optimizer.diagnostics()["sigma"]) == pytest.approx(sigma)
+
+
 def test_a_group_added_later_joins_at_the_step():
     p, q = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
     optimizer = HybridSignSGD([p], switch_step=2)
@@ -251,3 +328,12 @@ def test_diagnostics_outlive_the_gradients(options):
         gone = set() if beta else {"momentum_rms", "sigma", "flip_fraction"}
         assert found == {k: v for k, v in before.items() if k not in gone}
         assert all(p.grad is None for p in params)
+
+
+def test_state_of_sgd_loads_into_a_switch_without_calibration():
+    params = [torch.nn.Parameter(torch.ones(2))]
+    optimizer = HybridSignSGD(params, lr=0.1, switch_step=0, calibrate=False, sgd_lr=0.2)
+    optimizer.load_state_dict(torch.optim.SGD(params, lr=0.1).state_dict())
+    params[0].grad = torch.ones(2)
+    optimizer.step()
+    assert params[0].tolist() == pytest.approx([0.8, 0.8])

@@ -13,6 +13,8 @@ from sign_ablate.optim import HybridSignSGD, SignSGD, noise
 from sign_ablate.optim.sign_step import fused, inputs, native
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
+pytestmark = pytest.mark.slow
+
 BOTH = [(SignSGD, o) for o in SIGN_OPTIONS] + [(HybridSignSGD, o) for o in HYBRID_OPTIONS]
 ALL = pytest.mark.parametrize(
     ("cls", "options"), BOTH, ids=lambda x: str(x) if isinstance(x, dict) else x.__name__

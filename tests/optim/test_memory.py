@@ -17,6 +17,8 @@ from sign_ablate.optim import HybridSignSGD, SignSGD, layout
 from sign_ablate.optim.sign_step import fused, native
 from tests.optim.optimizer_infos import INFOS
 
+pytestmark = pytest.mark.slow
+
 SIGN = [
     ("SignSGD", SignSGD),
     ("dithered", lambda params: SignSGD(params, dither="pre", alpha=0.1)),

@@ -124,6 +124,7 @@ def too_large(worst, count):
     return worst > stats.norm.isf(1e-4 / count / 2) + 1
 
 
+@pytest.mark.slow
 def test_quality_beside_torch_rand():
     ours, theirs = (
         quality(lambda seed, step, param, n: u(step, n=n, seed=seed, param=param)),
@@ -159,6 +160,7 @@ def test_steps_parameters_seeds_and_streams_are_independent():
     assert not too_large(max(abs(pair_score(base, other)) for other in others), len(others))
 
 
+@pytest.mark.slow
 def test_one_coordinate_over_the_steps_is_uniform_and_uncorrelated():
     paths = np.stack([u(k, n=8) for k in range(4000)])
     for i in range(8):
@@ -226,6 +228,7 @@ def test_a_tiny_ratio_keeps_its_drift():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", ["gaussian", "uniform"])
 @pytest.mark.parametrize("ratio", [-2.0, -0.3, 0.01, 0.1, 1.0, 1.2, 3.0])
 def test_probability_and_mean_of_the_dithered_sign(ratio, law):

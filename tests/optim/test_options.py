@@ -54,6 +54,9 @@ CHANGES = [
     (HybridSignSGD, SWITCH, {"lambda_momentum": "previous"}),
     (HybridSignSGD, {**SWITCH, **PRE}, {"lambda_step": "applied"}),
     (HybridSignSGD, SWITCH, {"sgd_momentum": "swats"}),
+    (HybridSignSGD, SWITCH, {"after": "sign"}),
+    (HybridSignSGD, SWITCH, {"length": "kept"}),
+    (HybridSignSGD, {**SWITCH, "after": "sign"}, {"length": "kept"}),
     (HybridSignSGD, SWITCH, {"calibrate": False, "eta": 0.999}),
     (HybridSignSGD, {"switch_step": 3, "calibrate": False}, {"sgd_lr": 0.1}),
     (HybridSignSGD, {}, STABLE),
@@ -139,6 +142,7 @@ def test_an_option_without_effect_is_an_error(name, need):
         "lambda_rule": "swats", "lambda_scope": "tensor", "lambda_step": "applied",
         "lambda_momentum": "previous", "lambda_schedule": "frozen", "sgd_lr": 0.1, "sgd_momentum": "swats",
         "trigger": "plateau", "switch_step": 3, "tolerance": 0.1, "patience": 3,
+        "after": "sign", "length": "kept",
     }  # fmt: skip
     contexts = [
         {},
@@ -150,13 +154,17 @@ def test_an_option_without_effect_is_an_error(name, need):
         {"beta": 0.0},
         {**STABLE},
         {**PRE, "lambda_step": "applied"},
+        {"after": "sign"},
+        {"length": "kept"},
+        {"lambda_scope": "tensor"},
     ]
     defaults = {key: own.default for key, own in declared(HybridSignSGDOptions).items()}
     assert values[name] != defaults[name]
     found = []
+    wrong = {(name, f"has no effect {need.reason}"), (name, f"{values[name]!r} needs {need.reason}")}
     for context in contexts:
         options = {**context, name: values[name]}
-        if (name, f"has no effect {need.reason}") in inert(HybridSignSGDOptions, {**defaults, **options}):
+        if wrong & set(inert(HybridSignSGDOptions, {**defaults, **options})):
             found.append(options)
     assert found
     for options in found:
@@ -219,7 +227,7 @@ NOT_CONFIGURED = {
 DITHER_ONLY = {"dither", "alpha", "gamma", "law", "scale", "k_unit", "momentum_form"}
 LAMBDA_ONLY = {
     "trigger", "tolerance", "patience", "eta", "bias_correction", "eps", "lambda_rule", "lambda_scope",
-    "lambda_momentum", "lambda_schedule",
+    "lambda_momentum", "lambda_schedule", "after", "length",
 }  # fmt: skip
 LEFT_OUT = {
     "signsgd": DITHER_ONLY | {"beta", "momentum_dtype"},

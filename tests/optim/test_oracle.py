@@ -39,6 +39,22 @@ def algorithm2(x, gs, *, lr, beta, eta, switch, corrected, eps=1e-12):
     return x
 
 
+def direction_and_length(x, gs, *, lr, beta, eta, switch, after, length):
+    """Algorithm 2 with x ← x − ℓ·v/‖v‖ from T_switch on: v is sign(m) or g, ℓ is δ√d or ‖λ̄g‖."""
+    x, m, average = x.copy(), np.zeros_like(x), 0.0
+    for k, g in enumerate(gs):
+        m = beta * m + (1 - beta) * g
+        if k < switch:
+            average = eta * average + (1 - eta) * lr * abs(np.sign(m) @ g) / (g @ g)
+            x = x - lr * np.sign(m)
+            continue
+        bar = average / (1 - eta**switch)
+        size = lr * math.sqrt(x.size) if length == "kept" else np.linalg.norm(bar * g)
+        v = np.sign(m) if after == "sign" else g
+        x = x - size * v / np.linalg.norm(v)
+    return x
+
+
 def ours(cls, x, gs, **options):
     p = torch.nn.Parameter(torch.tensor(x))
     optimizer = cls([p], **options)
@@ -78,6 +94,28 @@ def test_algorithm_2(switch, corrected):
         HybridSignSGD, x, gs, lr=0.01, beta=0.9, eta=0.95, switch_step=switch, bias_correction=corrected
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)  # λ̄ is float32
+
+
+@pytest.mark.parametrize("length", ["projected", "kept"])
+@pytest.mark.parametrize("after", ["gradient", "sign"])
+@pytest.mark.parametrize("capturable", [False, True])
+def test_direction_and_length_after_the_switch(after, length, capturable):
+    x, gs = np.linspace(-1, 1, D), gradients(20)
+    control = {"after": after, "length": length}
+    expected = direction_and_length(x, gs, lr=0.01, beta=0.9, eta=0.95, switch=8, **control)
+    options = {"lr": 0.01, "beta": 0.9, "eta": 0.95, "switch_step": 8, "capturable": capturable, **control}
+    found, _ = ours(HybridSignSGD, x, gs, **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)  # λ̄ is float32
+
+
+def test_matched_steps_by_hand():
+    """β = 0, δ = 1: λ_0 = 7/25; then g = (6, 8) has length 10, a sign √2."""
+    gs = np.array([[3.0, 4.0], [6.0, 8.0]])
+    options = {"lr": 1.0, "beta": 0.0, "switch_step": 1}
+    found, _ = ours(HybridSignSGD, np.zeros(2), gs, after="sign", **options)
+    np.testing.assert_allclose(found, [-1 - 2.8 / math.sqrt(2)] * 2, rtol=1e-6)
+    found, _ = ours(HybridSignSGD, np.zeros(2), gs, length="kept", **options)
+    np.testing.assert_allclose(found, [-1 - 0.6 * math.sqrt(2), -1 - 0.8 * math.sqrt(2)], rtol=1e-6)
 
 
 def test_three_steps_of_signsgd_m_by_hand():

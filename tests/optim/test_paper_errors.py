@@ -7,6 +7,8 @@ import torch
 
 from sign_ablate.optim import HybridSignSGD, SignSGD
 
+pytestmark = pytest.mark.slow
+
 N = 200_000
 
 

@@ -20,6 +20,8 @@ from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
 from tests.optim.optimizer_infos import INFOS, DitheredSignSGD
 
+pytestmark = pytest.mark.slow
+
 CLASSES = pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 FOREACH = pytest.mark.parametrize(
     "info", [info for info in INFOS if "foreach" in info.supported_impls], ids=lambda info: info.name

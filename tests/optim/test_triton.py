@@ -148,6 +148,7 @@ def test_what_is_not_finite_becomes_nan_or_stays(taken):
         assert results[0][1:4].all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton, which torch's builds for CUDA bring along")
 @pytest.mark.skipif(CUDA, reason="the other tests run the kernel on the device")

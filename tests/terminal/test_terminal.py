@@ -61,6 +61,7 @@ def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaig
     )
 
 
+@pytest.mark.slow
 def test_plan_without_any_estimate_names_no_time(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny |= {"seeds": list(range(500)), "figures": {}}
     text = plan(parse_campaign(tiny), tmp_path, minutes=30)

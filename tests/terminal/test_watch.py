@@ -18,6 +18,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.terminal.conftest import Campaigner
 
+pytestmark = pytest.mark.slow
+
 
 def command(config: dict[str, Any], folder: Path, *arguments: str) -> list[str]:
     (folder / "config.yaml").write_text(json.dumps(config))

@@ -54,6 +54,7 @@ def test_same_run_twice_is_bitwise_equal(label: str, tiny: dict[str, Any], data:
     assert len(first) == 3
 
 
+@pytest.mark.slow
 def test_every_method_learns(tiny: dict[str, Any], data: PreparedData) -> None:
     tiny["train"]["epochs"] = 20
     for label, run in cells(tiny).items():
@@ -104,6 +105,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_column_means_one_thing(tiny: dict[str, Any], data: PreparedData) -> None:
     """Checked for every registered optimizer. SWATS's γ_k is not the paper's λ_k."""
     tiny["methods"] = EVERY_METHOD
@@ -186,6 +188,7 @@ EVERY_LABEL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", EVERY_LABEL)
 def test_epoch_runs_on_the_meta_device(label: str, tiny: dict[str, Any], data: PreparedData) -> None:
     """`.item()` and stray CPU tensors raise on the meta device, so an epoch needs no host synchronisation."""
@@ -276,3 +279,16 @@ def test_schedules_by_hand() -> None:
     assert factors(warmup_epochs=2) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert factors(schedule="cosine") == [round(0.5 * (1 + math.cos(math.pi * k / 8)), 6) for k in range(8)]
     assert factors(schedule="cosine", warmup_epochs=1)[:3] == [0.5, 1, 1]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_milestones_multiply_every_schedule(schedule: str) -> None:
+    base = factors(schedule=schedule, warmup_epochs=1)
+    dropped = factors(schedule=schedule, warmup_epochs=1, milestones=[2, 3], lr_decay=0.5)
+    drops = [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert dropped == pytest.approx([a * b for a, b in zip(base, drops, strict=True)], abs=1e-6)
+
+
+def test_constant_with_milestones_is_multistep() -> None:
+    drops = {"milestones": [1, 3], "lr_decay": 0.3}
+    assert factors(schedule="constant", **drops) == factors(schedule="multistep", **drops)

@@ -20,7 +20,7 @@ from tests.conftest import TINY, pids
 from tests.workflow.conftest import Repository, make, wait_for_epoch
 
 # One worker runs all of these: they share the finished campaign.
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 RUNS = 20
 #: everything downstream of the runs
@@ -30,7 +30,7 @@ DOWNSTREAM = {"aggregate": 1, "figure": 2, "table": 1, "report_html": 1}
 def test_campaign_makes_every_product(finished: Repository) -> None:
     results = finished.folder / "results" / "tiny"
     for name in (
-        *("epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet"),
+        *("epochs.parquet", "runs.parquet", "summary.parquet", "times.parquet", "predictions.parquet"),
         *("table1.md", "table1.tex", "table1.csv", "report.html"),
         *(f"figures/{figure}.{kind}" for figure in ("figure1", "figure2") for kind in ("svg", "png", "pdf")),
     ):

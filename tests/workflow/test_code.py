@@ -15,7 +15,7 @@ from sign_ablate.config import parse_campaign
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS
 from tests.workflow.conftest import Repository, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 ALL = {"aggregate": 1, "figure": 2, "table": 1, "report_html": 1}
 

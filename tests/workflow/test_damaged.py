@@ -8,10 +8,10 @@ import pytest
 from tests.workflow.conftest import Repository
 from tests.workflow.test_campaign import DOWNSTREAM
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-@pytest.mark.parametrize("name", ["metrics.parquet", "run.json", "deleted run.json"])
+@pytest.mark.parametrize("name", ["metrics.parquet", "predictions.parquet", "run.json", "deleted run.json"])
 def test_a_damaged_run_is_trained_again(
     name: str, finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from tests.conftest import TINY
 from tests.data.helpers import encode
 from tests.workflow.conftest import Repository, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 PATH = "my 'own' images"
 CONFIG: dict[str, Any] = {

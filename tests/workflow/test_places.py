@@ -9,7 +9,7 @@ import pytest
 
 from tests.workflow.conftest import Repository, environment, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.conftest import TINY
 from tests.workflow.conftest import Repository, environment, make
 from tests.workflow.test_campaign import DOWNSTREAM
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 RESULTS = layout.RESULTS
 

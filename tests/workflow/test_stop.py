@@ -21,7 +21,7 @@ from sign_ablate.store.run_files import CHECKPOINT
 from tests.conftest import hang_up
 from tests.workflow.conftest import environment, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
 #: Python, with its standard input as the terminal whose closing ends it

@@ -19,7 +19,7 @@ rule aggregate:
     conda:
         "../../environment.yml"
     params:
-        campaign=campaign_spec(CAMPAIGN),
+        campaign=campaign_spec(CAMPAIGN, tuning=bool(PENDING)),
         partial=lambda wildcards: "--partial" if wildcards.view else "",
         results=lambda wildcards: layout.RESULTS,
         out=lambda wildcards, output: os.path.dirname(output[0]),

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import sys
 from os import environ
@@ -25,11 +26,15 @@ from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
-from sign_ablate.campaign.grid import campaign_spec, data_id, expand, identity
+from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
+from sign_ablate.theory import CLAIMS, EXPERIMENTS, FIGURES, SEED
+from sign_ablate.tuning import search as tuning
+from sign_ablate.tuning.choice import file_of
 
 # Messages of Snakemake about `update` outputs: there is no older file to restore after a failure, and a file
 # was made by another Snakemake process.
@@ -49,12 +54,19 @@ except ConfigError as error:
     sys.exit(str(error))
 
 FORCED = "SIGN_ABLATE_FORCED"
-RUNS = {run.id: run for run in expand(CAMPAIGN)}
+EVALUATION = {run.id: run for run in expand(CAMPAIGN)}
+# Trials whose choice is not known yet: stage 1, before the evaluation.
+PENDING = tuning.pending(CAMPAIGN)
+TRIALS = {run.id: run for search in PENDING for run in search.runs()}
+RUNS = EVALUATION | TRIALS
 if workflow.is_main_process:
     workflow_log.install(
         logger, workflow.output_settings, {id: run.title for id, run in RUNS.items()}
     )
-DATA = {data_id(spec): spec for spec in CAMPAIGN.datasets.values()}
+DATA = {
+    data_id(spec): spec
+    for spec in (*CAMPAIGN.datasets.values(), *tuning.datasets(CAMPAIGN).values())
+}
 # A job ends when its Snakemake process has ended. On a cluster, each job has a Snakemake process of its own,
 # so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
@@ -69,7 +81,7 @@ if workflow.is_main_process:
         logger.warning(line)
 # Runs and data files are shared by all campaigns. Other results are in the folder of this one.
 RESULTS = str(layout.campaign_folder(layout.RESULTS, CAMPAIGN.campaign))
-METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in RUNS]
+METRICS = [str(layout.metrics_file(layout.RESULTS, run)) for run in EVALUATION]
 # A run whose results are damaged, for example by a power failure or an interrupted copy, is trained again.
 if workflow.is_main_process:
     for run in RUNS:
@@ -85,12 +97,18 @@ if workflow.is_main_process:
             f"{old[0].parent}: runs of an earlier version ({len(old)}), which stored them by campaign. They "
             f"are kept but not read; runs are now stored in {layout.runs_folder(layout.RESULTS)}."
         )
+# The theory lab, whose results depend on no campaign.
+LAB = str(layout.theory_folder(layout.RESULTS))
+LAB_TABLES = {
+    name: str(layout.theory_table(layout.RESULTS, name)) for name in EXPERIMENTS
+}
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = [
     "epochs.parquet",
     "runs.parquet",
     "summary.parquet",
     "times.parquet",
+    "predictions.parquet",
     "campaign.json",
 ]
 
@@ -99,7 +117,9 @@ wildcard_constraints:
     view="(partial/)?",
     run=r"[^/]+\.s\d+\.[0-9a-f]+",
     data=r"[^/]+\.[0-9a-f]+",
-    figure="[^/.]+",
+    figure="(?!tuning-)[^/.]+",
+    dataset="|".join(map(re.escape, CAMPAIGN.datasets)),
+    experiment="|".join(map(re.escape, EXPERIMENTS)),
 
 
 def products(view):
@@ -111,7 +131,19 @@ def products(view):
     ]
     for figure in CAMPAIGN.figures:
         names += [f"figures/{figure}.{kind}" for kind in ("svg", "pdf", "png")]
-    return [f"{RESULTS}/{view}{name}" for name in names]
+    return [f"{RESULTS}/{view}{name}" for name in names] + tuning_figures(view)
+
+
+def tuning_figures(view, kinds=("svg", "pdf", "png")):
+    """Figures of the search, two per data set. None before the choice, or in a campaign that does not tune."""
+    if CAMPAIGN.tuning is None or PENDING:
+        return []
+    return [
+        f"{RESULTS}/{view}figures/tuning-{dataset}{suffix}.{kind}"
+        for dataset in CAMPAIGN.datasets
+        for suffix in ("", "-lr")
+        for kind in kinds
+    ]
 
 
 def data_of(wildcards):
@@ -141,6 +173,11 @@ def images_of(wildcards):
             logger.error(f"{wildcards.data}: {error}")
             sys.exit(1)
     return []
+
+
+def priority_of(run):
+    """Priority of a run: trials first, then seed by seed."""
+    return 1 if run.trial is not None else -CAMPAIGN.seeds.index(run.config.seed)
 
 
 def metrics_of(wildcards):
@@ -219,6 +256,28 @@ def command(name, **options):
         f"--{option} {shlex.quote(str(value))}" for option, value in options.items()
     ]
     return " ".join([f"python -m sign_ablate {name}", *words])
+
+
+def is_theory_alone():
+    """Return True if this call makes results of the theory lab and nothing of a campaign."""
+    targets = workflow.dag_settings.targets
+    return bool(targets) and all(
+        t == "theory" or t.startswith(f"{LAB}/") for t in targets
+    )
+
+
+def lock_theory():
+    """Lock the theory lab, so that one Snakemake process at a time writes its files."""
+    try:
+        campaign_lock.hold(pathlib.Path(LAB))
+    except JobError:
+        logger.error(
+            f"{LAB}: another Snakemake runs the theory lab; wait for it or stop it"
+        )
+        sys.exit(1)
+    except OSError as error:
+        logger.error(str(error))
+        sys.exit(1)
 
 
 def lock_campaign():

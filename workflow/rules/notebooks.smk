@@ -32,6 +32,30 @@ rule figure:
         "-p dataset={params.dataset:q} {params.t_switch} -p out={params.stem} > {log.text} 2>&1"
 
 
+rule tuning_figures:
+    input:
+        tuned=TUNED_FILE,
+        campaign=f"{RESULTS}/{{view}}campaign.json",
+    output:
+        [
+            f"{RESULTS}/{{view}}figures/tuning-{{dataset}}{suffix}.{kind}"
+            for suffix in ("", "-lr")
+            for kind in ("svg", "pdf", "png")
+        ],
+    log:
+        notebook=f"{RESULTS}/logs/{{view}}notebooks/tuning-{{dataset}}.ipynb",
+        text=f"{RESULTS}/logs/{{view}}notebooks/tuning-{{dataset}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        notebook=lambda wildcards, output: notebook_file("tuning"),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+        code=drawn_by("tuning"),
+    shell:
+        "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p tuned={input.tuned:q} "
+        "-p campaign={input.campaign} -p dataset={wildcards.dataset:q} -p out={params.stem} > {log.text} 2>&1"
+
+
 rule table:
     input:
         summary=f"{RESULTS}/{{view}}summary.parquet",
@@ -65,6 +89,7 @@ rule report_html:
         figures=[
             f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
         ],
+        tuning=lambda wildcards: tuning_figures(wildcards.view, ["png"]),
         table=f"{RESULTS}/{{view}}table1.md",
     output:
         html=report(
@@ -79,7 +104,12 @@ rule report_html:
         "../../environment.yml"
     params:
         folder=lambda wildcards, output: os.path.dirname(output.html),
-        figures=json.dumps(list(CAMPAIGN.figures)),
+        figures=json.dumps(
+            [
+                *CAMPAIGN.figures,
+                *(os.path.basename(p)[:-4] for p in tuning_figures("", ["png"])),
+            ]
+        ),
         notebook=lambda wildcards, output: notebook_file("report"),
         code=drawn_by("report"),
     shell:

@@ -1,10 +1,10 @@
 onstart:
-    lock_campaign()
+    lock_theory() if is_theory_alone() else lock_campaign()
     tell_forced()
     signals.pass_on_to_jobs(logger.warning)
     # The warm-start server imports torch while the data are prepared.
     here = environ[warm.VARIABLE] == "1" and workflow.local_exec
-    if here and not all(map(os.path.exists, METRICS)):
+    if here and not is_theory_alone() and not all(map(os.path.exists, TO_TRAIN)):
         client.start(os.getpid())
 
 
@@ -19,7 +19,7 @@ rule train:
     benchmark:
         str(layout.train_benchmark(layout.RESULTS, CAMPAIGN.campaign, "{run}"))
     # Seed by seed: a campaign that is stopped early has about the same number of seeds of every method.
-    priority: lambda wildcards: -CAMPAIGN.seeds.index(RUNS[wildcards.run].config.seed)
+    priority: lambda wildcards: priority_of(RUNS[wildcards.run])
     retries: 1
     conda:
         "../../environment.yml"

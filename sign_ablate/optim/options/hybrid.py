@@ -7,6 +7,11 @@ from sign_ablate.optim.options.declare import ABOVE_0, AT_LEAST_0, FRACTION, Nee
 from sign_ablate.optim.options.signsgd import DITHERED, MOMENTUM, SignSGDOptions
 
 CALIBRATED = Need("without calibrate", lambda o: o["calibrate"])
+GLOBAL_SIGN = Need(
+    "lambda_scope 'global': the length is that of the whole step",
+    lambda o: o["lambda_scope"] == "global",
+    value="sign",
+)
 
 
 @dataclass(frozen=True)
@@ -117,5 +122,24 @@ class HybridSignSGDOptions(SignSGDOptions):
     ] = None
     sgd_momentum: Annotated[
         Literal["none", "swats"],
-        Option("After the switch: plain SGD, or v ← βv + g, x ← x − (1−β)λ̄v from v = 0.", needs=(MOMENTUM,)),
+        Option(
+            "After the switch: plain SGD, or v ← βv + g, x ← x − (1−β)λ̄v from v = 0.",
+            needs=(
+                MOMENTUM,
+                Need("with after 'sign'", lambda o: o["after"] == "gradient"),
+                Need("length 'projected'", lambda o: o["length"] == "projected", value="swats"),
+            ),
+        ),
     ] = "none"
+    after: Annotated[
+        Literal["gradient", "sign"],
+        Option("Direction after the switch: g, or sign(m).", needs=(CALIBRATED, GLOBAL_SIGN), shared=True),
+    ] = "gradient"
+    length: Annotated[
+        Literal["projected", "kept"],
+        Option(
+            "Length of the step after the switch: λ̄‖g‖, or that of a sign step, δ√d.",
+            needs=(CALIBRATED,),
+            shared=True,
+        ),
+    ] = "projected"

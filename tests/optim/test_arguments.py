@@ -1,4 +1,4 @@
-"""Calls that users of torch.optim make: keywords, numpy's numbers, states of others, missing gradients."""
+"""Arguments of the constructors and of groups: keywords, pairs, numpy's numbers, the caller's dict."""
 
 import io
 
@@ -60,26 +60,3 @@ def test_the_callers_compressor_is_copied():
     optimizer = CompressedSGD(parameters(2), lr=0.1, compressor=compressor)
     compressor["levels"] = 0
     assert optimizer.param_groups[0]["compressor"]["levels"] == 3
-
-
-def test_state_of_sgd_loads_into_a_switch_without_calibration():
-    (p,) = params = parameters(2)
-    optimizer = HybridSignSGD(params, lr=0.1, switch_step=0, calibrate=False, sgd_lr=0.2)
-    optimizer.load_state_dict(torch.optim.SGD(params, lr=0.1).state_dict())
-    p.grad = torch.ones(2)
-    optimizer.step()
-    assert p.tolist() == pytest.approx([0.8, 0.8])
-
-
-@pytest.mark.parametrize(
-    "more", [{}, {"foreach": True}, {"fused": False, "foreach": False}, {"capturable": True}]
-)
-def test_a_parameter_without_a_gradient_at_the_switch_loses_its_momentum(more):
-    """v starts from 0 in the SGD phase, whenever its first gradient comes."""
-    p, q = parameters(2, 2)
-    optimizer = HybridSignSGD([p, q], lr=0.01, switch_step=3, sgd_momentum="swats", **more)
-    for k in range(5):
-        p.grad, q.grad = torch.ones(2), None if k == 3 else torch.full((2,), 2.0)
-        optimizer.step()
-    v = optimizer.state[q]["momentum_buffer"]
-    assert v.tolist() == [2.0, 2.0]

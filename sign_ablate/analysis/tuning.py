@@ -1,0 +1,112 @@
+"""Figures of the search: expected best accuracy by budget, and sensitivity to one option."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sign_ablate.analysis import style
+from sign_ablate.campaign.cells import templates
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.tuning import Choice
+from sign_ablate.tuning.choice import EDGE, expected_best
+
+#: percentage points below the best trial that are shown
+ROOM = 30.0
+_COLUMNS = 3
+
+
+def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str) -> Figure:
+    """Expected best validation accuracy of b trials, exact over the trials that were made.
+
+    Args:
+        choices: label of a cell → its choice, on one data set.
+        campaign: the campaign.
+        title: title of the figure.
+    """
+    looks = style.styles(_cells(choices, campaign))
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 2.3 + 0.145 * -(-len(choices) // 2)), layout="constrained")
+        axes = figure.add_subplot()
+        for label, (colour, dashes) in looks.items():
+            scores = [trial.val_acc for trial in choices[label].trials]
+            budgets = range(1, len(scores) + 1)
+            best = [100 * (expected_best(scores, budget) or 0.0) for budget in budgets]
+            axes.plot(budgets, best, color=colour, linestyle=dashes)
+        _limit(axes, choices)
+        axes.set_xlabel("Trials")
+        axes.set_ylabel("Expected best\nvalidation accuracy (%)")
+        handles = [
+            Line2D([], [], color=colour, linestyle=dashes, label=style.pretty(label))
+            for label, (colour, dashes) in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, labelspacing=0.25)
+        figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, key: str = "lr") -> Figure:
+    """Validation accuracy of every trial against the value of one option, a panel per cell.
+
+    The filled point is the choice. The outer tenth of the range, where a choice is not final, is grey.
+
+    Args:
+        choices: label of a cell → its choice, on one data set. Cells without `key` are left out.
+        campaign: the campaign.
+        title: title of the figure.
+        key: the option.
+    """
+    shown = {label: choice for label, choice in choices.items() if key in choice.ranges}
+    looks = style.styles(_cells(shown, campaign))
+    rows = -(-len(shown) // _COLUMNS)
+    with style.context():
+        figure = Figure(figsize=(2 * style.WIDTH, 0.6 + 1.3 * rows), layout="constrained")
+        panels = list(figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False).flat)
+        for panel, (label, choice) in zip(panels, shown.items(), strict=False):
+            _trials(panel, choice, key, looks[label][0])
+            panel.set_title(style.pretty(label))
+        _limit(panels[0], shown)
+        for panel in panels[len(shown) :]:
+            panel.set_axis_off()
+        figure.supxlabel(key, fontsize=8)
+        figure.supylabel("Validation accuracy (%)", fontsize=8)
+        figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def _trials(axes: Axes, choice: Choice, key: str, colour: str) -> None:
+    low, high = choice.ranges[key]
+    inner = [low * (high / low) ** EDGE, high / (high / low) ** EDGE]
+    for start, end in ((low, inner[0]), (inner[1], high)):
+        axes.axvspan(start, end, color="#000000", alpha=0.08, linewidth=0)
+    for trial in choice.trials:
+        chosen = trial.values == choice.values
+        score = math.nan if trial.val_acc is None else 100 * trial.val_acc
+        axes.plot(
+            trial.values[key], score, "o", color=colour, markersize=4, fillstyle="full" if chosen else "none",
+            zorder=3 if chosen else 2,
+        )  # fmt: skip
+        if trial.val_acc is None:  # diverged
+            axes.plot(trial.values[key], 0.04, "x", color=colour, transform=axes.get_xaxis_transform())
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+
+
+def _limit(axes: Axes, choices: Mapping[str, Choice]) -> None:
+    scores = [100 * t.val_acc for c in choices.values() for t in c.trials if t.val_acc is not None]
+    axes.set_ylim(max(min(scores) - 1, max(scores) - ROOM), max(scores) + 1)
+
+
+def _cells(choices: Mapping[str, Choice], campaign: Campaign) -> pd.DataFrame:
+    """Label, optimizer and site of the cells, in the order of the campaign."""
+    found = [t for t in templates(campaign) if t.label in choices]
+    return pd.DataFrame(
+        {
+            "label": [t.label for t in found],
+            "optimizer": [t.model.model_fields["optimizer"].default for t in found],
+            "site": [t.own.get("site") for t in found],
+        }
+    )

@@ -1,0 +1,252 @@
+"""Cells of a campaign: each method with one value of each of its axes, with its options checked."""
+
+import dataclasses
+import functools
+import itertools
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from sign_ablate.config.base import Model
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.errors import ConfigError, line, shown, unknown
+from sign_ablate.config.methods import OPTIMIZERS, Optimizer
+from sign_ablate.config.train import Train
+from sign_ablate.config.tuning import Range, middle
+
+#: key of a method that takes the tuned values of another cell
+TUNED_AS = "tuned_as"
+M = typing.TypeVar("M", bound=Model)
+Axes = tuple[tuple[str, Any], ...]
+
+
+def label_of(method: str, axes: Axes) -> str:
+    """Label of a cell: that of its method, followed by the values of its axes."""
+    return " ".join([method, *(f"{key}={_short(value)}" for key, value in axes)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A cell on any data set. Its tuned options are known once `tuning` has chosen them."""
+
+    #: label of the method
+    method: str
+    #: (key, value) of each axis: a key that the configuration gives as a list
+    axes: Axes
+    model: type[Optimizer]
+    #: options that the method sets, and those that `train` sets for all methods
+    own: Mapping[str, Any]
+    shared: Mapping[str, Any]
+    #: label of the cell whose tuned values it takes: its own, another, or None
+    tuned_as: str | None = None
+    #: search space of that cell
+    space: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Label of the cell."""
+        return label_of(self.method, self.axes)
+
+    @property
+    def is_tuned(self) -> bool:
+        """True if the cell has trials of its own."""
+        return self.tuned_as == self.label
+
+    @functools.cached_property
+    def untuned(self) -> tuple[Optimizer, Train]:
+        """Options of a cell that takes no tuned values. Raises ConfigError."""
+        return self.options({})
+
+    def options(self, tuned: Mapping[str, float]) -> tuple[Optimizer, Train]:
+        """Options of the optimizer and of training, with `tuned` values. Raises ConfigError."""
+        where = f"methods.{self.method}"
+        chosen = {**self.shared, **tuned, **self.own}
+        own = {**tuned, **self.own}
+        method = _validate(
+            self.model, {k: v for k, v in chosen.items() if k in self.model.model_fields}, where, own
+        )
+        train = _validate(Train, {k: v for k, v in chosen.items() if k in Train.model_fields}, where, own)
+        _check_switch(where, method, train)
+        return method, train
+
+    def placeholder(self) -> dict[str, float]:
+        """Values in the middle of the search space, with which options are checked before the choice."""
+        return {key: middle(bounds) for key, bounds in self.space.items()}
+
+
+def templates(campaign: Campaign) -> list[Template]:
+    """Return the cells of a campaign in its order. Raises ConfigError with a line for each problem."""
+    problems: list[str] = []
+    found: list[Template] = []
+    for label, values in campaign.methods.items():
+        try:
+            found += _of_method(label, values, campaign)
+        except ConfigError as error:
+            problems += str(error).splitlines()
+    if not problems:
+        found, problems = _with_spaces(found)
+    if campaign.tuning is not None:
+        problems += [
+            unknown(f"tuning.spaces.{label}", label, campaign.methods)
+            for label in campaign.tuning.spaces
+            if label not in campaign.methods
+        ]
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    return found
+
+
+def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterator[Template]:
+    where, shared = f"methods.{label}", campaign.train
+    values = dict(values)
+    name, other = values.pop("optimizer", None), values.pop(TUNED_AS, None)
+    if name is None:
+        raise ConfigError(
+            f"{where}.optimizer: required, but missing (known: {', '.join(sorted(OPTIMIZERS))})"
+        )
+    if isinstance(name, list):
+        raise ConfigError(
+            f"{where}.optimizer = {shown(name)}: optimizers cannot be an axis; give each a method of its own"
+        )
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise ConfigError(unknown(f"{where}.optimizer = {shown(name)}", str(name), OPTIMIZERS))
+    model = OPTIMIZERS[name]
+    space = campaign.tuning.spaces.get(label, {}) if campaign.tuning else {}
+    _reject_unknown(where, name, model, values, shared)
+    _check_space(label, model, space, values)
+    if other is not None and (space or not isinstance(other, str)):
+        problem = f"tuning.spaces.{label} exists, too; remove one" if space else "must be the label of a cell"
+        raise ConfigError(f"{where}.{TUNED_AS} = {shown(other)}: {problem}")
+    merged = {**shared, **values}
+    # epochs and steps are mutually exclusive: the method's own choice replaces the shared one
+    for own, rival in (("epochs", "steps"), ("steps", "epochs")):
+        if own in values and rival not in values:
+            merged.pop(rival, None)
+    points = {
+        key: _points(key, value, where if key in values else "train", model) for key, value in merged.items()
+    }
+    axes = [key for key, value in merged.items() if _is_axis(key, value, model)]
+    for combination in itertools.product(*points.values()):
+        chosen = dict(zip(points, combination, strict=True))
+        picked = tuple((key, chosen[key]) for key in axes)
+        # a campaign that stands in a table has its choices, but not its spaces
+        known = any(label_of(label, picked) in cells for cells in campaign.tuned.values())
+        itself = label_of(label, picked) if space or known else None
+        yield Template(
+            label, picked, model,
+            {k: v for k, v in chosen.items() if k in values},
+            {k: v for k, v in chosen.items() if k not in values},
+            itself if other is None else other, space,
+        )  # fmt: skip
+
+
+def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:
+    """Give cells with `tuned_as` the search space of the cell that they refer to, and check all options."""
+    sources = {template.label: template for template in found if template.is_tuned}
+    complete, problems = [], []
+    for template in found:
+        if template.tuned_as is not None and template.tuned_as not in sources:
+            key = f"methods.{template.method}.{TUNED_AS} = {shown(template.tuned_as)}"
+            problems.append(unknown(key, template.tuned_as, sources, "no tuned cell"))
+            continue
+        space = sources[template.tuned_as].space if template.tuned_as else {}
+        complete.append(dataclasses.replace(template, space=space))
+        try:
+            if space:
+                complete[-1].options(complete[-1].placeholder())
+            elif template.tuned_as is None:
+                _ = complete[-1].untuned
+        except ConfigError as error:
+            problems += str(error).splitlines()
+    return complete, problems
+
+
+def _check_space(
+    label: str, model: type[Optimizer], space: Mapping[str, Range], values: Mapping[str, Any]
+) -> None:
+    fields = {**model.model_fields, **Train.model_fields}
+    problems = []
+    for key, bounds in space.items():
+        where = f"tuning.spaces.{label}.{key}"
+        if key not in fields:
+            problems.append(unknown(where, key, set(fields) - {"optimizer"}, "unknown key"))
+        elif float not in {fields[key].annotation, *typing.get_args(fields[key].annotation)}:
+            problems.append(f"{where} = {shown(bounds)}: only options that are real numbers can be tuned")
+        elif key in values:
+            problems.append(
+                f"methods.{label}.{key} = {shown(values[key])}: {where} searches for it; remove one"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _reject_unknown(
+    where: str, name: str, model: type[Optimizer], values: dict[str, Any], shared: dict[str, Any]
+) -> None:
+    problems = []
+    for key, value in values.items():
+        if key in model.model_fields or key in Train.model_fields:
+            continue
+        takers = [other for other, options in OPTIMIZERS.items() if key in options.model_fields]
+        known = sorted(({*model.model_fields} | {*Train.model_fields}) - {"optimizer"})
+        if takers:
+            problems.append(
+                f"{where}.{key} = {shown(value)}: does not apply to optimizer {name} "
+                f"(only to {', '.join(takers)}; {name} takes {', '.join(known)})"
+            )
+        else:
+            problems.append(unknown(f"{where}.{key}", key, known, "unknown key"))
+    for key in shared:
+        if any(key in options.model_fields for options in OPTIMIZERS.values()):
+            problems.append(f"train.{key}: belongs to a method; write it in each one that it is for")
+        elif key not in Train.model_fields:
+            problems.append(unknown(f"train.{key}", key, Train.model_fields, "unknown key"))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _is_axis(key: str, value: Any, model: type[Optimizer]) -> bool:
+    if not isinstance(value, list):
+        return False
+    field = model.model_fields.get(key) or Train.model_fields[key]
+    takes_list = typing.get_origin(field.annotation) is tuple
+    return not takes_list or any(isinstance(item, list) for item in value)
+
+
+def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[Any]:
+    if not _is_axis(key, value, model):
+        return [value]
+    if not value:
+        raise ConfigError(f"{where}.{key} = []: an empty axis leaves no run; give at least one value")
+    if any(point in value[:index] for index, point in enumerate(value)):
+        raise ConfigError(f"{where}.{key} = {shown(value)}: a value stands twice; remove one")
+    return list(value)
+
+
+def _validate(model: type[M], chosen: Mapping[str, Any], where: str, own: Mapping[str, Any]) -> M:
+    """Validate `chosen` as a `model`. A problem that no key of the method causes is reported for `train`."""
+    try:
+        return model.model_validate(chosen)
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            keys = set(detail["loc"][:1]) or set(model.model_fields)
+            shared = model is Train and keys.isdisjoint(own)
+            problems.append(line(detail, model, "train" if shared else where))
+        raise ConfigError("\n".join(problems)) from None
+
+
+def _check_switch(where: str, method: Optimizer, train: Train) -> None:
+    t_switch = getattr(method, "t_switch", None)
+    if t_switch is not None and train.epochs is not None and t_switch >= train.epochs:
+        allowed = f"allowed: 1 to {train.epochs - 1}" if train.epochs > 1 else "give it at least 2 epochs"
+        raise ConfigError(
+            f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
+            f"{allowed}"
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,146 @@
+"""Choice of the best trial, and the file of the choices (`tuned.json`)."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.errors import ConfigError
+from sign_ablate.config.tuning import Choice, Trial
+from sign_ablate.files import replacing
+from sign_ablate.store import layout, reading
+from sign_ablate.tuning.search import Search, pending, searches
+
+#: data set → label of a cell → choice
+Choices = dict[str, dict[str, Choice]]
+_FILE: TypeAdapter[Choices] = TypeAdapter(Choices)
+#: width of the edge of a range, as a fraction of its logarithm
+EDGE = 0.1
+
+
+class NoChoiceError(Exception):
+    """No trial of a search can be chosen."""
+
+
+def file_of(campaign: Campaign, results: Path) -> Path:
+    """File of a campaign's choices."""
+    given = campaign.tuning.file if campaign.tuning else None
+    return Path(given) if given else layout.tuned_file(results, campaign.campaign)
+
+
+def read(path: Path) -> Choices:
+    """Read a file of choices. Empty if it does not exist.
+
+    Raises:
+        ConfigError: if it is damaged.
+        OSError: if it cannot be read.
+    """
+    try:
+        return _FILE.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path}: damaged ({where}: {first['msg']}); restore it, or delete it and run snakemake tune"
+        ) from None
+
+
+def with_choices(campaign: Campaign, results: Path) -> Campaign:
+    """Copy of a campaign with the choices of its file that were made in its present searches."""
+    if campaign.tuning is None:
+        return campaign
+    known = read(file_of(campaign, results))
+    tuned: dict[str, dict[str, dict[str, float]]] = {}
+    for search in searches(campaign):
+        choice = known.get(search.dataset, {}).get(search.label)
+        if choice is not None and choice.search == search.hash:
+            tuned.setdefault(search.dataset, {})[search.label] = choice.values
+    return campaign.model_copy(update={"tuned": tuned})
+
+
+def choose(campaign: Campaign, results: Path) -> Path:
+    """Choose the best trial of each search that has no choice yet, and add it to the file of choices.
+
+    Choices of other cells stay as they are. The file is left alone if nothing changes.
+
+    Returns:
+        The file.
+
+    Raises:
+        NoChoiceError: if all trials of a search diverged.
+        ConfigError: if the file is damaged.
+        DamagedError: if a trial is damaged.
+        OSError: if a trial is missing, or the file cannot be written.
+    """
+    path = file_of(campaign, results)
+    found = read(path)
+    for search in pending(campaign):
+        choice = _best(search, results)
+        found.setdefault(search.dataset, {})[search.label] = choice
+    text = json.dumps(_FILE.dump_python(found, mode="json"), indent=1, ensure_ascii=False) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _best(search: Search, results: Path) -> Choice:
+    trials = [
+        Trial(values=values, run=run.id, val_acc=_val_acc(layout.run_folder(results, run.id)))
+        for run, values in zip(search.runs(), search.values(), strict=True)
+    ]
+    finished = [trial for trial in trials if trial.val_acc is not None]
+    if not finished:
+        raise NoChoiceError(
+            f"tuning.spaces.{search.template.method}: all {len(trials)} trials of {search.label!r} on "
+            f"{search.dataset} diverged; search at lower values"
+        )
+    best = max(finished, key=lambda trial: trial.val_acc or 0.0)  # the first of several
+    return Choice(
+        search=search.hash, values=best.values, val_acc=best.val_acc or 0.0,
+        at_edge=edges(search, best.values), ranges=dict(search.template.space), trials=tuple(trials),
+    )  # fmt: skip
+
+
+def _val_acc(folder: Path) -> float | None:
+    table = reading.metrics(folder)
+    finished = (table.schema.metadata or {})[b"status"] == b"finished"
+    return reading.last(table, "val_acc") if finished else None
+
+
+def edges(search: Search, values: dict[str, float]) -> tuple[str, ...]:
+    """Keys whose value lies in the outer tenth of its range, so that a better one may lie outside.
+
+    The lower end of a key whose default is 0 does not count, such as that of `weight_decay`: values below it
+    are as good as none.
+    """
+    fields = search.template.model.model_fields
+    found = []
+    for key, (low, high) in search.template.space.items():
+        position = math.log(values[key] / low) / math.log(high / low)
+        near_zero = key in fields and fields[key].default == 0
+        if position > 1 - EDGE or (position < EDGE and not near_zero):
+            found.append(key)
+    return tuple(found)
+
+
+def expected_best(scores: Sequence[float | None], budget: int) -> float | None:
+    """Expected best score of `budget` trials drawn without replacement from those that were made.
+
+    Exact: with the scores in rising order s₁ ≤ … ≤ s_N, the expectation is Σᵢ sᵢ·C(i−1, b−1)/C(N, b).
+
+    Args:
+        scores: score of each trial. None, for a trial that diverged, counts as 0.
+        budget: number of trials b, from 1 to N.
+    """
+    if not scores:
+        return None
+    ordered = sorted(score or 0.0 for score in scores)
+    total = math.comb(len(ordered), budget)
+    return math.fsum(s * math.comb(i, budget - 1) for i, s in enumerate(ordered)) / total

@@ -1,0 +1,42 @@
+TUNED_FILE = str(file_of(CAMPAIGN, layout.RESULTS))
+CHOSEN = str(
+    layout.chosen_mark(
+        layout.RESULTS,
+        CAMPAIGN.campaign,
+        short_hash("".join(search.hash for search in PENDING)),
+    )
+)
+TO_TRAIN = [str(layout.metrics_file(layout.RESULTS, run)) for run in TRIALS] or METRICS
+if PENDING and workflow.is_main_process:
+    # Choices were stored and are gone, or are those of another search again.
+    pathlib.Path(CHOSEN).unlink(missing_ok=True)
+    cells = ", ".join(dict.fromkeys(search.label for search in PENDING))
+    logger.warning(
+        f"{TUNED_FILE}: no choice yet for {cells}. This call makes their {len(TRIALS)} trials and chooses; "
+        "the next call goes on with the evaluation (make verdict calls both)."
+    )
+
+
+# The file of the choices is not declared: it keeps the choices of other searches, and may lie in a repository.
+rule choose:
+    input:
+        TO_TRAIN if PENDING else [],
+    output:
+        touch(CHOSEN),
+    log:
+        f"{RESULTS}/logs/choose.log",
+    conda:
+        "../../environment.yml"
+    params:
+        campaign=campaign_spec(CAMPAIGN, tuning=True),
+        results=lambda wildcards: layout.RESULTS,
+    shell:
+        "python -m sign_ablate choose --campaign {params.campaign:q} --results {params.results} "
+        "> {log} 2>&1"
+
+
+rule tune:
+    input:
+        CHOSEN if PENDING else [],
+    message:
+        f"The choices are in {TUNED_FILE}. The next call of snakemake makes the evaluation."
