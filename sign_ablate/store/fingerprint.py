@@ -44,6 +44,8 @@ ANALYSIS = (
 )
 #: Sources of the theory lab. Each experiment lists those that determine its table.
 THEORY = ("theory",)
+#: Sources that determine the ledger of claims, from the tables.
+CLAIMS = ("claims",)
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
 
@@ -69,6 +71,12 @@ def of_analysis() -> str:
 def of_sources(names: Iterable[str]) -> str:
     """Fingerprint of modules and packages of sign_ablate, given by their paths in it."""
     return of_files(_files(names))
+
+
+@cache
+def of_claims() -> str:
+    """Fingerprint of the code that makes the ledger of claims, computed once per process."""
+    return of_files(_files(CLAIMS))
 
 
 def of_files(paths: Iterable[Path]) -> str:

@@ -17,6 +17,8 @@ RESERVED = {_DATA, _REFERENCE, _RUNS, _THEORY}
 METRICS = "metrics.parquet"
 #: only of a finished run that was evaluated on test images
 PREDICTIONS = "predictions.parquet"
+#: only of a run with probes
+PROBE = "probe.parquet"
 RUN = "run.json"
 TIMING = "timing.parquet"
 ENVIRONMENT = "environment.json"
@@ -70,8 +72,13 @@ def theory_folder(results: Path) -> Path:
 
 
 def theory_table(results: Path, name: str) -> Path:
-    """Table of the experiment `name`, or of the claims' verdicts (`theory.CLAIMS`)."""
+    """Table of the experiment `name` of the theory lab."""
     return theory_folder(results) / f"{name}.parquet"
+
+
+def theory_claims(results: Path) -> Path:
+    """Results of the theory lab on the paper's claims, which campaigns share."""
+    return theory_folder(results) / "claims.parquet"
 
 
 def tuned_file(results: Path, campaign: str) -> Path:

@@ -45,7 +45,7 @@ def results_text() -> str:
         "| `runs/<source>.<optimizer>.s<seed>.<hash>/` | one run, shared by all campaigns |\n"
         "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
-        "| `<campaign>/{epochs,runs,summary,times,predictions}.parquet` | tables of all runs |\n"
+        "| `<campaign>/{epochs,runs,summary,times,predictions,probes}.parquet` | tables of all runs |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
@@ -72,6 +72,13 @@ def results_text() -> str:
         "### `predictions.parquet`: one row per test image, in the order of the prepared data",
         "Only of finished runs that are evaluated on test images. `run.json` contains its digest.",
         _table(run_files.PREDICTIONS_SCHEMA),
+        "### `probe.parquet`: one row per probe and quantity",
+        "Only of runs with `train.probe`. `run.json` contains its digest. "
+        "ḡ and σ are the mean and the standard deviation of the gradients of minibatches at the parameters "
+        "before the step; g is the gradient of the step's own minibatch, without weight decay; Δ is the "
+        "parameters before the step minus those after it.",
+        _table(run_files.PROBE_SCHEMA),
+        _quantities(),
         "### `timing.parquet`: one row per epoch",
         _table(run_files.TIMING_SCHEMA),
         f"## Tables of a campaign (version {schemas.TABLES_VERSION})",
@@ -86,6 +93,9 @@ def results_text() -> str:
         _table(schemas.TIMES_SCHEMA),
         "### `predictions.parquet`: one row per run",
         _table(schemas.PREDICTIONS_SCHEMA),
+        "### `probes.parquet`: one row per probe and quantity of every run",
+        "Only of a campaign with `train.probe`: the columns `run` to `seed` above, and those of "
+        "`probe.parquet`.",
         f"## Tables of the theory lab (version {tables.THEORY_VERSION})",
         "### `theory/<experiment>.parquet`: one row per quantity and setting",
         "Columns for the setting, which differ between experiments, and:",
@@ -94,6 +104,14 @@ def results_text() -> str:
         _table(statements.SCHEMA),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _quantities() -> str:
+    rows = ["| quantity | meaning |", "| --- | --- |"]
+    for name, meaning in run_files.PROBE_QUANTITIES.items():
+        escaped = meaning.replace("|", r"\|")
+        rows.append(f"| `{name}` | {escaped} |")
+    return "\n".join(rows)
 
 
 def _table(schema: pa.Schema) -> str:

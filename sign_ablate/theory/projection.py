@@ -41,7 +41,8 @@ def _dimension(d: int, rng: np.random.Generator) -> list[tables.Row]:
     shorter = np.abs(rate * np.linalg.norm(g, axis=-1) / (DELTA * np.sqrt(d)) - np.abs(cosine)).max()
     part = "⟨δ·sign(m) − λg, g⟩/(‖δ·sign(m)‖‖g‖)"
     return [
-        tables.exact(f"max of |{part}|", float(positive), "=", 0.0, "eq11", d=d, inner_product="positive"),
+        tables.exact(f"max of |{part}|", float(positive), "=", 0.0, "projection", d=d,
+                     inner_product="positive"),
         tables.exact(f"max of |{part} − 2·cos|", float(negative), "=", 0.0, "eq12-magnitude", d=d,
                      inner_product="negative"),
         tables.exact("max of |λ/γ − cos²|", float(ratio), "=", 0.0, "swats-ratio", d=d, inner_product="any"),

@@ -91,7 +91,7 @@ STATEMENTS = {
     "step-length": Statement(
         "correction", "The SGD step is shorter than the sign step, in pure noise by the same factor."
     ),
-    "eq11": Statement("paper", "(11): δ·sign(m) − λg is orthogonal to g where ⟨sign(m), g⟩ > 0."),
+    "projection": Statement("paper", "(11): δ·sign(m) − λg is orthogonal to g where ⟨sign(m), g⟩ > 0."),
     "eq12-magnitude": Statement(
         "correction", "Where ⟨sign(m), g⟩ < 0, (12) steps against the projection: it differs by twice of it."
     ),

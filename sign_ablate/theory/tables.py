@@ -29,8 +29,8 @@ COLUMNS = [
     field("high", pa.float64(), "upper end of its interval; the value itself where it is exact"),
     field("relation", pa.string(), "<=, >= or =: how the quantity should compare with the bound"),
     field("bound", pa.float64(), "the bound, or the closed form"),
-    field("holds", pa.bool_(), "whether the whole interval obeys the relation; for =: contains the bound"),
-    field("fails", pa.bool_(), "whether no part of the interval obeys it"),
+    field("holds", pa.bool_(), "true if the whole interval obeys the relation; for =: if it has the bound"),
+    field("fails", pa.bool_(), "true if no part of the interval obeys it"),
     field("level", pa.float64(), "confidence level of the interval; null where the value is exact"),
     field("n", pa.int64(), "independent replicates or draws behind the value; null where it is exact"),
 ]  # fmt: skip

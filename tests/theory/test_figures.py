@@ -50,6 +50,17 @@ def test_notebook_draws_every_figure_and_the_verdicts(quick: dict[str, pd.DataFr
     assert all(claim in text for claim in statements.STATEMENTS if claim != "constant-sharp")
 
 
+def test_results_that_the_ledger_reads_exist() -> None:
+    from sign_ablate.claims import model
+    from sign_ablate.claims.comparisons import Theory
+    from sign_ablate.repository import CLAIMS_FILE
+
+    tests = [claim.test for claim in model.load(CLAIMS_FILE).claims.values()]
+    read = {result for test in tests if isinstance(test, Theory) for result in test.results}
+    assert read
+    assert read <= statements.STATEMENTS.keys()
+
+
 def test_page_has_every_statement() -> None:
     page = (ROOT / "docs/theory.md").read_text()
     missing = [s.text for s in statements.STATEMENTS.values() if s.text.replace("|", "\\|") not in page]
@@ -59,7 +70,7 @@ def test_page_has_every_statement() -> None:
 def test_verdicts_in_markdown_name_the_deciding_row(quick: dict[str, pd.DataFrame]) -> None:
     claims = pd.DataFrame(statements.judge([quick["projection"]]))
     text = statements.to_markdown(claims)
-    assert "| eq11 (paper) |" in text
+    assert "| projection (paper) |" in text
     assert "**supported**" in text
     assert "exact" in text
     assert all(line.count("|") - line.count("\\|") == 6 for line in text.splitlines())

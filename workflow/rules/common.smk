@@ -1,5 +1,6 @@
 """The campaign of this call, the names of its files, and the functions of the rules."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -29,10 +30,10 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import default_config
+from sign_ablate.repository import CLAIMS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
-from sign_ablate.theory import CLAIMS, EXPERIMENTS, FIGURES, SEED
+from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
 from sign_ablate.tuning import search as tuning
 from sign_ablate.tuning.choice import file_of
 
@@ -99,6 +100,7 @@ if workflow.is_main_process:
         )
 # The theory lab, whose results depend on no campaign.
 LAB = str(layout.theory_folder(layout.RESULTS))
+LAB_CLAIMS = str(layout.theory_claims(layout.RESULTS))
 LAB_TABLES = {
     name: str(layout.theory_table(layout.RESULTS, name)) for name in EXPERIMENTS
 }
@@ -111,6 +113,8 @@ TABLES = [
     "predictions.parquet",
     "campaign.json",
 ]
+if any(run.config.train.probe for run in EVALUATION.values()):
+    TABLES.append("probes.parquet")
 
 
 wildcard_constraints:
@@ -126,6 +130,7 @@ def products(view):
     """Tables, figures and report of a view: "" for all runs, "partial/" for the runs finished so far."""
     names = [
         *TABLES,
+        "claims.parquet",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
@@ -308,7 +313,19 @@ def drawn_by(notebook):
     return [fingerprint.of_analysis(), fingerprint.of_files([path])]
 
 
-def t_switch_argument(figure):
-    """Argument for the T_switch that a figure is restricted to. Empty if there is none."""
-    t_switch = CAMPAIGN.figures[figure].t_switch
-    return "" if t_switch is None else f"-n t_switch={t_switch}"
+def figure_arguments(name):
+    """Parameters of a figure's notebook that only its kind has."""
+    figure = CAMPAIGN.figures[name]
+    if figure.kind == "differences":
+        cells = json.dumps(figure.cells)
+        return shlex.join(
+            ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
+        )
+    return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
+
+
+def content_of(path):
+    """SHA-256 of a file, or an empty text if it does not exist."""
+    if not os.path.exists(path):
+        return ""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

@@ -24,12 +24,12 @@ rule figure:
             CAMPAIGN.figures[wildcards.figure].kind
         ),
         dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
-        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
+        more=lambda wildcards: figure_arguments(wildcards.figure),
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
         code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p epochs={input.epochs} "
-        "-p dataset={params.dataset:q} {params.t_switch} -p out={params.stem} > {log.text} 2>&1"
+        "-p dataset={params.dataset:q} {params.more} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule tuning_figures:
@@ -86,6 +86,7 @@ rule table:
 rule report_html:
     input:
         tables=[f"{RESULTS}/{{view}}{table}" for table in TABLES],
+        claims=f"{RESULTS}/{{view}}claims.parquet",
         figures=[
             f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
         ],
@@ -111,7 +112,7 @@ rule report_html:
             ]
         ),
         notebook=lambda wildcards, output: notebook_file("report"),
-        code=drawn_by("report"),
+        code=[*drawn_by("report"), fingerprint.of_claims()],
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p results={params.folder} "
         "-p figures={params.figures:q} --html {output.html} > {log.text} 2>&1"

@@ -4,7 +4,7 @@
 rule theory:
     input:
         LAB_TABLES.values(),
-        f"{LAB}/{CLAIMS}.parquet",
+        LAB_CLAIMS,
         f"{LAB}/theory.html",
 
 
@@ -35,9 +35,9 @@ rule theory_claims:
     input:
         LAB_TABLES.values(),
     output:
-        f"{LAB}/{CLAIMS}.parquet",
+        LAB_CLAIMS,
     log:
-        f"{LAB}/logs/{CLAIMS}.log",
+        f"{LAB}/logs/claims.log",
     conda:
         "../../environment.yml"
     params:
@@ -51,7 +51,7 @@ rule theory_claims:
 rule theory_figures:
     input:
         tables=LAB_TABLES.values(),
-        claims=f"{LAB}/{CLAIMS}.parquet",
+        claims=LAB_CLAIMS,
     output:
         figures=[
             f"{LAB}/figures/{figure}.{kind}"
