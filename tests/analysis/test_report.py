@@ -99,7 +99,7 @@ def test_tables_of_the_campaign(loaded: report.Report) -> None:
     assert report.times_table(loaded.times)["Training (s)"].tolist() == ["8.0"] * 4
     (row,) = report.provenance_table(loaded.times).to_dict("records")
     assert (row["Device"], row["Commit"], row["Versions"], row["Runs"]) == ("cpu", "abc+", "torch: 2.15", 15)
-    assert "nothing on digits" in report.limits(loaded).data
+    assert "no results on digits" in report.limits(loaded).data
 
 
 def test_there_are_the_four_notebooks() -> None:
@@ -147,7 +147,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "url(" not in text
     assert "<title>sign-ablate: test: report</title>" in text
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
-    for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
+    for part in ("Table I", "Limits of these results", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out
 
