@@ -8,6 +8,7 @@ include: "workflow/rules/prepare.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/ledger.smk"
 include: "workflow/rules/notebooks.smk"
 
 

@@ -141,6 +141,23 @@ def compare(
         fail(error)
 
 
+@app.command("claims")
+def show_claims(
+    campaign: Annotated[
+        str | None, typer.Argument(help="Name of a campaign; default: that of config.yaml.")
+    ] = None,
+    results: Path = Path("results"),
+) -> None:
+    """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
+    from sign_ablate.terminal.claims import NoLedgerError
+    from sign_ablate.terminal.claims import claims as text
+
+    try:
+        print(text(results, campaign or _campaign(DEFAULT_CONFIG, (), results).campaign))
+    except NoLedgerError as error:
+        fail(error)
+
+
 @app.command()
 def schema(
     check: Annotated[bool, typer.Option("--check", help="Only check; fail if outdated.")] = False,
@@ -164,7 +181,7 @@ def _campaign(config: list[Path], overrides: Sequence[str], results: Path) -> "C
         campaign = load_campaign(config, overrides, results)
     except ConfigError as error:
         fail(error)
-    for line in warnings(campaign, expand(campaign)):
+    for line in warnings(campaign, expand(campaign, placeholders=True)):
         complain(f"sign-ablate: warning: {line}")
     return campaign
 

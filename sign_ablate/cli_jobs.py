@@ -118,6 +118,30 @@ def aggregate(
 
 
 @app.command()
+def ledger(
+    tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
+    out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
+    tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
+    theory: Annotated[
+        Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
+    ] = None,
+) -> None:
+    """Evaluate the claims on a campaign's tables (a Snakemake job)."""
+    from sign_ablate.claims import evidence, model, table
+    from sign_ablate.claims.ledger import ledger as evaluated
+    from sign_ablate.config import ConfigError
+    from sign_ablate.store.record import DamagedError
+
+    path = claims or model.CLAIMS_FILE
+    try:
+        rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
+        table.write(rows, out, model.digest(path))
+    except (ConfigError, DamagedError, OSError) as error:
+        fail(error)
+
+
+@app.command()
 def notebook(
     source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
     out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+#: the claims of the paper and their tests
+CLAIMS_FILE = ROOT / "claims.yaml"
 
 
 def default_config() -> Path:

@@ -30,9 +30,11 @@ from sign_ablate.optim.options.declare import (
 )
 from sign_ablate.optim.options.hybrid import HybridSignSGDOptions
 from sign_ablate.optim.options.lion import LionOptions
+from sign_ablate.optim.options.noisy_sgd import NoisySGDOptions
 from sign_ablate.optim.options.onebit_adam import OneBitAdamOptions
 from sign_ablate.optim.options.signsgd import SignSGDOptions
 from sign_ablate.optim.options.swats import SWATSOptions
+from sign_ablate.optim.options.twin import LinearTwinOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,6 +146,16 @@ METHODS: dict[str, Method] = {
         *_HYBRID,
         fixed={"calibrate": False, "dither": None},
         required=("switch_step",),
+    ),
+    "linear-twin": Method(
+        "Linear twin of pre-sign dither: x ← x − δ√(2/π)·m/σ_k, with ±δ noise or without.",
+        "sign_ablate.optim.twin:LinearTwin",
+        LinearTwinOptions,
+    ),
+    "sgd-noise": Method(
+        "SGD with annealed gradient noise (arXiv 1511.06807): g + N(0, σ_k²).",
+        "sign_ablate.optim.noisy_sgd:NoisySGD",
+        NoisySGDOptions,
     ),
     "lion": Method(
         "Lion (arXiv 2302.06675): the sign of a momentum, decoupled weight decay.",

@@ -38,11 +38,14 @@ ANALYSIS = (
     "analysis",
     "campaign/cells.py",
     "campaign/grid.py",
-    "claims",
     "store/reading.py",
     "store/run_files.py",
     "tuning/choice.py",
 )
+#: Sources of the theory lab. Each experiment lists those that determine its table.
+THEORY = ("theory",)
+#: Sources that determine the ledger of claims, from the tables.
+CLAIMS = ("claims",)
 _HEX_DIGITS = 12
 _C_TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|[^\w\s]""", re.DOTALL)
 
@@ -63,6 +66,17 @@ def of_decoding() -> str:
 def of_analysis() -> str:
     """Fingerprint of the code that makes tables, figures and reports, computed once per process."""
     return of_files(_files(ANALYSIS))
+
+
+def of_sources(names: Iterable[str]) -> str:
+    """Fingerprint of modules and packages of sign_ablate, given by their paths in it."""
+    return of_files(_files(names))
+
+
+@cache
+def of_claims() -> str:
+    """Fingerprint of the code that makes the ledger of claims, computed once per process."""
+    return of_files(_files(CLAIMS))
 
 
 def of_files(paths: Iterable[Path]) -> str:

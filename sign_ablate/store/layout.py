@@ -80,6 +80,11 @@ def chosen_mark(results: Path, campaign: str, search: str) -> Path:
     return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
 
 
+def theory_claims(results: Path) -> Path:
+    """Results of the theory lab on the paper's claims, which campaigns share."""
+    return results / "theory" / "claims.parquet"
+
+
 def train_log(results: Path, campaign: str, run: str) -> Path:
     """Log of a campaign's training job.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nbformat
 import pandas as pd
@@ -18,6 +18,7 @@ from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
+from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -102,8 +103,9 @@ def test_tables_of_the_campaign(loaded: report.Report) -> None:
     assert "no results on digits" in report.limits(loaded).data
 
 
-def test_there_are_the_four_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS][:4] == ["dithering", "report", "switching", "table1"]
+def test_notebooks_of_the_figures_and_of_the_report() -> None:
+    kinds = get_args(Figure.model_fields["kind"].annotation)
+    assert {*kinds, "report", "table1", "tuning"} <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -25,7 +25,9 @@ ASCENDING = {
     if "maximize" in declared(make([nn.Parameter(torch.ones(1))]).options)
 }
 #: their noise follows the order in memory (test_implementations.py)
-DITHERED = {*VARIANTS["dithered"], *VARIANTS["dithered-hybrid"]}
+DITHERED = {
+    case for name in ("dithered", "dithered-hybrid", "linear-twin", "sgd-noise") for case in VARIANTS[name]
+}
 compressed = [name for name in CASES if "sign" in name or "bit" in name or "topk" in name]
 
 

@@ -1,5 +1,6 @@
 """The campaign of this call, the names of its files, and the functions of the rules."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -29,7 +30,7 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import default_config
+from sign_ablate.repository import CLAIMS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.tuning import search as tuning
@@ -121,6 +122,7 @@ def products(view):
     """Tables, figures and report of a view: "" for all runs, "partial/" for the runs finished so far."""
     names = [
         *TABLES,
+        "claims.parquet",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
@@ -290,3 +292,10 @@ def figure_arguments(name):
             ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
         )
     return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
+
+
+def content_of(path):
+    """SHA-256 of a file, or an empty text if it does not exist."""
+    if not os.path.exists(path):
+        return ""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

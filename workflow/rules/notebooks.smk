@@ -86,6 +86,7 @@ rule table:
 rule report_html:
     input:
         tables=[f"{RESULTS}/{{view}}{table}" for table in TABLES],
+        claims=f"{RESULTS}/{{view}}claims.parquet",
         figures=[
             f"{RESULTS}/{{view}}figures/{figure}.png" for figure in CAMPAIGN.figures
         ],
@@ -111,7 +112,7 @@ rule report_html:
             ]
         ),
         notebook=lambda wildcards, output: notebook_file("report"),
-        code=drawn_by("report"),
+        code=[*drawn_by("report"), fingerprint.of_claims()],
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p results={params.folder} "
         "-p figures={params.figures:q} --html {output.html} > {log.text} 2>&1"

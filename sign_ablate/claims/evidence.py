@@ -1,0 +1,184 @@
+"""Evidence of a campaign: its tables, and quantities of its runs by cell and seed."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sign_ablate.analysis import schemas
+from sign_ablate.analysis.table import read_campaign
+from sign_ablate.claims.comparisons import Statistic
+from sign_ablate.config.campaign import Campaign
+
+#: seed → value. None for a run that diverged and has no value.
+Values = dict[int, float | None]
+#: share of the epochs, from the end, over which `roughness` is taken: the first ones rise in all runs
+ROUGHNESS_PART = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Tables of a campaign that claims are tested on.
+
+    Attributes:
+        campaign: the campaign.
+        runs: rows of runs.parquet.
+        epochs: rows of epochs.parquet.
+        predictions: rows of predictions.parquet, or None.
+        tuned: content of tuned.json: data set → label of a cell → choice. Empty without tuning.
+        theory: claim → row of the theory lab's claims.parquet. Empty if the lab has not run.
+        measurements: quantity → row of measurements.parquet. Empty if nothing was measured.
+    """
+
+    campaign: Campaign
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    predictions: pd.DataFrame | None = None
+    tuned: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    theory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    measurements: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def cell(self, dataset: str, labels: Sequence[str]) -> str | None:
+        """The first of `labels` that has a run on a data set, or None."""
+        return next((label for label in labels if (dataset, label) in self._cells), None)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Rows of runs.parquet by data set and label."""
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        rows: Any = self.runs.to_dict("records")
+        for row in rows:
+            found.setdefault((row["dataset"], row["label"]), []).append(row)
+        return found
+
+    @cached_property
+    def _curves(self) -> dict[str, np.ndarray]:
+        """Test accuracy per epoch of each run."""
+        return {str(run): rows.to_numpy() for run, rows in self.epochs.groupby("run")["test_acc"]}
+
+    def values(self, dataset: str, label: str, statistic: Statistic, **options: Any) -> Values:
+        """A statistic of each run of a cell.
+
+        Args:
+            dataset: label of the data set.
+            label: label of the cell.
+            statistic: accuracy: test accuracy of the last epoch in percent. roughness: standard deviation of
+                its change from epoch to epoch in points, over the second half of the run. first-passage:
+                epochs below `threshold` (a fraction) before it is first reached; all epochs if it never is.
+                hand-off: minimum over `epochs` epochs after T_switch minus the value before, in points.
+            **options: `threshold` or `epochs`.
+        """
+        found: Values = {}
+        for row in self._cells[dataset, label]:
+            finished = row["status"] == "finished"
+            if statistic == "accuracy":
+                found[row["seed"]] = 100 * row["final_test_acc"] if finished else None
+                continue
+            curve = self._curves.get(row["run"], np.empty(0))
+            if statistic == "first-passage":
+                # what a run did before it diverged counts
+                found[row["seed"]] = _first_passage(curve, options["threshold"], self.horizon(dataset, label))
+            elif not finished:
+                found[row["seed"]] = None
+            elif statistic == "roughness":
+                found[row["seed"]] = _roughness(curve)
+            else:
+                found[row["seed"]] = _hand_off(curve, int(row["t_switch"]), options["epochs"])
+        return found
+
+    def horizon(self, dataset: str, label: str) -> int:
+        """Epochs of a cell's longest run."""
+        return max(int(row["epochs"]) for row in self._cells[dataset, label])
+
+    def seeds(self, dataset: str, label: str) -> set[int]:
+        """Seeds of a cell's runs, finished or diverged."""
+        return {row["seed"] for row in self._cells[dataset, label]}
+
+    def option(self, dataset: str, label: str, name: str) -> float | None:
+        """A column of a cell in runs.parquet, such as alpha. None if the cell has no such option."""
+        value = self._cells[dataset, label][0][name]
+        return None if pd.isna(value) else float(value)
+
+    def reached(self, dataset: str, label: str) -> float | None:
+        """Accuracy of a cell as a fraction: on validation images in tuning, else its mean on the test set."""
+        if choice := self.tuned.get(dataset, {}).get(label):
+            return float(choice["val_acc"])
+        finished = [
+            row["final_test_acc"] for row in self._cells[dataset, label] if row["status"] == "finished"
+        ]
+        return float(np.mean(finished)) if finished else None
+
+    def correct(self, dataset: str, label: str, seeds: Sequence[int]) -> np.ndarray | None:
+        """Correctness of each test image (seeds, images), or None if a run has no predictions."""
+        if self.predictions is None:
+            return None
+        of_cell = (self.predictions["dataset"] == dataset) & (self.predictions["label"] == label)
+        found: Any = self.predictions[of_cell].to_dict("records")
+        rows = {row["seed"]: row for row in found}
+        if any(seed not in rows or rows[seed]["correct"] is None for seed in seeds):
+            return None
+        packed = [(np.frombuffer(rows[seed]["correct"], np.uint8), rows[seed]["images"]) for seed in seeds]
+        return np.array([np.unpackbits(bits, count=int(images)) for bits, images in packed], bool)
+
+    def at_edge(self, dataset: str, label: str) -> tuple[str, ...]:
+        """Tuned options of a cell, or of its `tuned_as` cell, with a value at the edge of the range."""
+        method = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
+        choice = self.tuned.get(dataset, {}).get(method.get("tuned_as", label))
+        return tuple(choice["at_edge"]) if choice else ()
+
+    def setting(self, dataset: str, label: str) -> tuple[Any, Any, bool]:
+        """Network, epochs, and True if a cell is trained and tested on all images of its data set."""
+        options = {**self.campaign.train, **self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})}
+        data = self.campaign.datasets[dataset]
+        whole = data.subset is None and data.test_subset is None and not data.val
+        return options.get("model", "small"), options.get("epochs"), whole
+
+
+def load(folder: Path, tuned: Path | None = None, theory: Path | None = None) -> Evidence:
+    """Load the tables of a campaign.
+
+    Args:
+        folder: folder of the campaign's tables, or of its partial ones.
+        tuned: tuned.json of the campaign. It may be missing.
+        theory: claims.parquet of the theory lab. It may be missing.
+
+    Raises:
+        DamagedError: if campaign.json is not as `aggregate` wrote it.
+        OSError: if a table cannot be read.
+    """
+    return Evidence(
+        read_campaign(folder),
+        pd.read_parquet(folder / schemas.RUNS),
+        pd.read_parquet(folder / schemas.EPOCHS),
+        _table(folder / schemas.PREDICTIONS),
+        json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
+        _by(_table(theory) if theory else None, "claim"),
+        _by(_table(folder / "measurements.parquet"), "quantity"),
+    )
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def _by(frame: pd.DataFrame | None, key: str) -> dict[str, Any]:
+    return {} if frame is None else {str(row[key]): row for row in frame.to_dict("records")}
+
+
+def _roughness(curve: np.ndarray) -> float:
+    late = np.diff(curve)[int(len(curve) * (1 - ROUGHNESS_PART)) :]
+    return float(100 * late.std(ddof=1))
+
+
+def _first_passage(curve: np.ndarray, threshold: float, horizon: int) -> float:
+    reached = np.flatnonzero(curve >= threshold)
+    return float(reached[0] if len(reached) else horizon)
+
+
+def _hand_off(curve: np.ndarray, switch: int, epochs: int) -> float:
+    return float(100 * (curve[switch : switch + epochs].min() - curve[switch - 1]))

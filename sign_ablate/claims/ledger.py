@@ -1,0 +1,145 @@
+"""The ledger: the verdict on each claim for each data set of a campaign, and its table, claims.parquet."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sign_ablate.claims import statistics
+from sign_ablate.claims import verdict as verdicts
+from sign_ablate.claims.comparisons import Gap, Measurement, Theory, Value
+from sign_ablate.claims.evaluate import Tester
+from sign_ablate.claims.evidence import Evidence
+from sign_ablate.claims.model import OTHER, Claim, Claims
+from sign_ablate.claims.outcome import Outcome, Verdict, all_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A claim on a data set, with its outcome."""
+
+    name: str
+    claim: Claim
+    dataset: str | None
+    outcome: Outcome
+    #: what tested it; None for a claim that compares no arms
+    tester: Tester | None = None
+    #: level of the test
+    alpha: float | None = None
+    #: how the campaign differs from the paper's setting; empty if it does not, or need not have it
+    proxy: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict. A proxy decides nothing."""
+        return "not measured" if self.proxy else self.outcome.verdict
+
+    def at(self, alpha: float) -> Outcome:
+        """The outcome at another level."""
+        return self.tester.evaluate(self.claim.test, alpha) if self.tester else self.outcome
+
+    def judge(self, alpha: float) -> Verdict:
+        """The verdict of this campaign, proxy or not, at another level."""
+        return self.at(float(alpha)).verdict
+
+
+def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
+    """Evaluate all claims on a campaign, in the order of claims.yaml.
+
+    The claims of a family on one data set share α by Holm's procedure. Claims without data do not count.
+    """
+    rows = [row for name, claim in claims.claims.items() for row in _rows(name, claim, claims, evidence)]
+    families: dict[tuple[str, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.tester is not None and row.outcome.verdict != "not measured":
+            families.setdefault((row.claim.family, row.tester.dataset), []).append(index)
+    for members in families.values():
+        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence))
+        for index, level in zip(members, levels, strict=True):
+            rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
+    return rows
+
+
+def _alpha(evidence: Evidence) -> float:
+    looks = [seeds for seeds in statistics.LOOKS if seeds < len(evidence.campaign.seeds)]
+    return statistics.look_alpha(min(len(looks) + 1, len(statistics.LOOKS)))
+
+
+def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterator[Row]:
+    """A claim on each data set that it is tested on, or one row that says what is missing."""
+    test = claim.test
+    if isinstance(test, Theory):
+        yield Row(name, claim, None, all_of([_of_theory(result, evidence) for result in test.results]))
+    elif isinstance(test, Measurement):
+        yield Row(name, claim, None, _of_measurement(test, claims, evidence))
+    else:
+        datasets = _datasets(claim, claims, evidence)
+        if not datasets:
+            wanted = test.harder if isinstance(test, Gap) else claim.data
+            yield Row(name, claim, None, Outcome("not measured", f"no data set of {wanted} in this campaign"))
+        for dataset in datasets:
+            proxy = _proxy(claim, claims, evidence, dataset)
+            if proxy and isinstance(test, Value):
+                outcome = Outcome("not measured", "a proxy cannot test the paper's number")
+                yield Row(name, claim, dataset, outcome, proxy=proxy)
+            else:
+                tester = Tester(claims, evidence, dataset, is_paper=not proxy)
+                yield Row(name, claim, dataset, tester.evaluate(test, _alpha(evidence)), tester, proxy=proxy)
+
+
+def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
+    """Labels of the data sets that a claim is tested on: the paper's, or any that stands in for it."""
+    sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
+    if isinstance(claim.test, Gap):
+        return [label for label, source in sources.items() if source == claim.test.harder]
+    others = {source for source in claims.settings if claim.specific and source != claim.data}
+    return [label for label, source in sources.items() if source not in others]
+
+
+def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
+    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    if claim.scope != "paper":
+        return ""
+    source = evidence.campaign.datasets[dataset].source
+    if source not in claims.settings:
+        return f"data: {source}"
+    paper, found = claims.settings[source], dict[str, None]()
+    if claim.data not in {None, source}:
+        found[f"data: {source}"] = None
+    for arm in claim.test.arms():
+        for labels in claims.arms[arm].values():
+            label = evidence.cell(dataset, labels)
+            if label is not None:
+                model, epochs, whole = evidence.setting(dataset, label)
+                found |= {} if model == paper.model else {f"network: {model}": None}
+                found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
+                found |= {} if whole else {"a part of the images": None}
+    return ", ".join(found)
+
+
+def _of_theory(result: str, evidence: Evidence) -> Outcome:
+    """Outcome of a result of the theory lab."""
+    row = evidence.theory.get(result)
+    if row is None:
+        missing = f"the theory lab has no result {result}" if evidence.theory else "run snakemake theory"
+        return Outcome("not measured", missing)
+    return Outcome(row["verdict"], arms=row["statement"], effect=_given(row), margin=row["bound"])
+
+
+def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Outcome:
+    """Outcome of a measured quantity against a limit."""
+    row = evidence.measurements.get(test.quantity)
+    if row is None:
+        return Outcome("not measured", f"no measurement of {test.quantity} in this campaign")
+    margin = claims.margins[test.margin][OTHER]
+    effect = _given(row)
+    return Outcome(verdicts.below(effect, margin), arms=test.quantity, effect=effect, margin=margin)
+
+
+def _given(row: Any) -> statistics.Effect:
+    """Effect with an interval that was computed elsewhere."""
+    n, nan = 0 if pd.isna(row["n"]) else int(row["n"]), math.nan
+    return statistics.Effect(n, row["value"], nan, row["low"], row["high"], nan, nan, np.empty(0))

@@ -1,0 +1,131 @@
+"""Model of claims.yaml: claims, the arms that they compare, and margins, all fixed before the runs."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from sign_ablate.claims.comparisons import AnyComparison, Comparison
+from sign_ablate.config.base import Model, Name
+from sign_ablate.config.errors import ConfigError, lines, shown, unknown
+from sign_ablate.config.read import parse_yaml
+from sign_ablate.repository import CLAIMS_FILE
+
+#: the reading of an arm on which the paper leaves nothing open
+ANY = "any"
+#: key of a margin for the data sets that it does not name
+OTHER = "other"
+LONGEST_TITLE = 12
+
+Labels = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+Source = Literal["cifar10", "cifar100"]
+
+
+class Setting(Model):
+    """Network and epochs of the paper on one data set. Other runs do not decide claims on the paper's."""
+
+    model: str
+    epochs: int
+
+
+class Claim(Model):
+    """A claim of the paper, or a control that could explain one away."""
+
+    title: str = Field(description="The claim, in at most 12 words.")
+    place: str = Field(description="Section, figure, table or equation of the paper.")
+    family: str = Field(description="Claims that share a correction for multiplicity: a figure or table.")
+    scope: Literal["mathematics", "step-level", "proxy", "paper"] = Field(
+        description="What decides the claim. mathematics: proofs and their experiments. step-level: steps in "
+        "the paper's network. proxy: any network (controls of our own). paper: the paper's network, data "
+        "and epochs."
+    )
+    data: Source | None = Field(None, description="The paper's data set; unset: any.")
+    specific: bool = Field(
+        False, description="The paper says something else of its other data set, which is no stand-in."
+    )
+    test: AnyComparison
+
+    @field_validator("title")
+    @classmethod
+    def _short(cls, title: str) -> str:
+        if (words := len(title.split())) > LONGEST_TITLE:
+            raise ValueError(f"has {words} words; use at most {LONGEST_TITLE}")
+        return title
+
+
+class Claims(Model):
+    """The content of claims.yaml."""
+
+    settings: dict[Source, Setting] = Field(description="The paper's setting on each of its data sets.")
+    readings: dict[str, str] = Field(description="Reading that the paper's text allows → its meaning.")
+    arms: dict[str, dict[str, Labels]] = Field(
+        description="Arm → reading → labels of cells that stand for it, of which the first is used that a "
+        "campaign has."
+    )
+    margins: dict[Name, dict[str, Annotated[float, Field(gt=0)]]] = Field(
+        description="Margin → source of a data set, or `other` → the margin there."
+    )
+    claims: dict[Name, Claim] = Field(min_length=1)
+
+    def margin(self, name: str, source: str) -> float:
+        """The margin `name` on data of `source`."""
+        values = self.margins[name]
+        return values.get(source, values[OTHER])
+
+    def readings_of(self, test: Comparison) -> tuple[str, ...]:
+        """Readings that all arms of a test have; an arm of the reading `any` fits each."""
+        open_arms = [self.arms[arm] for arm in test.arms() if ANY not in self.arms[arm]]
+        if not open_arms:
+            return (ANY,)
+        return tuple(reading for reading in self.readings if all(reading in arm for arm in open_arms))
+
+
+def load(path: Path = CLAIMS_FILE) -> Claims:
+    """Load claims.yaml. Raises ConfigError with a line for each problem."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def parse(text: str) -> Claims:
+    """Parse the text of claims.yaml. Raises ConfigError with a line for each problem."""
+    values = parse_yaml(text)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{shown(values)}: must be a mapping of keys, such as `claims:`")
+    try:
+        claims = Claims.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(lines(error, Claims))) from None
+    if problems := list(_problems(claims)):
+        raise ConfigError("\n".join(problems))
+    return claims
+
+
+def digest(path: Path = CLAIMS_FILE) -> str:
+    """SHA-256 of the file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _problems(claims: Claims) -> Iterator[str]:
+    """Yield a line for each name that is used and not defined, and each claim that no reading can test."""
+    for name, readings in claims.arms.items():
+        for reading in readings.keys() - {ANY, *claims.readings}:
+            yield unknown(f"arms.{name}.{reading}", reading, [ANY, *claims.readings], "unknown reading")
+    for name, values in claims.margins.items():
+        if OTHER not in values:
+            yield f"margins.{name}.{OTHER}: required, but missing"
+    for name, claim in claims.claims.items():
+        key, arms = f"claims.{name}.test", claim.test.arms()
+        missing = [arm for arm in arms if arm not in claims.arms]
+        for arm in missing:
+            yield unknown(f"{key}: arm {shown(arm)}", arm, claims.arms)
+        if not missing and not claims.readings_of(claim.test):
+            yield f"{key}: its arms have no reading in common; change the claim, or add one under arms"
+        margin = claim.test.margin
+        if margin is not None and margin not in claims.margins:
+            yield unknown(f"{key}.margin = {shown(margin)}", margin, claims.margins)

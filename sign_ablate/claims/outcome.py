@@ -1,0 +1,80 @@
+"""Outcome of a test, and how the outcomes of parts and of readings become one."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from sign_ablate.claims.model import ANY
+
+if TYPE_CHECKING:
+    from sign_ablate.claims.statistics import Effect
+
+Verdict = Literal["supported", "refuted", "unresolved", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "unresolved", "not measured")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of a contrast, or of all parts and readings of a claim. A number that does not exist is None.
+
+    Attributes:
+        verdict: the verdict.
+        reason: why it is not measured or unresolved, or what weakens it. Empty if there is nothing to say.
+        reading: the reading that it holds for; `any` if the paper leaves nothing open.
+        arms: the contrast by labels of cells, such as "hybrid − sgd".
+        effect: the contrast over seeds.
+        images: interval of the effect for new seeds and new test images.
+        margin: the margin, in the unit of the effect.
+        n_diverged: seeds that diverged for at least one arm.
+        parts: the outcomes that it was made from.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    reading: str = ANY
+    arms: str = ""
+    effect: "Effect | None" = None
+    images: tuple[float, float] | None = None
+    margin: float | None = None
+    n_diverged: int = 0
+    parts: tuple["Outcome", ...] = ()
+
+
+def all_of(parts: Sequence[Outcome]) -> Outcome:
+    """Outcome of a claim that needs all of its parts: that of the part that decides.
+
+    A part that is refuted decides first, then one that is not measured, then one that is unresolved. Of
+    several, it is the one with the lowest effect.
+    """
+    for verdict in ("refuted", "not measured", "unresolved", "supported"):
+        if of_verdict := [part for part in parts if part.verdict == verdict]:
+            decides = min(of_verdict, key=_effect)
+            return dataclasses.replace(decides, parts=tuple(parts))
+    raise ValueError("a claim needs at least one part")
+
+
+def any_of(readings: Sequence[Outcome]) -> Outcome:
+    """Outcome of a claim with several readings, of which one that supports it is enough.
+
+    It is refuted only if every reading refutes it, and then with the reading that comes closest. Nothing
+    corrects for their number, which favours the claim.
+    """
+    if len(readings) == 1:
+        return readings[0]
+    parts = tuple(part for reading in readings for part in reading.parts)
+    by = {verdict: [r for r in readings if r.verdict == verdict] for verdict in VERDICTS}
+    if by["supported"] or by["unresolved"]:
+        best = max(by["supported"] or by["unresolved"], key=_effect)
+        return dataclasses.replace(best, parts=parts)
+    if not by["refuted"]:
+        return dataclasses.replace(by["not measured"][0], parts=parts)
+    best = max(by["refuted"], key=_effect)
+    if by["not measured"]:
+        missing = "; ".join(f"{r.reading}: {r.reason}" for r in by["not measured"])
+        reason = f"refuted in the reading {best.reading}, but not measured in all: {missing}"
+        return dataclasses.replace(best, verdict="unresolved", reason=reason, parts=parts)
+    return dataclasses.replace(best, parts=parts)
+
+
+def _effect(outcome: Outcome) -> float:
+    return outcome.effect.mean if outcome.effect is not None else float("-inf")

@@ -1,0 +1,163 @@
+"""The ledger as HTML for the report: a sentence, counts, and one row per claim with an inline forest."""
+
+import html as markup
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sign_ablate.claims.outcome import VERDICTS
+from sign_ablate.claims.table import Row
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+#: Okabe and Ito's colours, told apart with any colour vision; the word stands beside each
+COLOURS = {"supported": "#009e73", "refuted": "#d55e00", "unresolved": "#6e6e6e", "not measured": "#a6a6a6"}
+#: size of a forest in pixels, and its half-width in margins
+_WIDTH, _HEIGHT, _REACH = 200, 22, 6.0
+_STYLE = """<style>
+table.ledger td { padding: 0.3rem 0.6rem; }
+table.ledger small { color: #555; display: block; }
+table.ledger th.family { border-bottom: 1px solid #888; padding-top: 1rem; }
+.verdict { border-radius: 3px; color: #fff; padding: 0.05rem 0.4rem; white-space: nowrap; }
+.verdict.proxy { background: #fff; border: 1px solid; }
+</style>"""
+_HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH:.0f}", "n")
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """One or two sentences that sum the ledger up."""
+    decided = [row["verdict"] for row in rows if row["verdict"] != "not measured"]
+    proxies = [row for row in rows if row["proxy_verdict"]]
+    said = f"{_split(decided).capitalize()}." if decided else "Nothing is decided."
+    said += f" {len(rows) - len(decided)} of {len(rows)} are not measured."
+    if proxies:
+        how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
+        said += (
+            f" This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing "
+            f"about it. By itself: {_split([row['proxy_verdict'] for row in proxies])}."
+        )
+    return said
+
+
+def _split(verdicts: Sequence[str]) -> str:
+    """Numbers of verdicts in words, such as "of 3 claims, 1 is supported and 2 are refuted"."""
+    counted = Counter(verdicts)
+    texts = [f"{counted[v]} {'is' if counted[v] == 1 else 'are'} {v}" for v in VERDICTS if v in counted]
+    claims = f"of {len(verdicts)} claim{'' if len(verdicts) == 1 else 's'}"
+    return f"{claims}, {' and '.join(filter(None, [', '.join(texts[:-1]), texts[-1]]))}"
+
+
+def counts(rows: Sequence[Row]) -> "HTML":
+    """Table with the number of rows by scope and verdict, and by the verdict of a proxy."""
+    scopes = list(dict.fromkeys(row["scope"] for row in rows))
+    lines = [_tr(["Scope", *(verdict.capitalize() for verdict in VERDICTS)], "th")]
+    for scope in scopes:
+        of_scope = [row for row in rows if row["scope"] == scope]
+        lines.append(_counted(scope, [row["verdict"] for row in of_scope]))
+        if proxies := [row["proxy_verdict"] for row in of_scope if row["proxy_verdict"]]:
+            lines.append(_counted("by this proxy", proxies))
+    return _html(f"<table>{''.join(lines)}</table>")
+
+
+def _counted(name: str, verdicts: Sequence[str]) -> str:
+    return _tr([name, *(str(verdicts.count(verdict) or "") for verdict in VERDICTS)])
+
+
+def table(rows: Sequence[Row]) -> "HTML":
+    """Table with one row per claim and data set. The grey band of a forest is ± the claim's margin."""
+    lines = [_STYLE, '<table class="ledger">', _tr(_HEADS, "th")]
+    several = len({row["dataset"] for row in rows} - {None}) > 1
+    for family, group in itertools.groupby(rows, key=lambda row: row["family"]):
+        lines.append(f'<tr><th class="family" colspan="{len(_HEADS)}">{markup.escape(family)}</th></tr>')
+        lines += [_line(row, several) for row in group]
+    return _html("\n".join([*lines, "</table>"]))
+
+
+def _line(row: Row, several: bool) -> str:
+    where = row["place"] + (f"; on {row['dataset']}" if several and row["dataset"] else "")
+    diverged = f"{row['n_diverged']} diverged" if row["n_diverged"] else ""
+    return _tr(
+        [
+            f"{markup.escape(row['title'])}{_small(where)}",
+            "".join(_verdict(row)),
+            _effect(row),
+            forest(row),
+            f"{row['n'] or ''}{_small(diverged)}",
+        ]
+    )
+
+
+def _verdict(row: Row) -> Iterator[str]:
+    """Verdict as word and colour, that of a proxy below it, and what there is to say."""
+    yield f'<span class="verdict" style="background: {COLOURS[row["verdict"]]}">{row["verdict"]}</span>'
+    if proxy := row["proxy_verdict"]:
+        yield f' <span class="verdict proxy" style="color: {COLOURS[proxy]}">proxy: {proxy}</span>'
+    reading = "" if row["reading"] == "any" or row["effect"] is None else f"reading: {row['reading']}"
+    yield _small("; ".join(filter(None, [reading, row["reason"]])))
+
+
+def _effect(row: Row) -> str:
+    if row["effect"] is None:
+        return ""
+    return f"{markup.escape(numbers(row))}{_small(row['arms'])}"
+
+
+def numbers(row: Row) -> str:
+    """Effect of a row with its interval and unit."""
+    signed = "" if row["comparison"] in {"theory", "measurement"} else "+"
+    ends = ["–" if row[key] is None else f"{row[key]:{signed}.3g}" for key in ("low", "high")]
+    return f"{row['effect']:{signed}.3g} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
+
+
+def forest(row: Row) -> str:
+    """Inline SVG of an effect in units of its margin: thick for new seeds, thin for new test images, too."""
+    if row["low"] is None or not row["margin"] or row["comparison"] == "theory":
+        return ""
+    colour, middle = COLOURS[row["proxy_verdict"] or row["verdict"]], _HEIGHT / 2
+    effect = row["effect"] / row["margin"]
+    parts = [
+        f'<rect x="{_x(-1)}" width="{2 * (_WIDTH / 2 - _x(-1)):.1f}" height="{_HEIGHT}" fill="#e8e8e8"/>',
+        f'<line x1="{_x(0)}" x2="{_x(0)}" y2="{_HEIGHT}" stroke="#888"/>',
+        _bar(row, "low", "high", f'stroke="{colour}" stroke-width="3"'),
+    ]
+    if row["image_low"] is not None:
+        parts.append(_bar(row, "image_low", "image_high", f'stroke="{colour}"'))
+    if abs(effect) <= _REACH:
+        parts.append(f'<circle cx="{_x(effect)}" cy="{middle}" r="4" fill="{colour}"/>')
+    else:  # outside of the drawing
+        arrow = "▶" if effect > 0 else "◀"
+        place = f'x="{_x(effect)}" y="{middle + 4}" text-anchor="middle"'
+        parts.append(f'<text {place} font-size="12" fill="{colour}">{arrow}</text>')
+    return f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+def _bar(row: Row, low: str, high: str, stroke: str) -> str:
+    ends = [_x(row[key] / row["margin"]) for key in (low, high)]
+    return f'<line x1="{ends[0]}" x2="{ends[1]}" y1="{_HEIGHT / 2}" y2="{_HEIGHT / 2}" {stroke}/>'
+
+
+def _x(margins: float) -> float:
+    """Horizontal position of a number of margins, at the edge of the drawing if it lies outside."""
+    inside = max(-_REACH, min(_REACH, margins))
+    return round(_WIDTH / 2 + (_WIDTH / 2 - 6) * inside / _REACH, 1)
+
+
+def _tr(cells: Sequence[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _small(text: str) -> str:
+    return f"<small>{markup.escape(text)}</small>" if text else ""
+
+
+def _html(text: str) -> "HTML":
+    from IPython.display import HTML
+
+    return HTML(text)
+
+
+def heading(rows: Sequence[Row]) -> "HTML":
+    """The sentence that sums the ledger up, as a paragraph."""
+    return _html(f"<p>{markup.escape(sentence(rows))}</p>")

@@ -1,0 +1,106 @@
+"""Values of a contrast over seeds, and the verdict on them that no diverged run could flip."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from sign_ablate.claims import statistics
+from sign_ablate.claims import verdict as verdicts
+from sign_ablate.claims.comparisons import Rule
+from sign_ablate.claims.evidence import Values
+from sign_ablate.claims.outcome import Outcome, Verdict
+
+#: fewest seeds for a verdict
+LEAST_SEEDS = 2
+
+
+class NotMeasuredError(Exception):
+    """A test has no data. The message says what is missing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A statistic of several arms, by seeds that all of them have run with.
+
+    Attributes:
+        weights: weight of each arm.
+        values: shape (arms, seeds), NaN where a run diverged.
+        shift: subtracted from the weighted sum.
+    """
+
+    weights: np.ndarray
+    values: np.ndarray
+    shift: float
+
+    @classmethod
+    def of(cls, weights: Sequence[float], values: Sequence[Values], shift: float = 0.0) -> Self:
+        """Sample of the seeds that all arms share. Raises NotMeasuredError if there is none, or no value."""
+        seeds = sorted(set.intersection(*map(set, values)))
+        if not seeds:
+            raise NotMeasuredError("no seed that all of its arms have run with")
+        table = np.array([[of[seed] for seed in seeds] for of in values], float)  # None becomes NaN
+        if np.isnan(table).all():
+            raise NotMeasuredError("all runs diverged")
+        return cls(np.array(weights), table, shift)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Seeds of which at least one arm has no value, as a mask."""
+        return np.isnan(self.values).any(0)
+
+    def extremes(self) -> list[np.ndarray]:
+        """Smallest and largest contrast of each seed that values in place of the missing ones allow.
+
+        A missing value is at worst 0 and at best the highest of all arms, as in `verdict.imputations`.
+        """
+        best = np.nanmax(self.values)
+        return [
+            self._sums(np.where(np.isnan(self.values), np.where(up, best, verdicts.WORST), self.values))
+            for up in (self.weights[:, None] < 0, self.weights[:, None] > 0)
+        ]
+
+    def shown(self) -> np.ndarray:
+        """The contrast of the seeds that finished, or its smallest values if they are too few."""
+        whole = self.values[:, ~self.diverged]
+        return self._sums(whole) if whole.shape[1] >= LEAST_SEEDS else self.extremes()[0]
+
+    def _sums(self, values: np.ndarray) -> np.ndarray:
+        return np.asarray(self.weights @ values - self.shift)
+
+
+def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int = 1) -> Outcome:
+    """Verdict on a contrast, which is one of several parts of a claim.
+
+    A claim is supported by all parts and refuted by any. They are therefore tested at the claim's α to
+    support it, and share it to refute it.
+    """
+    effect = statistics.effect(sample.shown(), alpha)
+    n, n_diverged = sample.values.shape[1], int(sample.diverged.sum())
+    outcome = Outcome("unresolved", effect=effect, margin=margin, n_diverged=n_diverged)
+    if n < LEAST_SEEDS:
+        return dataclasses.replace(outcome, reason="one seed: no interval")
+    verdict, share = _verdict(sample, rule, margin, alpha), alpha / parts
+    if verdict == "refuted" and parts > 1:
+        if _verdict(sample, rule, margin, share) != verdict:
+            return dataclasses.replace(outcome, reason=f"refuted, but not at a {parts}th of the claim's α")
+        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), share))
+    if n_diverged and verdict == "unresolved":
+        return dataclasses.replace(outcome, reason=f"{n_diverged} of {n} seeds diverged")
+    small = verdict == "supported" and rule == "greater" and effect.high < margin
+    return dataclasses.replace(outcome, verdict=verdict, reason="by less than the margin" if small else "")
+
+
+def _verdict(sample: Sample, rule: Rule, margin: float, alpha: float) -> Verdict:
+    """Verdict that holds for both extremes, else unresolved."""
+    if rule == "trend":
+        return "unresolved" if sample.diverged.any() else verdicts.trend(sample.values.T, margin, alpha)
+    lowest, highest = (_judge(rule, statistics.effect(of, alpha), margin) for of in sample.extremes())
+    return lowest if lowest == highest else "unresolved"
+
+
+def _judge(rule: Rule, effect: statistics.Effect, margin: float) -> Verdict:
+    if rule == "same":
+        return verdicts.same(effect, margin)
+    return verdicts.greater(effect, margin) if rule == "greater" else verdicts.above(effect, -margin)

@@ -1,0 +1,79 @@
+"""claims.yaml: what it says is about arms that presets have, and the line that each mistake gets."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from sign_ablate.campaign.grid import expand
+from sign_ablate.claims.model import load, parse
+from sign_ablate.config import ConfigError, load_campaign
+from sign_ablate.repository import CLAIMS_FILE
+from tests.conftest import ROOT
+
+TEXT = CLAIMS_FILE.read_text(encoding="utf-8")
+
+
+#: text → its replacement and the beginning of the first line of the error
+MISTAKES = {
+    "arm: pre-0.5, over": (
+        "arm: pre-0.55, over",
+        "claims.dither-half-helps.test: arm 'pre-0.55': unknown; did you mean pre-0.5?",
+    ),
+    "margin: near}": (
+        "margin: nearr}",
+        "claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?",
+    ),
+    "scope: proxy": ("scope: proxi", "claims.control-rate-drop.scope = 'proxi': must be 'mathematics'"),
+    "comparison: gap": (
+        "comparison: gaap",
+        "claims.gap-grows.test.comparison = 'gaap': unknown; did you mean gap?",
+    ),
+    "over: adam, ": ("", "claims.dither-adam.test.over: required, but missing"),
+    "arm: pre-0.1, over: adam": (
+        "arm: pre-0.1, under: sgd, over: adam",
+        "claims.dither-adam.test.under: unknown key",
+    ),
+    "share: 0.875": ("share: 2", "claims.switch-first-passage.test.share = 2: must be less than 1"),
+    "title: The hand-off to SGD": (f"title: {'word ' * 12}", "claims.switch-smooth.title = "),
+    "literal: [constant-dither]": (
+        "litteral: [constant-dither]",
+        "arms.constant-dither.litteral: unknown reading; did you mean literal?",
+    ),
+    "roughness: {other: 0.5}": (
+        "roughness: {cifar10: 0.5}",
+        "margins.roughness.other: required, but missing",
+    ),
+    "hand-off: {other: 1}": ("hand-off: {other: 0}", "margins.hand-off.other = 0: must be greater than 0"),
+}
+
+
+@pytest.mark.parametrize("old", MISTAKES)
+def test_mistake_is_one_line(old: str) -> None:
+    new, line = MISTAKES[old]
+    assert old in TEXT
+    with pytest.raises(ConfigError) as error:
+        parse(TEXT.replace(old, new, 1))
+    assert str(error.value).splitlines()[0].startswith(line)
+
+
+def test_arms_without_a_common_reading() -> None:
+    changed = TEXT.replace("dithered-hybrid: {literal:", "dithered-hybrid: {relative:", 1)
+    changed = changed.replace("first: hybrid, second: pre-0.1", "first: hybrid, second: pre-0.5", 1)
+    with pytest.raises(
+        ConfigError, match=r"claims.dither-and-switch.test: its arms have no reading in common"
+    ):
+        parse(changed)
+
+
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none.yaml: not found"):
+        load(tmp_path / "none.yaml")
+
+
+def test_every_arm_is_in_a_preset() -> None:
+    presets = [ROOT / "config.yaml", *sorted((ROOT / "workflow/presets").glob("*.yaml"))]
+    labels = {run.cell.label for path in presets for run in expand(load_campaign([path]), placeholders=True)}
+    arms = load().arms.items()
+    absent = {name for name, readings in arms if labels.isdisjoint(itertools.chain(*readings.values()))}
+    assert not absent

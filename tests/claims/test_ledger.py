@@ -1,0 +1,370 @@
+"""Verdicts on hand-made tables: every comparison, readings, margins, and data that are missing or bad."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from sign_ablate.claims.evidence import Evidence
+from sign_ablate.claims.ledger import Row, ledger
+from sign_ablate.claims.model import digest, load
+from sign_ablate.claims.table import LEDGER_SCHEMA, write
+from tests.claims.conftest import Arms, claims_of, evidence
+
+#: eight seeds with a standard deviation of 0.2
+NOISE = 0.2 * np.array([-1.2, -0.9, -0.5, -0.1, 0.2, 0.5, 0.8, 1.2])
+
+
+def seeds(mean: float, order: int = 1) -> list[float]:
+    return list(mean + NOISE[::order])
+
+
+def one(test: str, tables: Evidence, **changes: str) -> Row:
+    (row,) = ledger(claims_of(test, **changes), tables)
+    return row
+
+
+def against(clean: float, **arms: list[float]) -> Arms:
+    """Clean SignSGD-M, whose noise has the reverse order, and other arms."""
+    return {"signsgd-m": seeds(clean, -1), **arms}
+
+
+def doses(low: float, middle: float, high: float) -> Arms:
+    """Post-sign dither with three α."""
+    means = {"0.01": low, "0.1": middle, "0.5": high}
+    return {f"post-dither alpha={alpha}": seeds(mean) for alpha, mean in means.items()}
+
+
+def factorial(both: float, switch: float, dither: float, neither: float) -> Arms:
+    """Dither × switch."""
+    labels = ["dithered-hybrid alpha=0.1", "hybrid", "pre-dither alpha=0.1", "signsgd-m"]
+    means = (both, switch, dither, neither)
+    return {
+        label: seeds(m, -1 if i % 2 else 1) for i, (label, m) in enumerate(zip(labels, means, strict=True))
+    }
+
+
+def gap(**arms: list[float]) -> Arms:
+    """A gap from 66 to 77, with further arms."""
+    return {"signsgd-m": seeds(66), "sgd": seeds(77), **arms}
+
+
+GREATER = "{comparison: greater, arm: sgd, over: clean, margin: one}"
+SAME = "{comparison: same, arm: sgd, reference: clean, margin: one}"
+ORDERING = "{comparison: ordering, order: [hybrid, sgd, clean], margin: one}"
+TREND = "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one}"
+INTERACTION = (
+    "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}"
+)
+CLOSES = "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, others: [post-0.1], margin: one}"
+VALUE = "{comparison: value, arm: sgd, value: 91.38, margin: one}"
+
+#: comparison, arms, verdict, effect
+CASES: dict[str, tuple[str, Arms, str, float]] = {
+    "greater": (GREATER, against(90, sgd=seeds(92)), "supported", 2.0),
+    "not greater": (GREATER, against(92, sgd=seeds(90)), "refuted", -2.0),
+    "greater, with large noise": (GREATER, against(91, sgd=list(92 + 9 * NOISE)), "unresolved", 1.0),
+    "greater than all but one": (
+        GREATER.replace("clean", "[clean, hybrid]"),
+        against(90, sgd=seeds(92), hybrid=seeds(93)),
+        "refuted",
+        -1.0,
+    ),
+    "same": (SAME, against(90.8, sgd=seeds(91)), "supported", 0.2),
+    "not the same": (SAME, against(90, sgd=seeds(93)), "refuted", 3.0),
+    "ordering": (ORDERING, against(91, sgd=seeds(92), hybrid=seeds(93)), "supported", 1.0),
+    "ordering that ends wrong": (ORDERING, against(91, sgd=seeds(90), hybrid=seeds(93)), "refuted", -1.0),
+    "trend": (TREND, doses(92, 91, 90), "supported", 2.0),
+    "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
+    "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
+    "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
+    "closes": (
+        CLOSES,
+        gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(67)}),
+        "supported",
+        3.5,
+    ),
+    "closes as others do": (
+        CLOSES,
+        gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(76)}),
+        "refuted",
+        -4.5,
+    ),
+    "value": (VALUE, {"sgd": seeds(91.4)}, "supported", 0.02),
+    "other value": (VALUE, {"sgd": seeds(95)}, "refuted", 3.62),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verdict_and_effect(name: str) -> None:
+    test, arms, verdict, effect = CASES[name]
+    row = one(test, evidence(arms))
+    assert row.verdict == verdict
+    assert row.outcome.effect is not None
+    assert row.outcome.effect.mean == pytest.approx(effect)
+    assert row.outcome.effect.n == 8
+
+
+def curves(start: float, final: float, noise: float = 0.0) -> list[list[float]]:
+    """Ten epochs that rise linearly and, with `noise`, go up and down in turn; seeds differ a little."""
+    return [
+        [start + (final - start) * i / 9 + noise * (-1) ** i + shift for i in range(10)]
+        for shift in NOISE / 10
+    ]
+
+
+def test_first_passage_in_epochs_with_the_papers_threshold_or_a_share_of_the_reference() -> None:
+    test = (
+        "{comparison: first-passage, arm: hybrid, reference: sgd, threshold: 0.5, share: 0.9, margin: share}"
+    )
+    arms = {"hybrid": curves(35, 80), "sgd": curves(10, 91)}
+    paper = one(test, evidence(arms))
+    # 50 %: after 3 epochs at 35 + 5i, and after 5 at 10 + 9i, give or take the seed's shift
+    assert (paper.verdict, paper.outcome.reason) == ("supported", "threshold 50.0 %")
+    assert paper.outcome.effect is not None
+    assert paper.outcome.effect.mean == pytest.approx(1.5)
+    assert paper.outcome.margin == pytest.approx(1.0)  # a tenth of ten epochs
+    proxy = one(test, evidence(arms, train={"model": "small", "epochs": 10}))
+    assert proxy.outcome.reason == "threshold 81.9 %"
+    tuned = {"cifar10": {"sgd": {"val_acc": 0.5, "at_edge": []}}}
+    known = one(test, evidence(arms, {"tuned": tuned}, train={"model": "small", "epochs": 10}))
+    assert known.outcome.reason == "threshold 45.0 %"
+
+
+def test_first_passage_is_unresolved_where_neither_gets_there() -> None:
+    test = (
+        "{comparison: first-passage, arm: hybrid, reference: sgd, threshold: 0.99, share: 0.9, margin: share}"
+    )
+    row = one(test, evidence({"hybrid": curves(35, 80), "sgd": curves(10, 91)}))
+    assert row.verdict == "unresolved"
+    assert row.outcome.reason == "no arm reaches the threshold of 99.0 % with 8 of the seeds"
+
+
+def test_hand_off_looks_at_the_epochs_after_the_switch() -> None:
+    test = "{comparison: hand-off, arm: hybrid, epochs: 3, margin: one}"
+    smooth = [[50, 60, 60.2, 59.8 + s, 61, 40] for s in NOISE]  # the switch is after the second epoch
+    row = one(test, evidence({"hybrid": smooth}))
+    assert (row.verdict, row.outcome.effect and round(row.outcome.effect.mean, 1)) == ("supported", -0.2)
+    rough = [[50, 60, 60.2, 55 + s, 61, 70] for s in NOISE]
+    assert one(test, evidence({"hybrid": rough})).verdict == "refuted"
+
+
+def test_rougher_compares_changes_from_epoch_to_epoch_not_slopes() -> None:
+    test = "{comparison: rougher, arm: post-0.5, reference: clean, margin: one}"
+    steep = {"post-dither alpha=0.5": curves(10, 90), "signsgd-m": curves(80, 90)}
+    assert one(test, evidence(steep)).verdict == "refuted"
+    rough = {"post-dither alpha=0.5": curves(80, 90, noise=2), "signsgd-m": curves(80, 90)}
+    assert one(test, evidence(rough)).verdict == "supported"
+
+
+def test_gap_needs_both_data_sets() -> None:
+    test = "{comparison: gap, arm: sgd, reference: clean, easier: cifar10, harder: cifar100, margin: one}"
+    tables = evidence({"sgd": seeds(92), "signsgd-m": seeds(90)})
+    assert one(test, tables).outcome.reason == "no data set of cifar100 in this campaign"
+    both = evidence(
+        {"sgd": seeds(92), "signsgd-m": seeds(90)},
+        datasets={"ten": {"source": "cifar10"}, "hundred": {"source": "cifar100"}},
+    )
+    harder = (both.runs["dataset"] == "hundred") & (both.runs["label"] == "sgd")
+    both.runs.loc[harder, "final_test_acc"] += 0.10
+    row = one(test, both)
+    assert row.outcome.effect is not None
+    assert (row.dataset, row.outcome.effect.mean) == ("hundred", pytest.approx(10.0))
+    assert row.outcome.arms == "sgd on hundred − signsgd-m on hundred − sgd on ten + signsgd-m on ten"
+
+
+def test_margin_depends_on_the_data_set() -> None:
+    arms = {"sgd": seeds(91.3), "signsgd-m": seeds(90, -1)}
+    assert one(SAME, evidence(arms)).outcome.margin == 1
+    hundred = evidence(
+        arms, datasets={"c": {"source": "cifar100"}}, train={"model": "resnet18", "epochs": 200}
+    )
+    row = one(SAME, hundred)
+    assert (row.outcome.margin, row.verdict) == (2, "supported")
+
+
+def test_effect_below_the_margin_is_said() -> None:
+    row = one(GREATER, evidence({"sgd": seeds(90.3), "signsgd-m": seeds(90)}))
+    assert (row.verdict, row.outcome.reason) == ("supported", "by less than the margin")
+
+
+PRE = "{comparison: greater, arm: dither, over: clean, margin: one}"
+
+
+@pytest.mark.parametrize(
+    ("literal", "summed", "verdict", "reading"),
+    [
+        (80, 92, "supported", "summed"),
+        (92, 80, "supported", "literal"),
+        (80, 70, "refuted", "literal"),  # the reading that comes closest
+        (80, None, "unresolved", "literal"),
+        (None, 92, "supported", "summed"),
+        (None, None, "not measured", "literal"),
+    ],
+)
+def test_any_reading_supports_and_all_must_refute(
+    literal: float | None, summed: float | None, verdict: str, reading: str
+) -> None:
+    found = {"pre-dither alpha=0.1": literal, "pre-dither-sum alpha=0.1": summed}
+    row = one(PRE, evidence({"signsgd-m": seeds(90), **{k: seeds(v) for k, v in found.items() if v}}))
+    assert (row.verdict, row.outcome.reading) == (verdict, reading)
+    if verdict == "unresolved":
+        assert "summed: no arm pre-dither-sum alpha=0.1" in row.outcome.reason
+
+
+def test_missing_arm_and_missing_runs() -> None:
+    row = one(GREATER, evidence({"sgd": seeds(92)}))
+    assert (row.verdict, row.outcome.reason) == ("not measured", "no arm signsgd-m")
+    (other,) = ledger(claims_of(GREATER), evidence({"sgd": [92.0], "signsgd-m": [90.0]}))
+    assert (other.verdict, other.outcome.reason) == ("unresolved", "one seed: no interval")
+
+
+def test_seeds_are_paired() -> None:
+    """Seeds that only one arm has run with do not count, and pairs do: their noise cancels."""
+    arms = {"sgd": list(91 + 20 * NOISE), "signsgd-m": list(90 + 20 * NOISE)}
+    tables = evidence(arms)
+    alone = (tables.runs["label"] == "sgd") & (tables.runs["seed"] == 7)
+    row = one(GREATER, Evidence(tables.campaign, tables.runs[~alone], tables.epochs))
+    assert row.outcome.effect is not None
+    assert (row.verdict, row.outcome.effect.n, row.outcome.effect.mean) == ("supported", 7, pytest.approx(1))
+
+
+def test_diverged_seed_cannot_flip_a_verdict() -> None:
+    arms = {"sgd": [*seeds(92)[:7], None], "signsgd-m": seeds(90)}
+    row = one(GREATER, evidence(arms))
+    assert (row.verdict, row.outcome.n_diverged) == ("unresolved", 1)
+    assert row.outcome.reason == "1 of 8 seeds diverged"
+    assert row.outcome.effect is not None
+    assert row.outcome.effect.n == 7  # shown are the seeds that finished
+    failed = GREATER.replace("margin", "diverged: failure, margin")
+    assert one(failed, evidence({"sgd": seeds(92), "signsgd-m": [None] * 8})).verdict == "supported"
+
+
+def test_winner_at_the_edge_of_its_range_is_unresolved() -> None:
+    tuned: dict[str, Any] = {"cifar10": {"sgd": {"val_acc": 0.9, "at_edge": ["lr"]}}}
+    arms = {"sgd": seeds(92), "signsgd-m": seeds(90)}
+    row = one(GREATER, evidence(arms, {"tuned": tuned}))
+    assert row.verdict == "unresolved"
+    assert row.outcome.reason == "supported, but at the edge of the range that was searched: lr of sgd"
+    methods = {
+        "sgd": {"optimizer": "sgd", "lr": 0.1},
+        "signsgd-m": {"optimizer": "signsgd-m", "lr": 0.1},
+    }
+    there = evidence(
+        arms, {"tuned": {"cifar10": {"other": {"val_acc": 0.9, "at_edge": ["lr"]}}}}, methods=methods
+    )
+    assert one(GREATER, there).verdict == "supported"
+    there.campaign.methods["signsgd-m"]["tuned_as"] = "other"  # its values are those of another cell
+    assert one(GREATER, there).outcome.reason.endswith("lr of signsgd-m")
+
+
+#: the paper's setting on CIFAR-100
+HUNDRED = {"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet18", "epochs": 200}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "proxy"),
+    [
+        ({}, ""),
+        ({"train": {"model": "small", "epochs": 50}}, "network: small"),
+        ({"train": {"model": "resnet18", "epochs": 10}}, "epochs: 10"),
+        ({"datasets": {"c": {"source": "cifar10", "subset": 500}}}, "a part of the images"),
+        ({"datasets": {"c": {"source": "digits"}}}, "data: digits"),
+        (HUNDRED, "data: cifar100"),
+    ],
+)  # fmt: skip
+def test_proxy_never_decides_the_papers_setting(changes: dict[str, Any], proxy: str) -> None:
+    tables = evidence({"sgd": seeds(94), "signsgd-m": seeds(90)}, **changes)
+    row = one(GREATER, tables, data="cifar10")
+    assert (row.proxy, row.outcome.verdict) == (proxy, "supported")
+    assert row.verdict == ("not measured" if proxy else "supported")
+    assert one(GREATER, tables, scope="proxy").verdict == "supported"  # a control of our own
+
+
+def test_claim_that_differs_between_the_papers_data_sets_has_no_stand_in_among_them() -> None:
+    tables = evidence({"sgd": seeds(94), "signsgd-m": seeds(90)}, **HUNDRED)
+    row = one(GREATER, tables, data="cifar10", specific="true")
+    assert row.outcome.reason == "no data set of cifar10 in this campaign"
+
+
+def test_value_is_not_tested_by_a_proxy() -> None:
+    tables = evidence({"sgd": seeds(91.4)}, train={"model": "small", "epochs": 50})
+    row = one("{comparison: value, arm: sgd, value: 91.38, margin: one}", tables)
+    assert (row.verdict, row.outcome.verdict) == ("not measured", "not measured")
+
+
+def test_holm_shares_alpha_within_a_family_and_data_set() -> None:
+    claims = claims_of(GREATER)
+    one_claim = claims.claims["it"]
+    several = {f"it{i}": one_claim for i in range(6)} | {
+        "other": one_claim.model_copy(update={"family": "Figure 2"})
+    }
+    noisy = evidence({"sgd": list(90.6 + 3 * NOISE), "signsgd-m": seeds(90, -1)})
+    alone = ledger(claims, noisy)[0]
+    rows = ledger(claims.model_copy(update={"claims": several}), noisy)
+    assert alone.alpha == 0.025  # the first of two looks that were declared
+    assert [row.alpha for row in rows] == [pytest.approx(0.025 / 6)] * 6 + [0.025]
+    assert alone.outcome.effect is not None
+    assert rows[0].outcome.effect is not None
+    assert rows[0].outcome.effect.low < alone.outcome.effect.low
+    assert rows[6].outcome == alone.outcome
+
+
+def test_second_interval_is_for_new_images_too() -> None:
+    arms = {"sgd": seeds(92), "signsgd-m": seeds(90)}
+    tables = evidence(arms)
+    rng = np.random.default_rng(0)
+    rows = [
+        {"dataset": row["dataset"], "label": row["label"], "seed": row["seed"], "images": 1003,
+         "correct": np.packbits(rng.random(1003) < row["final_test_acc"]).tobytes()}
+        for row in tables.runs.to_dict("records")
+    ]  # fmt: skip
+    full = Evidence(tables.campaign, tables.runs, tables.epochs, pd.DataFrame(rows))
+    images = one(GREATER, full).outcome.images
+    assert images is not None
+    assert images[0] < 2.0 < images[1]
+    assert one(GREATER, tables).outcome.images is None
+    lacking = pd.DataFrame(rows[:-1])
+    assert one(GREATER, Evidence(tables.campaign, tables.runs, tables.epochs, lacking)).outcome.images is None
+
+
+def test_theory_and_measurements() -> None:
+    test = "{comparison: theory, results: [eq6]}"
+    tables = evidence({"sgd": seeds(92)})
+    assert one(test, tables).outcome.reason == "run snakemake theory"
+    result = {
+        "verdict": "refuted",
+        "statement": "p ≤ bound",
+        "value": 1.0,
+        "low": 0.9,
+        "high": 1.1,
+        "bound": 0.5,
+        "n": 3,
+    }
+    row = one(test, evidence({"sgd": seeds(92)}, {"theory": {"eq6": result}}), scope="mathematics")
+    assert (row.verdict, row.dataset) == ("refuted", None)
+    other = one(test, evidence({"sgd": seeds(92)}, {"theory": {"eq7": result}}))
+    assert other.outcome.reason == "the theory lab has no result eq6"
+    cost = "{comparison: measurement, quantity: lambda-cost, margin: share}"
+    assert one(cost, tables).outcome.reason == "no measurement of lambda-cost in this campaign"
+    for high, verdict in ((0.05, "supported"), (0.15, "unresolved")):
+        quantity = {"value": 0.04, "low": 0.03, "high": high, "n": 20}
+        measured = evidence({"sgd": seeds(92)}, {"measurements": {"lambda-cost": quantity}})
+        assert one(cost, measured).verdict == verdict
+
+
+def test_table_has_every_claim_and_the_hash_of_the_file(tmp_path: Path) -> None:
+    tables = evidence({"sgd": curves(60, 92), "signsgd-m": curves(60, 90), "hybrid": curves(60, 91)})
+    rows = ledger(load(), tables)
+    path = tmp_path / "claims.parquet"
+    write(rows, path, digest())
+    table = pq.read_table(path)
+    assert table.schema.names == LEDGER_SCHEMA.names
+    assert table.schema.metadata[b"claims_sha256"].decode() == digest()
+    assert list(dict.fromkeys(table["claim"].to_pylist())) == list(load().claims)
+    before = path.read_bytes()
+    write(ledger(load(), tables), path, digest())
+    assert path.read_bytes() == before

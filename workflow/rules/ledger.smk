@@ -1,0 +1,26 @@
+CLAIMS = str(CLAIMS_FILE)
+THEORY = str(layout.theory_claims(layout.RESULTS))
+
+
+# The claims, the choices of tuning and the results of the theory lab are parameters by their content. As inputs,
+# they would run the ledger again when they are written anew without a change, or have the lab run.
+rule ledger:
+    input:
+        runs=f"{RESULTS}/{{view}}runs.parquet",
+        epochs=f"{RESULTS}/{{view}}epochs.parquet",
+        predictions=f"{RESULTS}/{{view}}predictions.parquet",
+        campaign=f"{RESULTS}/{{view}}campaign.json",
+    output:
+        claims=f"{RESULTS}/{{view}}claims.parquet",
+    log:
+        f"{RESULTS}/logs/{{view}}ledger.log",
+    conda:
+        "../../environment.yml"
+    params:
+        content=[content_of(path) for path in (CLAIMS, TUNED_FILE, THEORY)],
+        tables=lambda wildcards, output: os.path.dirname(output.claims),
+        claims=lambda wildcards, output: CLAIMS,
+        code=fingerprint.of_claims(),
+    shell:
+        "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {THEORY} --out {{output.claims}} > {{log}} 2>&1"
