@@ -12,11 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 
+from sign_ablate import cli_jobs
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
+from sign_ablate.claims.table import LEDGER
 from sign_ablate.config import Campaign
 from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
@@ -138,6 +140,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
         out=str(stem),
     )
     assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
+    cli_jobs.ledger(folder, folder / LEDGER)
     executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
     page = tmp_path / "report.html"
     export(executed, page)
