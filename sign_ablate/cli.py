@@ -1,12 +1,13 @@
-"""The command line: Snakemake's jobs first, then the commands for users."""
+"""The command line: the commands for users, and those of Snakemake's jobs (cli_jobs.py)."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sign_ablate import cli_jobs
+from sign_ablate.cli_jobs import fail
 from sign_ablate.repository import default_config
 from sign_ablate.terminal.sorting import Sort
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Rerunnable ablations of sign-based optimizers.",
 )  # fmt: skip
+app.add_typer(cli_jobs.app)
 
 Config = Annotated[
     list[Path], typer.Option("--config", "-c", help="Configuration file; later ones override.")
@@ -26,176 +28,6 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as methods.sgd.lr=0.1."),
 ]
 DEFAULT_CONFIG = [default_config()]
-
-
-def _fail(error: Exception) -> NoReturn:
-    """Exit with a one-line message, without a traceback."""
-    from sign_ablate.files import advice
-    from sign_ablate.jobs.log import complain
-
-    complain(f"sign-ablate: error: {error}{advice(error)}")
-    sys.exit(1)
-
-
-@app.command()
-def prepare(
-    spec: Annotated[str, typer.Option(help="The data set as canonical JSON.")],
-    out: Annotated[Path, typer.Option(help="The data file to write.")],
-    location: Annotated[str, typer.Option(help="Location as JSON: path or download_dir.")] = "{}",
-    replaces: Annotated[int, typer.Option(help="Modification time (ns) of the file to replace.")] = 0,
-) -> None:
-    """Write the uint8 data file of a data set (a Snakemake job)."""
-    from sign_ablate.campaign.identity import parse_dataset
-    from sign_ablate.config import ConfigError
-    from sign_ablate.data.common import DataError
-    from sign_ablate.jobs.preparation import prepare as write
-
-    try:
-        write(parse_dataset(spec, location), out, replaces=replaces)
-    except (ConfigError, DataError, OSError) as error:
-        _fail(error)
-
-
-@app.command()
-def train(
-    spec: Annotated[str, typer.Option(help="The run as canonical JSON: the spec in run.json.")],
-    data: Annotated[Path, typer.Option(help="The prepared data file.")],
-    out: Annotated[Path, typer.Option(help="The run's folder.")],
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
-    deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
-    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
-    replaces: Annotated[int, typer.Option(help="Modification time (ns) of the result to replace.")] = 0,
-    attempt: Annotated[
-        int, typer.Option(min=1, help="Number of the attempt; ends if the last was final.")
-    ] = 1,
-) -> None:
-    """Train one run (a Snakemake job). Exits with 0 if the run diverges. A finished run is kept."""
-    from sign_ablate.jobs import training
-    from sign_ablate.jobs.attempt import EXPECTED, repeated
-    from sign_ablate.jobs.checkpoint import Interrupted
-    from sign_ablate.jobs.gpu import claim
-    from sign_ablate.jobs.log import complain, say
-
-    if attempt > 1 and (before := repeated(out)) is not None:
-        complain(before.details or f"sign-ablate: error: {before.cause}")
-        sys.exit(1)
-    try:
-        result = training.train(
-            spec, data, out,
-            device=claim(device), deterministic=bool(deterministic), threads=threads,
-            compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
-            replaces=replaces,
-        )  # fmt: skip
-    except EXPECTED as error:
-        _fail(error)
-    except Interrupted as stopped:
-        sys.exit(128 + stopped.args[0])
-    if result is not None and result.diverged_at_step is not None:
-        say(f"diverged: loss or gradient not finite at step {result.diverged_at_step}")
-
-
-@app.command()
-def choose(
-    campaign: Annotated[str, typer.Option(help="The campaign as JSON, with its tuning.")],
-    results: Annotated[Path, typer.Option(help="The results folder.")],
-) -> None:
-    """Choose the best trial of each search that has no choice yet (a Snakemake job)."""
-    import json
-
-    from sign_ablate.config import ConfigError, parse_campaign
-    from sign_ablate.jobs.log import say
-    from sign_ablate.store.record import DamagedError
-    from sign_ablate.tuning.choice import NoChoiceError
-    from sign_ablate.tuning.choice import choose as write
-
-    try:
-        say(f"choices: {write(parse_campaign(json.loads(campaign)), results)}")
-    except (ConfigError, NoChoiceError, DamagedError, OSError) as error:
-        _fail(error)
-
-
-@app.command()
-def aggregate(
-    campaign: Annotated[str, typer.Option(help="The campaign as JSON.")],
-    results: Annotated[Path, typer.Option(help="The results folder.")],
-    out: Annotated[Path, typer.Option(help="Folder of the tables.")],
-    partial: Annotated[bool, typer.Option("--partial", help="Use the runs finished so far.")] = False,
-) -> None:
-    """Write the tables of a campaign's runs (a Snakemake job)."""
-    import json
-
-    from sign_ablate.analysis.aggregate import AggregateError
-    from sign_ablate.analysis.aggregate import aggregate as write
-    from sign_ablate.config import ConfigError, parse_campaign
-
-    try:
-        write(parse_campaign(json.loads(campaign)), results, out, partial=partial)
-    except (ConfigError, AggregateError, OSError) as error:
-        _fail(error)
-
-
-@app.command()
-def ledger(
-    tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
-    out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
-    page: Annotated[Path, typer.Option(help="The interactive page to write, explore.html.")],
-    claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
-    tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
-    theory: Annotated[
-        Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
-    ] = None,
-) -> None:
-    """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, explore, model, table
-    from sign_ablate.claims.ledger import ledger as evaluated
-    from sign_ablate.config import ConfigError
-    from sign_ablate.store.record import DamagedError
-
-    path = claims or model.CLAIMS_FILE
-    try:
-        found = evidence.load(tables, tuned, theory)
-        table.write(evaluated(model.load(path), found), out, model.digest(path))
-        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
-    except (ConfigError, DamagedError, OSError) as error:
-        _fail(error)
-
-
-@app.command()
-def notebook(
-    source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
-    out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],
-    texts: Annotated[list[str], typer.Option("-p", metavar="NAME=TEXT", help="A parameter.")] = [],  # noqa: B006
-    numbers: Annotated[
-        list[str], typer.Option("-n", metavar="NAME=NUMBER", help="An integer parameter.")
-    ] = [],  # noqa: B006
-    html: Annotated[
-        Path | None, typer.Option(help="Also write the outputs as one self-contained HTML file.")
-    ] = None,
-) -> None:
-    """Execute a notebook with papermill (a Snakemake job)."""
-    from sign_ablate.analysis.export import export
-    from sign_ablate.analysis.notebook import NotebookError, execute
-
-    try:
-        execute(source, out, {**_parameters(texts, str), **_parameters(numbers, int)})
-        if html is not None:
-            export(out, html)
-    except (NotebookError, OSError) as error:
-        _fail(error)
-
-
-def _parameters(texts: list[str], kind: type[str] | type[int]) -> dict[str, Any]:
-    """Parse parameters given as NAME=VALUE."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = kind(value)
-        except ValueError:
-            raise typer.BadParameter(f"{text}: {value!r} is no whole number") from None
-    return found
 
 
 @app.command()
@@ -263,7 +95,7 @@ def show(run: str, results: Path = Path("results")) -> None:
     try:
         print(text(run, results))
     except NotFoundError as error:
-        _fail(error)
+        fail(error)
 
 
 Configs = Annotated[list[Path] | None, typer.Argument(help="Configuration files, one per campaign.")]
@@ -290,7 +122,7 @@ def prune(
     try:
         print(text(_campaigns(configs, results), results, delete=delete))
     except (JobError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -306,7 +138,7 @@ def compare(
     try:
         print(text(results, campaigns or (), sort))
     except NothingToCompareError as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command("claims")
@@ -323,7 +155,7 @@ def show_claims(
     try:
         print(text(results, campaign or _campaign(DEFAULT_CONFIG, (), results).campaign))
     except NoLedgerError as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -335,7 +167,7 @@ def schema(
 
     stale = generated.write(Path(), check=check)
     if stale and check:
-        _fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
+        fail(ValueError(f"{', '.join(stale)}: not up to date; run sign-ablate schema"))
 
 
 def _campaign(config: list[Path], overrides: Sequence[str], results: Path) -> "Campaign":
@@ -348,8 +180,8 @@ def _campaign(config: list[Path], overrides: Sequence[str], results: Path) -> "C
     try:
         campaign = load_campaign(config, overrides, results)
     except ConfigError as error:
-        _fail(error)
-    for line in warnings(campaign, expand(campaign)):
+        fail(error)
+    for line in warnings(campaign, expand(campaign, placeholders=True)):
         complain(f"sign-ablate: warning: {line}")
     return campaign
 
@@ -361,4 +193,4 @@ def _campaigns(configs: Sequence[Path], results: Path) -> "list[Campaign]":
     try:
         return [load_campaign([path], results=results) for path in configs]
     except ConfigError as error:
-        _fail(error)
+        fail(error)

@@ -149,7 +149,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "axis that does not apply": (
         {"methods": {"sgd": {"alpha": [0.1, 0.5]}}},
         r"^methods\.sgd\.alpha = \[0\.1, 0\.5\]: does not apply to optimizer sgd "
-        r"\(only to dithered, dithered-hybrid; sgd takes batch_size,",
+        r"\(only to dithered, dithered-hybrid, linear-twin, sgd-noise; sgd takes batch_size,",
     ),
     "T_switch without a switch": (
         {"methods": {"adam": {"t_switch": 3}}},
@@ -319,7 +319,7 @@ def test_folder_is_not_a_configuration(tmp_path: Path) -> None:
 
 
 def test_file_is_yaml_1_2_with_merge_keys(tmp_path: Path) -> None:
-    """As it comes from other systems: with a byte order mark and the line ends of Windows."""
+    """A file from another system, with a byte order mark and the line ends of Windows."""
     text = """\
 campaign: tiny
 seeds: [0]

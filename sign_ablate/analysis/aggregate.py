@@ -31,7 +31,7 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     """Write the tables of a campaign (`schemas`) and campaign.json to `out`.
 
     Only the runs that the campaign expands to are read, so runs of a removed method are ignored. All tables
-    but times.parquet are pure functions of the runs' metrics.parquet and predictions.parquet.
+    but times.parquet are pure functions of the runs' metrics, predictions and probes.
 
     Args:
         campaign: the campaign.
@@ -64,6 +64,11 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     write_table(out / schemas.SUMMARY, _summary(runs, rows, damaged), schemas.SUMMARY_SCHEMA, _VERSION)
     write_table(out / schemas.TIMES, times, schemas.TIMES_SCHEMA, _VERSION)
     write_table(out / schemas.PREDICTIONS, predictions, schemas.PREDICTIONS_SCHEMA, _VERSION)
+    if any(run.config.train.probe for run in runs):
+        probes = [
+            {**key, **row} for run, key in zip(intact, keys, strict=True) for row in contents[run.id].probes
+        ]
+        write_table(out / schemas.PROBES, probes, schemas.PROBES_SCHEMA, _VERSION)
 
 
 def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:

@@ -23,13 +23,13 @@ import pyarrow as pa
 from sign_ablate.campaign.grid import Run
 from sign_ablate.files import replacing
 from sign_ablate.store import fingerprint, reading
-from sign_ablate.store.record import DELETE_IT, DamagedError
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
+from sign_ablate.store.record import DELETE_IT, DIGESTS, DamagedError
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, RUN, TIMING
 
 #: A file that was changed less than this before it was read is not cached: it could change again within the
 #: resolution of its time.
 _UNSETTLED_SECONDS = 2.0
-_FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
+_FILES = (METRICS, RUN, *DIGESTS, TIMING, ENVIRONMENT)
 Row = dict[str, Any]
 #: for each file: mtime and ctime in ns, and size; zeros if the file does not exist
 _Stamp = list[list[int]]
@@ -47,6 +47,8 @@ class Content:
     times: Row
     #: columns of the campaign's predictions.parquet; empty for a run without predictions
     predictions: Row
+    #: rows of probe.parquet; empty for a run without probes
+    probes: list[Row]
 
 
 def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Content | DamagedError]:
@@ -88,12 +90,19 @@ def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Co
 def _read(run: Run, folder: Path) -> Content | DamagedError:
     try:
         metrics, times, predictions = _metrics(run, folder), _times(folder), _predictions(folder)
+        probe = reading.probe(folder)
     except DamagedError as error:
         return error
     metadata = metrics.schema.metadata
     step = metadata[b"diverged_at_step"].decode()
-    rows = metrics.replace_schema_metadata(None)
-    return Content(rows, metadata[b"status"].decode(), int(step) if step else None, times, predictions)
+    return Content(
+        metrics=metrics.replace_schema_metadata(None),
+        status=metadata[b"status"].decode(),
+        diverged_at_step=int(step) if step else None,
+        times=times,
+        predictions=predictions,
+        probes=probe.to_pylist() if probe else [],
+    )
 
 
 def _metrics(run: Run, folder: Path) -> pa.Table:
@@ -152,7 +161,16 @@ def _newest(stamp: _Stamp) -> float:
 
 def _keep(path: Path, contents: Sequence[tuple[str, _Stamp, Content]]) -> None:
     index = [
-        [name, stamp, c.metrics.num_rows, c.status, c.diverged_at_step, c.times, _as_text(c.predictions)]
+        [
+            name,
+            stamp,
+            c.metrics.num_rows,
+            c.status,
+            c.diverged_at_step,
+            c.times,
+            _as_text(c.predictions),
+            c.probes,
+        ]
         for name, stamp, c in contents
     ]
     table = pa.concat_tables([METRICS_SCHEMA.empty_table(), *(c.metrics for _, _, c in contents)])
@@ -175,8 +193,8 @@ def _load(path: Path) -> dict[str, tuple[_Stamp, Content]]:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
     table, known, start = table.replace_schema_metadata(None), {}, 0
-    for name, stamp, rows, status, step, times, predictions in index:
-        content = Content(table.slice(start, rows), status, step, times, _from_text(predictions))
+    for name, stamp, rows, status, step, times, predictions, probes in index:
+        content = Content(table.slice(start, rows), status, step, times, _from_text(predictions), probes)
         known[name] = (stamp, content)
         start += rows
     return known

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from sign_ablate.store.run_files import METRICS_SCHEMA, field
+from sign_ablate.store.run_files import METRICS_SCHEMA, PROBE_SCHEMA, field
 
 #: Bump when a column is added, removed or changes its meaning.
 TABLES_VERSION = 3
@@ -13,6 +13,7 @@ RUNS = "runs.parquet"
 SUMMARY = "summary.parquet"
 TIMES = "times.parquet"
 PREDICTIONS = "predictions.parquet"
+PROBES = "probes.parquet"
 #: cache of the runs read for the tables (`collect`); may be deleted
 KEPT = ".runs.arrow"
 
@@ -83,6 +84,9 @@ PREDICTIONS_SCHEMA = pa.schema(
         ),
     ]
 )
+
+#: One row per probe and quantity of every run. Only of a campaign with probes.
+PROBES_SCHEMA = pa.schema([*_RUN, *PROBE_SCHEMA])
 
 #: One row per run: what differs between two executions of the same run.
 TIMES_SCHEMA = pa.schema(

@@ -28,6 +28,8 @@ COLOURS = {
     "hybrid": "#e69f00",
     "dithered-hybrid": "#882255",
     "naive-switch": "#7f7f7f",
+    "linear-twin": "#f0a58f",
+    "sgd-noise": "#5a5a5a",
     # Related optimizers. None of the paper's figures has all of them at once.
     "lion": "#117733",
     "scaled-sign": "#44aa99",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,8 +15,8 @@ from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.tuning import Choice
 from sign_ablate.tuning.choice import EDGE, expected_best
 
-#: percentage points below the best trial that are shown
-ROOM = 30.0
+#: percentage points that are shown below the choice of the worst cell
+ROOM = 10.0
 _COLUMNS = 3
 
 
@@ -51,7 +52,8 @@ def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str)
 def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, key: str = "lr") -> Figure:
     """Validation accuracy of every trial against the value of one option, a panel per cell.
 
-    The filled point is the choice. The outer tenth of the range, where a choice is not final, is grey.
+    The filled point is the choice. A triangle is a trial below the axis, a cross one that diverged. The outer
+    tenth of the range, where a choice is not final, is grey.
 
     Args:
         choices: label of a cell → its choice, on one data set. Cells without `key` are left out.
@@ -65,10 +67,10 @@ def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, k
     with style.context():
         figure = Figure(figsize=(2 * style.WIDTH, 0.6 + 1.3 * rows), layout="constrained")
         panels = list(figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False).flat)
+        low = _limit(panels[0], shown)
         for panel, (label, choice) in zip(panels, shown.items(), strict=False):
-            _trials(panel, choice, key, looks[label][0])
+            _trials(panel, choice, key, looks[label][0], low)
             panel.set_title(style.pretty(label))
-        _limit(panels[0], shown)
         for panel in panels[len(shown) :]:
             panel.set_axis_off()
         figure.supxlabel(key, fontsize=8)
@@ -77,27 +79,34 @@ def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, k
     return figure
 
 
-def _trials(axes: Axes, choice: Choice, key: str, colour: str) -> None:
+def _trials(axes: Axes, choice: Choice, key: str, colour: str, lowest: float) -> None:
     low, high = choice.ranges[key]
     inner = [low * (high / low) ** EDGE, high / (high / low) ** EDGE]
     for start, end in ((low, inner[0]), (inner[1], high)):
         axes.axvspan(start, end, color="#000000", alpha=0.08, linewidth=0)
     for trial in choice.trials:
-        chosen = trial.values == choice.values
-        score = math.nan if trial.val_acc is None else 100 * trial.val_acc
+        score = -math.inf if trial.val_acc is None else 100 * trial.val_acc
+        marker = "x" if trial.val_acc is None else "v" if score < lowest else "o"
+        fill: Any = "full" if trial.values == choice.values else "none"
         axes.plot(
-            trial.values[key], score, "o", color=colour, markersize=4, fillstyle="full" if chosen else "none",
-            zorder=3 if chosen else 2,
-        )  # fmt: skip
-        if trial.val_acc is None:  # diverged
-            axes.plot(trial.values[key], 0.04, "x", color=colour, transform=axes.get_xaxis_transform())
+            trial.values[key],
+            max(score, lowest),
+            marker,
+            color=colour,
+            markersize=4,
+            fillstyle=fill,
+            clip_on=False,
+        )
     axes.set_xscale("log")
     axes.set_xlim(low, high)
 
 
-def _limit(axes: Axes, choices: Mapping[str, Choice]) -> None:
-    scores = [100 * t.val_acc for c in choices.values() for t in c.trials if t.val_acc is not None]
-    axes.set_ylim(max(min(scores) - 1, max(scores) - ROOM), max(scores) + 1)
+def _limit(axes: Axes, choices: Mapping[str, Choice]) -> float:
+    """Set the limits of the accuracy axis, and return the lower one."""
+    best = [100 * choice.val_acc for choice in choices.values()]
+    low = max(min(best) - ROOM, 0.0)
+    axes.set_ylim(low, max(best) + 1)
+    return low
 
 
 def _cells(choices: Mapping[str, Choice], campaign: Campaign) -> pd.DataFrame:

@@ -15,7 +15,12 @@ from sign_ablate.optim.sign_step import native
 Runs = Collection[Run]
 
 #: kind of figure → the option that the methods which it compares have, and the name of these methods
-_SUBJECT = {"dithering": ("site", "dithered method"), "switching": ("t_switch", "hybrid")}
+_SUBJECT = {
+    "dithering": ("site", "dithered method"),
+    "switching": ("t_switch", "hybrid"),
+    "differences": ("lr", "method"),
+    "phase": ("alpha", "dithered method"),
+}
 #: model → size of the smallest image that it accepts, and of the largest that it reduces to one pixel
 IMAGE_SIZES = {"small": (3, 6), "resnet18": (1, 8), "resnet18-imagenet": (1, 32)}
 
@@ -32,6 +37,11 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
         elif figure.t_switch is not None and figure.t_switch not in switches:
             allowed = ", ".join(map(str, sorted(switches))) or "none: no method switches"
             yield f"{key}.t_switch = {figure.t_switch}: no run switches there (allowed: {allowed})"
+        labels = {run.cell.label for run in runs}
+        for name, given in (("reference", [figure.reference]), ("cells", figure.cells)):
+            for cell in given:
+                if cell is not None and cell not in labels:
+                    yield unknown(f"{key}.{name} = {cell!r}", cell, labels)
         if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
             yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
 

@@ -14,7 +14,7 @@ from sign_ablate.claims.comparisons import Gap, Measurement, Theory, Value
 from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
-from sign_ablate.claims.outcome import Outcome, Verdict, all_of
+from sign_ablate.claims.outcome import Outcome, Verdict, all_of, any_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,11 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
     """A claim on each data set that it is tested on, or one row that says what is missing."""
     test = claim.test
     if isinstance(test, Theory):
-        yield Row(name, claim, None, all_of([_of_theory(result, evidence) for result in test.results]))
+        found = [all_of([_of_theory(result, evidence) for result in test.results])] if test.results else []
+        for reading, result in test.readings.items():
+            outcome = dataclasses.replace(_of_theory(result, evidence), reading=reading)
+            found.append(dataclasses.replace(outcome, parts=(outcome,)))
+        yield Row(name, claim, None, any_of(found))
     elif isinstance(test, Measurement):
         yield Row(name, claim, None, _of_measurement(test, claims, evidence))
     else:
@@ -105,7 +109,7 @@ def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
 
 
 def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
-    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    """Differences of a campaign from the setting that decides a claim; empty if there are none."""
     if claim.scope != "paper":
         return ""
     source = evidence.campaign.datasets[dataset].source

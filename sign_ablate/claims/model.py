@@ -122,6 +122,8 @@ def _problems(claims: Claims) -> Iterator[str]:
             yield f"margins.{name}.{OTHER}: required, but missing"
     for name, claim in claims.claims.items():
         key, arms = f"claims.{name}.test", claim.test.arms()
+        for reading in getattr(claim.test, "readings", {}).keys() - claims.readings.keys():
+            yield unknown(f"{key}.readings.{reading}", reading, claims.readings, "unknown reading")
         missing = [arm for arm in arms if arm not in claims.arms]
         for arm in missing:
             yield unknown(f"{key}: arm {shown(arm)}", arm, claims.arms)

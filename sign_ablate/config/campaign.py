@@ -27,6 +27,13 @@ class Execution(Model):
     cpu_fallback: bool = Field(
         False, description="With device: auto, a run uses the CPU instead of waiting if all GPUs are taken."
     )
+    runs_per_gpu: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Runs that share a GPU: small networks keep it busy only together. `--resources gpu=N` "
+        "still counts GPUs.",
+    )
     deterministic: bool = Field(
         False, description="Bitwise reproducible runs on a GPU, at some cost in speed. CPU runs always are."
     )
@@ -51,26 +58,45 @@ class Execution(Model):
     def _consistent(self) -> Self:
         if self.cpu_fallback and self.device != "auto":
             raise ValueError("cpu_fallback: true has no effect without device: auto")
+        if self.runs_per_gpu > 1 and self.device == "cpu":
+            raise ValueError("runs_per_gpu has no effect with device: cpu")
         return self
 
 
 #: kind of figure → optimizers that it does not show. An optimizer that is added later is shown as a baseline.
-LEFT_OUT = {
+LEFT_OUT: dict[str, tuple[str, ...]] = {
     "dithering": ("signsgd", "hybrid", "dithered-hybrid", "naive-switch"),
     "switching": ("signsgd", "adam", "dithered"),
+    "differences": (),
+    "phase": (),
 }
 
 
 class Figure(Model):
-    """One figure of the paper, drawn from this campaign."""
+    """One figure of the report."""
 
-    kind: Literal["dithering", "switching"] = Field(
-        description="dithering: like the paper's figure 1. switching: like its figures 2 and 3."
+    kind: Literal["dithering", "switching", "differences", "phase"] = Field(
+        description="dithering: like the paper's figure 1. switching: like its figures 2 and 3. differences: "
+        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ."
     )
     dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(
         None, gt=0, description="Show only hybrids with this T_switch (kind: switching). Unset: all hybrids."
     )
+    reference: str | None = Field(
+        None, description="Label of the cell that the others are compared with (kind: differences)."
+    )
+    cells: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="Labels of the cells to show (kind: differences). Unset: all."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "differences") != (self.reference is not None):
+            raise ValueError("kind: differences and reference go together")
+        if self.cells and self.kind != "differences":
+            raise ValueError("cells applies to kind: differences only")
+        return self
 
 
 class RunConfig(Model):

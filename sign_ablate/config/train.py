@@ -32,6 +32,11 @@ class Train(Model):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast in the forward pass. Parameters stay float32."
     )
+    probe: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = Field(
+        (),
+        description="Epochs at whose last step the gradient noise and the step are measured (probe.parquet); "
+        "0: the first step. Each costs 64 gradients. Other numbers of the run stay the same.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,9 +46,15 @@ class Train(Model):
             raise ValueError("schedule: multistep needs milestones (schedule: constant has none)")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
+        if list(self.probe) != sorted(set(self.probe)):
+            raise ValueError("probe must rise")
         if self.lr_decay != Train.model_fields["lr_decay"].default and not self.milestones:
             raise ValueError("lr_decay has no effect without milestones")
         if self.epochs is not None:
+            if self.probe and self.probe[-1] > self.epochs:
+                raise ValueError(
+                    f"probe {self.probe[-1]} lies after the end of the run ({self.epochs} epochs)"
+                )
             late = [m for m in (*self.milestones, self.warmup_epochs) if m >= self.epochs]
             if late:
                 raise ValueError(

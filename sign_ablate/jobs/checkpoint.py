@@ -25,7 +25,7 @@ from sign_ablate.jobs.signals import stop_signals
 from sign_ablate.store import fingerprint
 
 #: Bump when the layout of a checkpoint changes.
-VERSION = 2
+VERSION = 3
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error

@@ -28,6 +28,8 @@ from sign_ablate.store.run_files import (
     METRICS_SCHEMA,
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
+    PROBE,
+    PROBE_SCHEMA,
     RUN,
     SCHEMA_VERSION,
     TIMING,
@@ -168,23 +170,27 @@ def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> No
     step = result.diverged_at_step
     metadata = {"status": result.status, "diverged_at_step": "" if step is None else str(step), "spec": spec}
     content = table_bytes(result.metrics, METRICS_SCHEMA, metadata)
-    predictions = None
+    optional = dict[str, bytes]()
     if result.predictions is not None:
-        predictions = encoded(pa.table(result.predictions, schema=PREDICTIONS_SCHEMA), {"spec": spec})
+        table = pa.table(result.predictions, schema=PREDICTIONS_SCHEMA)
+        optional[PREDICTIONS] = encoded(table, {"spec": spec})
+    if result.probes:
+        optional[PROBE] = table_bytes(result.probes, PROBE_SCHEMA, {"spec": spec})
     recorded = record.Record(
         status=result.status,
         diverged_at_step=step,
         metrics_sha256=record.digest(content),
         metrics_version=SCHEMA_VERSION,
-        predictions_sha256=None if predictions is None else record.digest(predictions),
+        **{record.DIGESTS[name]: record.digest(content) for name, content in optional.items()},
         spec=json.loads(spec),
         resolved=record.Resolved(**resolved),
     )
     write_table(out / TIMING, result.timing, TIMING_SCHEMA)
-    if predictions is None:
-        (out / PREDICTIONS).unlink(missing_ok=True)  # of an earlier result, made by other code
-    else:
-        write_bytes(out / PREDICTIONS, predictions)
+    for name in record.DIGESTS:
+        if name in optional:
+            write_bytes(out / name, optional[name])
+        else:
+            (out / name).unlink(missing_ok=True)  # of an earlier result, made by other code
     write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
     write_bytes(out / METRICS, content)
 

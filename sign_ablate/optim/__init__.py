@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from sign_ablate.optim.groups import decay_groups
     from sign_ablate.optim.hybrid import HybridSignSGD
     from sign_ablate.optim.lion import Lion
+    from sign_ablate.optim.noisy_sgd import NoisySGD
     from sign_ablate.optim.onebit_adam import OneBitAdam
     from sign_ablate.optim.signsgd import SignSGD
     from sign_ablate.optim.swats import SWATS
+    from sign_ablate.optim.twin import LinearTwin
 
 __all__ = [
     "QSGD",
     "SWATS",
     "CompressedSGD",
     "HybridSignSGD",
+    "LinearTwin",
     "Lion",
+    "NoisySGD",
     "OneBit",
     "OneBitAdam",
     "ScaledSign",
@@ -33,7 +37,9 @@ _MODULES = {
     **dict.fromkeys(("QSGD", "OneBit", "ScaledSign", "TernGrad", "TopK"), "compressors"),
     "decay_groups": "groups",
     "HybridSignSGD": "hybrid",
+    "LinearTwin": "twin",
     "Lion": "lion",
+    "NoisySGD": "noisy_sgd",
     "OneBitAdam": "onebit_adam",
     "SignSGD": "signsgd",
     "SWATS": "swats",

@@ -24,6 +24,12 @@ def real(x: Tensor) -> Tensor:
     return torch.view_as_real(x) if x.is_complex() else x
 
 
+def local(x: Any) -> Tensor:
+    """x, or this process's part of it if it is a DTensor (FSDP2)."""
+    part: Tensor = x.to_local() if hasattr(x, "to_local") else x
+    return part
+
+
 def whole(x: Any) -> Tensor:
     """x, gathered from all processes if it is a DTensor (FSDP2)."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x

@@ -42,6 +42,8 @@ ANALYSIS = (
     "store/run_files.py",
     "tuning/choice.py",
 )
+#: Sources of the theory lab. Each experiment lists those that determine its table.
+THEORY = ("theory",)
 #: Sources that determine the ledger of claims, from the tables.
 CLAIMS = ("claims",)
 _HEX_DIGITS = 12
@@ -64,6 +66,11 @@ def of_decoding() -> str:
 def of_analysis() -> str:
     """Fingerprint of the code that makes tables, figures and reports, computed once per process."""
     return of_files(_files(ANALYSIS))
+
+
+def of_sources(names: Iterable[str]) -> str:
+    """Fingerprint of modules and packages of sign_ablate, given by their paths in it."""
+    return of_files(_files(names))
 
 
 @cache

@@ -16,6 +16,8 @@ from sign_ablate.store.run_files import (
     METRICS_SCHEMA,
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
+    PROBE,
+    PROBE_SCHEMA,
     SCHEMA_VERSION,
     TIMING,
     TIMING_SCHEMA,
@@ -73,9 +75,18 @@ def predictions(folder: Path) -> pa.Table | None:
         DamagedError: if it or `run.json` is damaged.
         OSError: if one of the two cannot be read.
     """
+    return _optional(folder, PREDICTIONS, PREDICTIONS_SCHEMA)
+
+
+def probe(folder: Path) -> pa.Table | None:
+    """Read a run's `probe.parquet`. Return None for a run without probes. Raises like `predictions`."""
+    return _optional(folder, PROBE, PROBE_SCHEMA)
+
+
+def _optional(folder: Path, name: str, schema: pa.Schema) -> pa.Table | None:
     recorded = record.read(folder)
-    content = None if recorded is None else record.predictions(folder, recorded)
-    return None if content is None else _table(content, folder / PREDICTIONS, PREDICTIONS_SCHEMA, DELETE_IT)
+    content = None if recorded is None else record.optional(folder, name, recorded)
+    return None if content is None else _table(content, folder / name, schema, DELETE_IT)
 
 
 def end(folder: Path) -> tuple[str, int | None]:

@@ -9,10 +9,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sign_ablate.store.layout import METRICS, PREDICTIONS, RUN
+from sign_ablate.store.layout import METRICS, PREDICTIONS, PROBE, RUN
 
 #: advice for damage that `set_damaged_aside` detects
 RUN_AGAIN = "run snakemake again, which trains this run again"
+#: files that only some runs have → field of the record with their digest
+DIGESTS = {PREDICTIONS: "predictions_sha256", PROBE: "probe_sha256"}
 #: advice for damage that it does not detect
 DELETE_IT = f"delete it and {RUN_AGAIN}"
 M = TypeVar("M", bound=BaseModel)
@@ -54,6 +56,8 @@ class Record(BaseModel):
     #: SHA-256 of predictions.parquet; None for a run without one: diverged, without test images, or of an
     #: earlier version
     predictions_sha256: str | None = None
+    #: SHA-256 of probe.parquet; None for a run without probes
+    probe_sha256: str | None = None
     spec: dict[str, Any]
     resolved: Resolved
 
@@ -93,8 +97,8 @@ def verified(folder: Path) -> tuple[bytes, Record]:
         Content of `metrics.parquet`, and the record.
 
     Raises:
-        DamagedError: if one of the two or `predictions.parquet` is damaged, or if the record or the
-            predictions that it names are missing although they are written first.
+        DamagedError: if a file is damaged, or if the record or a file with a digest in it is missing although
+            they are written first.
         OSError: if a file cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
     content, record = (folder / METRICS).read_bytes(), read(folder)
@@ -102,20 +106,22 @@ def verified(folder: Path) -> tuple[bytes, Record]:
         _check(folder / METRICS, content, None)
         raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
     _check(folder / METRICS, content, record.metrics_sha256)
-    predictions(folder, record)
+    for name in DIGESTS:
+        optional(folder, name, record)
     return content, record
 
 
-def predictions(folder: Path, record: Record) -> bytes | None:
-    """Content of `predictions.parquet`, or None if the record names none. Raises DamagedError, OSError."""
-    if record.predictions_sha256 is None:
+def optional(folder: Path, name: str, record: Record) -> bytes | None:
+    """Content of one of `DIGESTS`; None without its digest in the record. Raises DamagedError, OSError."""
+    expected = getattr(record, DIGESTS[name])
+    if expected is None:
         return None
-    path = folder / PREDICTIONS
+    path = folder / name
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise DamagedError(path, "it is missing", RUN_AGAIN) from None
-    _check(path, content, record.predictions_sha256)
+    _check(path, content, expected)
     return content
 
 

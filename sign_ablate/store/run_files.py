@@ -20,6 +20,7 @@ SCHEMA_VERSION = 2
 
 METRICS = layout.METRICS
 PREDICTIONS = layout.PREDICTIONS
+PROBE = layout.PROBE
 TIMING = layout.TIMING
 RUN = layout.RUN
 ENVIRONMENT = layout.ENVIRONMENT
@@ -73,6 +74,40 @@ PREDICTIONS_SCHEMA = pa.schema(
         field("correct", pa.bool_(), "true if it is the image's label"),
     ]
 )
+
+#: One row per probe and quantity.
+PROBE_SCHEMA = pa.schema(
+    [
+        field("epoch", pa.int32(), "epoch of the probe, as in `train.probe`"),
+        field("step", pa.int64(), "the step that was probed, from 0"),
+        field("quantity", pa.string(), "name of the quantity"),
+        field(
+            "value", pa.float64(), "the quantity; of a distribution its mean; null where it does not apply"
+        ),
+        *(
+            field(f"q{percent:02}", pa.float64(), f"{percent} % quantile over the coordinates; else null")
+            for percent in (5, 25, 50, 75, 95)
+        ),
+    ]
+)
+
+#: quantities of probe.parquet. ḡ and σ: mean and standard deviation of the gradients of minibatches at the
+#: parameters before the step; g: gradient of the step's own minibatch; Δ: parameters before minus after it.
+PROBE_QUANTITIES = {
+    "batches": "number of minibatches, at most 64",
+    "snr": "|ḡ_i|/σ_i over the coordinates; about 0.8/√batches where there is no signal",
+    "snr_low": "fraction of coordinates with |ḡ_i|/σ_i < 2/√3",
+    "skewness": "skewness of the minibatch gradients, over the coordinates",
+    "skewed": "fraction of coordinates whose skewness is not 0 at the 5 % level; 0.05 for Gaussian noise",
+    "noiseless": "fraction of coordinates with σ_i = 0, which the rows above leave out",
+    "cos_gradient": "cosine of Δ and g",
+    "cos_mean": "cosine of Δ and ḡ",
+    "lambda": "|⟨Δ, g⟩|/‖g‖², λ_k of eq. (12)",
+    "lambda_null": "λ_k of a sign step on noise without signal: δ√d·√(2/π)·√((1−β²)/(1−β²ⁿ))/‖g‖ at step n "
+    "(from 1), with d the number of coordinates that moved",
+    "momentum_over_sigma": "rms(m)/σ_k",
+    "flip_fraction": "fraction of signs that the dither flipped",
+}
 
 TIMING_SCHEMA = pa.schema(
     [

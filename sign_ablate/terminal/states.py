@@ -9,11 +9,11 @@ from pathlib import Path
 from sign_ablate.campaign.grid import Run
 from sign_ablate.jobs.run_lock import is_running
 from sign_ablate.store import progress, reading
-from sign_ablate.store.record import DamagedError
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, PREDICTIONS, RUN, TIMING
+from sign_ablate.store.record import DIGESTS, DamagedError
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
 
 #: files whose changes change an outcome; the time of the first is that of the end
-_FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
+_FILES = (METRICS, RUN, *DIGESTS, TIMING, ENVIRONMENT)
 
 
 @dataclasses.dataclass(frozen=True)

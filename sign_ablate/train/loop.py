@@ -1,6 +1,7 @@
 """Training loop of one run. Each epoch gives one row of metrics."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from sign_ablate.data.prepared import PreparedData
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
+from sign_ablate.train import probe
 from sign_ablate.train.schedule import lr_factor
 
 Row = dict[str, Any]
@@ -31,13 +33,14 @@ class Result:
 
     `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
     `predictions` are the columns of predictions.parquet: the test images, as classified after the last step.
-    None if the run diverged or has no test images.
+    None if the run diverged or has no test images. `probes` are the rows of probe.parquet.
     """
 
     metrics: list[Row]
     timing: list[Row]
     diverged_at_step: int | None = None
     predictions: dict[str, np.ndarray] | None = None
+    probes: list[Row] = dataclasses.field(default_factory=list)
 
     @property
     def status(self) -> Literal["finished", "diverged"]:
@@ -53,6 +56,9 @@ class Trainer:
         data: prepared data set of the run.
         device: device of the network and the data.
         compile_mode: torch.compile's mode for the network, or "none".
+
+    Raises:
+        JobError: if a probe lies after the end of the run.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class Trainer:
         self.step = 0
         self.result = Result([], [])
         self._parameters = list(self.network.parameters())
+        #: number of a step, from 0 → epoch of the probe that it is measured for
+        self.probes = probe.steps(self)
         self._restart_epoch()
 
     def _restart_epoch(self) -> None:
@@ -120,7 +128,7 @@ class Trainer:
         return self.result
 
     def train_epoch(self, before_step: Callable[[], None] = lambda: None) -> None:
-        """Train to the end of the epoch in progress, without synchronising with the device."""
+        """Train to the end of the epoch in progress. Only a probe synchronises with the device."""
         self.network.train()
         epoch, done = divmod(self.step, self.loader.steps_per_epoch)
         start = time.perf_counter()
@@ -129,7 +137,11 @@ class Trainer:
                 if self.step == self.total_steps:
                     break
                 before_step()
-                self._train_step(x, y)
+                step = functools.partial(self._train_step, x, y)
+                if self.step in self.probes:
+                    self.result.probes += probe.around(self, step, before_step)
+                else:
+                    step()
         finally:
             self.seconds += time.perf_counter() - start
 
@@ -148,12 +160,16 @@ class Trainer:
         # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
         self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
 
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and logits of a batch."""
+        with self._autocast():
+            logits = self.network(x)
+        return cross_entropy(logits.float(), y), logits
+
     def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and logits of a batch. Leaves the gradient of the loss in the parameters."""
         self.optimizer.zero_grad()
-        with self._autocast():
-            logits = self.network(x)
-        loss = cross_entropy(logits.float(), y)
+        loss, logits = self.loss(x, y)
         loss.backward()
         return loss, logits
 
@@ -188,6 +204,7 @@ class Trainer:
             "step": self.step,
             "metrics": self.result.metrics,
             "timing": self.result.timing,
+            "probes": self.result.probes,
             "epoch": {"images": self.images, "sums": self.sums, "seconds": self.seconds},
         }
 
@@ -197,7 +214,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.step = state["step"]
-        self.result = Result(state["metrics"], state["timing"])
+        self.result = Result(state["metrics"], state["timing"], probes=state["probes"])
         epoch = state["epoch"]
         self.images, self.sums, self.seconds = epoch["images"], epoch["sums"], epoch["seconds"]
 

@@ -6,22 +6,21 @@ import re
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nbformat
 import pandas as pd
 import pytest
 
+from sign_ablate import cli_jobs
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
-from sign_ablate.claims import table
-from sign_ablate.claims.evidence import load as load_evidence
-from sign_ablate.claims.ledger import ledger
-from sign_ablate.claims.model import load as load_claims
+from sign_ablate.claims.table import LEDGER
 from sign_ablate.config import Campaign
+from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -103,11 +102,12 @@ def test_tables_of_the_campaign(loaded: report.Report) -> None:
     assert report.times_table(loaded.times)["Training (s)"].tolist() == ["8.0"] * 4
     (row,) = report.provenance_table(loaded.times).to_dict("records")
     assert (row["Device"], row["Commit"], row["Versions"], row["Runs"]) == ("cpu", "abc+", "torch: 2.15", 15)
-    assert "nothing on digits" in report.limits(loaded).data
+    assert "no results on digits" in report.limits(loaded).data
 
 
-def test_there_are_the_four_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS][:4] == ["dithering", "report", "switching", "table1"]
+def test_notebooks_of_the_figures_and_of_the_report() -> None:
+    kinds = get_args(Figure.model_fields["kind"].annotation)
+    assert {*kinds, "report", "table1", "tuning"} <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -140,7 +140,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
         out=str(stem),
     )
     assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
-    table.write(ledger(load_claims(), load_evidence(folder)), folder / table.LEDGER, "0")
+    cli_jobs.ledger(folder, folder / LEDGER, folder / "explore.html")
     executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
     page = tmp_path / "report.html"
     export(executed, page)
@@ -153,13 +153,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "<title>sign-ablate: test: report</title>" in text
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
     assert "proxy: " in text
-    for part in (
-        "Table I",
-        "What cannot be concluded",
-        "No run diverged.",
-        "pre-dither alpha=0.1",
-        "abc+",
-    ):
+    for part in ("Table I", "Limits of these results", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out
 

@@ -97,10 +97,19 @@ def long(epochs: int = 120) -> Run:
     return expand(parse_campaign({**config, "figures": {}}))[0]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of `long()`, trained to its end in one go."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    training.train(long().spec, file, out, device="cpu")
+    return out
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
-def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: Path, tmp_path: Path) -> None:
+def test_killed_process_goes_on_to_the_same_bytes(
+    number: signal.Signals, file: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, out = long(), tmp_path / "out"
-    training.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
     line = command(run, file, out, "--checkpoint-seconds", "0.05")
     with hang_up(signal.SIG_DFL):
         process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
@@ -115,13 +124,12 @@ def test_killed_process_goes_on_to_the_same_bytes(number: signal.Signals, file: 
         assert f"stopped by {number.name}; a checkpoint is kept" in output
     assert not (out / METRICS).exists()
     (out / f"{CHECKPOINT}.tmp").touch()
-    again = subprocess.run(command(run, file, out), check=True, capture_output=True, text=True)
-    assert "goes on from step" in again.stdout
-    assert ("the process that trained this run before was killed" in again.stdout) == (
-        number == signal.SIGKILL
-    )
+    training.train(run.spec, file, out, device="cpu")
+    log = capsys.readouterr().out
+    assert "goes on from step" in log
+    assert ("the process that trained this run before was killed" in log) == (number == signal.SIGKILL)
     for name in (METRICS, RUN, PREDICTIONS):
-        assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
     assert not list(out.glob(f"{CHECKPOINT}*"))
 
 
@@ -213,16 +221,10 @@ def test_unusable_checkpoint_is_set_aside_and_the_run_starts_over(
     assert (out / f"{CHECKPOINT}.unusable").exists()
 
 
-def test_folder_that_cannot_be_written_is_one_line(file: Path, tmp_path: Path) -> None:
-    run = RUNS["sgd"]
+def test_folder_that_cannot_be_written_is_one_line(call: Any, file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    blocked = subprocess.run(
-        command(run, file, tmp_path / "file" / "out"), check=False, capture_output=True, text=True
-    )
-    device = subprocess.run(
-        command(run, file, Path("/dev/full")), check=False, capture_output=True, text=True
-    )
-    for done in (blocked, device):
+    for folder in (tmp_path / "file" / "out", Path("/dev/full")):
+        done = call(command(RUNS["sgd"], file, folder))
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert "sign-ablate: error: [Errno" in done.stderr

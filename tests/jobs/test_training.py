@@ -123,24 +123,25 @@ def test_compile_without_a_compiler_is_one_line(
         training.train(run.spec, tmp_path / "data", tmp_path / "out", device="cpu", compile_mode="default")
 
 
-def test_diverged_run_is_recorded_and_exits_0(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_diverged_run_is_recorded_and_exits_0(call: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["methods"] = {"sgd": {"optimizer": "sgd", "lr": 1.0e30}}
     tiny["figures"] = {}
     run = expand(parse_campaign(tiny))[0]
     prepare(run.config.data, tmp_path / "data")
     command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec]
     command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = call(command)
+    assert done.returncode == 0
     assert "diverged: loss or gradient not finite at step" in done.stdout
     metadata = pq.read_metadata(tmp_path / "out" / METRICS).metadata
     assert metadata[b"status"] == b"diverged"
     assert int(metadata[b"diverged_at_step"]) > 0
 
 
-def test_log_has_plain_lines_with_time_left(run: Run, data: Path, tmp_path: Path) -> None:
+def test_log_has_plain_lines_with_time_left(call: Any, run: Run, data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sign_ablate", "train", "--spec", run.spec]
     command += ["--data", str(data), "--out", str(tmp_path / "out")]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = call(command).stdout.splitlines()
     assert len(lines) == 3
     assert "epoch 3/3" in lines[2]
     assert "images/s  0 s left" in lines[2]
@@ -206,7 +207,7 @@ def test_result_that_is_to_be_replaced_is_trained_again(run: Run, data: Path, tm
     ],
 )
 def test_job_that_cannot_start_says_why_in_one_line(
-    option: str, value: str, expected: str, run: Run, data: Path, tmp_path: Path
+    option: str, value: str, expected: str, call: Any, run: Run, data: Path, tmp_path: Path
 ) -> None:
     import torch
 
@@ -214,7 +215,7 @@ def test_job_that_cannot_start_says_why_in_one_line(
         pytest.skip("this machine has a CUDA device")
     options = {"--spec": run.spec, "--data": str(data), "--out": str(tmp_path / "out"), option: value}
     command = [sys.executable, "-m", "sign_ablate", "train", *(x for pair in options.items() for x in pair)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = call(command)
     assert done.returncode == 1
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -67,13 +67,18 @@ def wait_until(condition: "object", seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def boss() -> Iterator[Owner]:
+def owner() -> Iterator[Owner]:
     found = Owner()
     yield found
     found.process.kill()
     found.process.wait()
     wait_until(lambda: not found.servers())
+
+
+#: an owner of its own, for a test that starts, stops or kills its server
+boss = pytest.fixture(owner)
+#: one owner and server for the tests that leave the server running
+shared = pytest.fixture(owner, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +88,17 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_forked_jobs_leave_the_same_files(boss: Owner, file: Path, tmp_path: Path) -> None:
+def test_forked_jobs_leave_the_same_files(shared: Owner, file: Path, tmp_path: Path) -> None:
     for label in ("sgd", "hybrid"):
         run = RUNS[label]
-        done = boss.run(command(run, file, tmp_path / label))
+        done = shared.run(command(run, file, tmp_path / label))
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == 3  # its own log
         training.train(run.spec, file, tmp_path / f"{label}-here", device="cpu")
         for name in (METRICS, RUN):
             here = tmp_path / f"{label}-here" / name
             assert (tmp_path / label / name).read_bytes() == here.read_bytes()
-    assert len(boss.servers()) == 1  # one for both
+    assert len(shared.servers()) == 1  # one for both
 
 
 def test_server_that_imports_already_is_waited_for(boss: Owner, file: Path, tmp_path: Path) -> None:
@@ -139,12 +144,12 @@ def test_edit_while_the_server_imports_is_not_served(boss: Owner, monkeypatch: p
     server.main()
 
 
-def test_errors_and_exit_status_are_the_jobs_own(boss: Owner, file: Path, tmp_path: Path) -> None:
-    done = boss.run(command(RUNS["sgd"], tmp_path / "missing", tmp_path / "out"))
+def test_errors_and_exit_status_are_the_jobs_own(shared: Owner, file: Path, tmp_path: Path) -> None:
+    done = shared.run(command(RUNS["sgd"], tmp_path / "missing", tmp_path / "out"))
     assert done.returncode == 1
     assert "sign-ablate: error:" in done.stderr
     assert "missing" in done.stderr
-    assert len(boss.servers()) == 1
+    assert len(shared.servers()) == 1
 
 
 #: requirements of torch.compile on a CPU
@@ -152,10 +157,10 @@ COMPILER = shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Pytho
 
 
 @pytest.mark.skipif(not COMPILER, reason="torch.compile needs g++ and Python's headers")
-def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None:
+def test_compiled_run_in_a_fork(shared: Owner, file: Path, tmp_path: Path) -> None:
     """Compiled and eager runs agree to rounding and share checkpoints; the compiler leaves no process."""
     run = RUNS["sgd"]
-    done = boss.run(command(run, file, tmp_path / "out", "--compile", "default"))
+    done = shared.run(command(run, file, tmp_path / "out", "--compile", "default"))
     assert done.returncode == 0, done.stderr
     compiled, eager = (
         [row["train_loss"] for row in metrics]
@@ -171,12 +176,12 @@ def test_compiled_run_in_a_fork(boss: Owner, file: Path, tmp_path: Path) -> None
     data, cpu = read(file), torch.device("cpu")
     states = [Trainer(run.config, data, cpu, mode).state_dict()["network"] for mode in ("default", "none")]
     assert list(states[0]) == list(states[1])
-    wait_until(lambda: boss.processes() == boss.servers(), 10)
+    wait_until(lambda: shared.processes() == shared.servers(), 10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_reaches_the_run(number: signal.Signals, boss: Owner, file: Path, tmp_path: Path) -> None:
-    process = boss.start(command(long(), file, tmp_path / "out", "--checkpoint-seconds", "0.05"))
+def test_signal_reaches_the_run(number: signal.Signals, shared: Owner, file: Path, tmp_path: Path) -> None:
+    process = shared.start(command(long(), file, tmp_path / "out", "--checkpoint-seconds", "0.05"))
     wait_until((tmp_path / "out" / CHECKPOINT).exists)
     process.send_signal(number)
     output = process.communicate(timeout=60)[0]
@@ -184,8 +189,8 @@ def test_signal_reaches_the_run(number: signal.Signals, boss: Owner, file: Path,
     assert "a checkpoint is kept" in output
 
 
-def test_killed_client_takes_its_child_along(boss: Owner, file: Path, tmp_path: Path) -> None:
-    process = boss.start(command(long(10_000), file, tmp_path / "out"))
+def test_killed_client_takes_its_child_along(shared: Owner, file: Path, tmp_path: Path) -> None:
+    process = shared.start(command(long(10_000), file, tmp_path / "out"))
     wait_until(lambda: is_running(tmp_path / "out"))
     process.kill()
     wait_until(lambda: not is_running(tmp_path / "out"), 10)
@@ -219,15 +224,15 @@ def test_signal_is_heard_though_the_server_is_gone(boss: Owner, file: Path, tmp_
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_garbled_request_ends_no_server(boss: Owner, file: Path, tmp_path: Path) -> None:
-    assert boss.run(command(RUNS["sgd"], file, tmp_path / "before")).returncode == 0
-    (server,) = boss.servers()
+def test_garbled_request_ends_no_server(shared: Owner, file: Path, tmp_path: Path) -> None:
+    assert shared.run(command(RUNS["sgd"], file, tmp_path / "before")).returncode == 0
+    (server,) = shared.servers()
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(warm.address(boss.process.pid))
+        connection.connect(warm.address(shared.process.pid))
         connection.sendall(b"\0\0\0\4junk")
         assert connection.recv(4) == b""
-    assert boss.run(command(RUNS["sgd"], file, tmp_path / "after")).returncode == 0
-    assert boss.servers() == [server]
+    assert shared.run(command(RUNS["sgd"], file, tmp_path / "after")).returncode == 0
+    assert shared.servers() == [server]
 
 
 def test_child_of_a_server_that_is_gone_stops() -> None:

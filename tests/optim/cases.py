@@ -51,6 +51,11 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "hybrid-stable": {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
     },
     "dithered-hybrid": {"dithered-hybrid": {"dither": "pre", "alpha": 0.1, "switch_step": 3}},
+    "linear-twin": {
+        "linear-twin": {"alpha": 0.1},
+        "linear-twin-noise": {"alpha": 0.1, "noise": True, "momentum_form": "heavy_ball"},
+    },
+    "sgd-noise": {"sgd-noise": {"alpha": 0.1}, "sgd-noise-nesterov": {"alpha": 0.1, "nesterov": True}},
     "naive-switch": {"naive-switch": {"switch_step": 3}},
     "swats": {
         "swats": {"tol": 1e9},

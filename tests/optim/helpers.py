@@ -48,10 +48,8 @@ HYBRID_OPTIONS: list[dict[str, Any]] = [
     {"switch_step": 3, "sgd_momentum": "swats"},
     {"switch_step": 3, "calibrate": False},
     {"switch_step": 3, "calibrate": False, "sgd_lr": 0.1},
-    {"switch_step": 3, "after": "sign", "weight_decay": 0.1},
-    {"switch_step": 3, "after": "sign", "dither": "pre", "alpha": 0.1},
+    {"switch_step": 3, "after": "sign", "dither": "pre", "alpha": 0.1, "weight_decay": 0.1},
     {"switch_step": 3, "length": "kept"},
-    {"switch_step": 3, "after": "sign", "length": "kept"},
     {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9},
     {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9, "after": "sign"},
     {"trigger": "stable", "tolerance": 0.5, "patience": 2, "eta": 0.9, "sgd_momentum": "swats"},
@@ -104,7 +102,7 @@ def momenta(optimizer: Any) -> list[Tensor]:
 
 
 def equal(a: list[Any], b: list[Any]) -> bool:
-    """Whether two lists of tensors are bitwise equal."""
+    """True if two lists of tensors are bitwise equal."""
     return len(a) == len(b) and all(
         x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a, b, strict=True)
     )

@@ -28,7 +28,9 @@ from sign_ablate.optim import (
     SWATS,
     CompressedSGD,
     HybridSignSGD,
+    LinearTwin,
     Lion,
+    NoisySGD,
     OneBit,
     OneBitAdam,
     ScaledSign,
@@ -224,7 +226,28 @@ _COMPRESSORS: dict[str, tuple[Any, str]] = {
     "UncompressedSGD": (None, ""),
 }
 
+_ZERO = skip("test_step_is_noop_for_zero_grads", "noise moves parameters whose gradient is 0")
+_NOISE = _complex("the noise of a complex parameter is not that of two real parameters")
+_SIGMA: dict[str, dict[str, Any]] = {
+    "gamma 0": {"gamma": 0.0},
+    "epochs": {"k_unit": "epoch", "steps_per_epoch": 3},
+}
+_ALPHA = {"alpha": ({"alpha": -1.0}, "alpha must be")}
+
 _OTHERS: list[OptimizerInfo] = [
+    _info(
+        _bound("ClearLinearTwin", LinearTwin, alpha=0.1),
+        {**_SIGMA, "heavy ball": {"momentum_form": "heavy_ball"}, "no momentum": {"beta": 0.0}},
+        _ALPHA,
+    ),
+    _info(_bound("NoisyLinearTwin", LinearTwin, alpha=0.1, noise=True), _SIGMA, _ALPHA, _ZERO, _NOISE),
+    _info(
+        _bound("ShortNoisySGD", NoisySGD, alpha=1e-3),
+        {**_SIGMA, "nesterov": {"nesterov": True}, "no momentum": {"momentum": 0.0}},
+        _ALPHA,
+        _ZERO,
+        _NOISE,
+    ),
     _info(Lion, {"equal betas": {"betas": (0.9, 0.9)}}, _BETAS),
     _info(
         SWATS,

@@ -19,6 +19,11 @@ ROWS = {
     "[SignSGD, SignSGD-M](docs/optim/signsgd.md)": ["SignSGD"],
     "[pre- and post-sign dither](docs/optim/dither.md)": ["DitheredSignSGD"],
     "[hybrid SignSGD-M → SGD](docs/optim/hybrid.md), fixed or automatic switch": ["HybridSignSGD"],
+    "[linear twin](docs/optim/linear-twin.md) of pre-sign dither, with noise or without": [
+        "ClearLinearTwin",
+        "NoisyLinearTwin",
+    ],
+    "[SGD with annealed gradient noise](docs/optim/sgd-noise.md)": ["ShortNoisySGD"],
     "[Lion](docs/optim/lion.md)": ["Lion"],
     "[scaled sign, EF-SignSGD](docs/optim/scaled-sign-and-ef.md)": ["ScaledSignSGD"],
     "[1-bit SGD, QSGD, TernGrad, Top-K](docs/optim/compressed-sgd.md), with error feedback or without": [

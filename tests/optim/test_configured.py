@@ -21,6 +21,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "dithered": {"site": "pre", "alpha": 0.1},
     "dithered-hybrid": {"site": "pre", "alpha": 0.1, "t_switch": 1},
     "hybrid": {"t_switch": 1},
+    "linear-twin": {"alpha": 0.1},
+    "sgd-noise": {"alpha": 0.1},
     "naive-switch": {"t_switch": 1},
     "onebit-adam": {"warmup_steps": 3},
     "swats": {"tol": 1e9},
@@ -30,11 +32,33 @@ _DECAY: dict[str, tuple[dict[str, Any], Any]] = {
     "weight_decay": ({}, 0.1),
     "decoupled": ({"weight_decay": 0.1}, True),
 }
+_SIGMA: dict[str, tuple[dict[str, Any], Any]] = {
+    "alpha": ({}, 0.4),
+    "gamma": ({}, 0.0),
+    "k_unit": ({}, "epoch"),
+}
 _COMPRESSED = {**_DECAY, "momentum": ({}, 0.9), "momentum_after": ({"momentum": 0.9}, True)}
 
 #: optimizer → option → (what it needs beside it, a value other than the default)
 CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "lion": {"lr": ({}, 0.02), "weight_decay": ({}, 0.1), "beta1": ({}, 0.5), "beta2": ({}, 0.5)},
+    "linear-twin": {
+        "lr": ({}, 0.02),
+        "weight_decay": ({}, 0.1),
+        "decoupled": ({"weight_decay": 0.1}, False),
+        "beta": ({}, 0.5),
+        "momentum_form": ({}, "heavy_ball"),
+        "loss_scale": ({}, 2.0),
+        "noise": ({}, True),
+        **_SIGMA,
+    },
+    "sgd-noise": {
+        "lr": ({}, 0.02),
+        "weight_decay": ({}, 0.1),
+        "momentum": ({}, 0.5),
+        "nesterov": ({}, True),
+        **_SIGMA,
+    },
     "scaled-sign": _COMPRESSED,
     "ef-signsgd": _COMPRESSED,
     "onebit-sgd": {**_COMPRESSED, "error_feedback": ({}, False), "columns": ({}, False)},
@@ -115,6 +139,50 @@ def test_names_are_different_optimizers() -> None:
     assert not {pair for pair in same if set(pair) & set(CHANGES)}
 
 
+_SUM = {"momentum_form": "heavy_ball", "loss_scale": 128.0}
+_SWITCH = {"lr": 0.02, "weight_decay": 0.1}
+#: readings and controls of the campaigns beside the methods above: optimizer, options
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pre-dither": ("dithered", {}),
+    "pre-dither-sum": ("dithered", _SUM),
+    "pre-dither-rms": ("dithered", {"scale": "global_rms"}),
+    "constant-dither": ("dithered", {"gamma": 0.0}),
+    "post-dither": ("dithered", {"site": "post"}),
+    "hybrid": ("hybrid", _SWITCH),
+    "hybrid-swats": ("hybrid", {**_SWITCH, "lambda_rule": "swats"}),
+    "sign-matched": ("hybrid", {**_SWITCH, "after": "sign"}),
+    "gradient-kept": ("hybrid", {**_SWITCH, "length": "kept"}),
+    "stable": ("hybrid", {"t_switch": None, "trigger": "stable", "tolerance": 0.5, "patience": 2}),
+    "swats-trigger": ("hybrid", {"t_switch": None, "trigger": "swats", "tolerance": 1.0}),
+    "dithered-hybrid": ("dithered-hybrid", _SWITCH),
+    "naive-switch": ("naive-switch", _SWITCH),
+    "naive-switch-sgd": ("naive-switch", {**_SWITCH, "sgd_lr": 0.1}),
+    "twin": ("linear-twin", {}),
+    "twin-noise": ("linear-twin", {"noise": True}),
+    "twin-sum": ("linear-twin", _SUM),
+    "sgd": ("sgd", {}),
+    "sgd-noise": ("sgd-noise", {}),
+}
+
+
+def test_arms_are_different() -> None:
+    ends = {
+        arm: torch.cat([p.detach().flatten() for p in _end(name, **options)])
+        for arm, (name, options) in ARMS.items()
+    }
+    assert not [(a, b) for a in ends for b in ends if a < b and torch.equal(ends[a], ends[b])]
+
+
+def test_arms_that_are_the_same() -> None:
+    """A control without its change is the method that it controls for."""
+    same = [
+        (("hybrid", {**_SWITCH, "after": "sign", "length": "kept"}), ("signsgd-m", _SWITCH)),
+        (("sgd-noise", {"alpha": 0.0}), ("sgd", {})),
+    ]
+    for (one, options), (other, others) in same:
+        assert_bitwise([p.data for p in _end(one, **options)], [p.data for p in _end(other, **others)])
+
+
 @pytest.mark.parametrize(("name", "option"), PAIRS)
 def test_every_option_changes_the_trajectory(name: str, option: str) -> None:
     needs, value = CHANGES[name][option]
@@ -133,7 +201,7 @@ def test_no_option_is_forgotten(name: str) -> None:
 def test_the_seed_matters_where_noise_is_drawn(name: str) -> None:
     one, other = _end(name, seed=1), _end(name, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True)) == (
-        name not in {"qsgd", "terngrad"}
+        name not in {"qsgd", "terngrad", "sgd-noise"}
     )
 
 

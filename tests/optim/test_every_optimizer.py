@@ -25,7 +25,9 @@ ASCENDING = {
     if "maximize" in declared(make([nn.Parameter(torch.ones(1))]).options)
 }
 #: their noise follows the order in memory (test_implementations.py)
-DITHERED = {*VARIANTS["dithered"], *VARIANTS["dithered-hybrid"]}
+DITHERED = {
+    case for name in ("dithered", "dithered-hybrid", "linear-twin", "sgd-noise") for case in VARIANTS[name]
+}
 compressed = [name for name in CASES if "sign" in name or "bit" in name or "topk" in name]
 
 
@@ -357,7 +359,7 @@ def test_any_shape_dtype_and_option(
 
 @pytest.mark.parametrize("name", compressed)
 def test_zero_gradients_are_no_step(name: str) -> None:
-    """As torch.optim's own: a zero gradient and no decay leave a fresh optimizer's parameters alone."""
+    """A zero gradient without decay leaves a new optimizer's parameters alone, as with torch.optim's own."""
     params = parameters()
     optimizer = CASES[name](params)
     for _, p in itertools.product(range(2), params):

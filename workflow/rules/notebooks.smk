@@ -24,12 +24,12 @@ rule figure:
             CAMPAIGN.figures[wildcards.figure].kind
         ),
         dataset=lambda wildcards: CAMPAIGN.figures[wildcards.figure].dataset,
-        t_switch=lambda wildcards: t_switch_argument(wildcards.figure),
+        more=lambda wildcards: figure_arguments(wildcards.figure),
         stem=lambda wildcards, output: os.path.splitext(output.png)[0],
         code=lambda wildcards: drawn_by(CAMPAIGN.figures[wildcards.figure].kind),
     shell:
         "python -m sign_ablate notebook {params.notebook:q} {log.notebook} -p epochs={input.epochs} "
-        "-p dataset={params.dataset:q} {params.t_switch} -p out={params.stem} > {log.text} 2>&1"
+        "-p dataset={params.dataset:q} {params.more} -p out={params.stem} > {log.text} 2>&1"
 
 
 rule tuning_figures:

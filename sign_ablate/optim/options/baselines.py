@@ -3,8 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from sign_ablate.optim.options.declare import Need, Option
-from sign_ablate.optim.options.shared import AdamBetas, AdamEps, Lr, Momentum, WeightDecay
+from sign_ablate.optim.options.declare import Option
+from sign_ablate.optim.options.shared import AdamBetas, AdamEps, Lr, Momentum, Nesterov, WeightDecay
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,7 @@ class SGDOptions:
     _: KW_ONLY
     weight_decay: WeightDecay = 0.0
     momentum: Momentum = 0.9
-    nesterov: Annotated[
-        bool, Option("Nesterov momentum.", needs=(Need("without momentum", lambda o: o["momentum"] > 0),))
-    ] = False
+    nesterov: Nesterov = False
 
 
 @dataclass(frozen=True)

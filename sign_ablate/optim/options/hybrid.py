@@ -4,7 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from sign_ablate.optim.options.declare import ABOVE_0, AT_LEAST_0, FRACTION, Need, Option
-from sign_ablate.optim.options.signsgd import DITHERED, MOMENTUM, SignSGDOptions
+from sign_ablate.optim.options.shared import MOMENTUM
+from sign_ablate.optim.options.signsgd import DITHERED, SignSGDOptions
 
 CALIBRATED = Need("without calibrate", lambda o: o["calibrate"])
 GLOBAL_SIGN = Need(

@@ -5,7 +5,16 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from sign_ablate.optim.options.declare import ABOVE_0, AT_LEAST_0, FRACTION, Need, Option
-from sign_ablate.optim.options.shared import Decoupled, Lr, Maximize, Seed, WeightDecay
+from sign_ablate.optim.options.shared import (
+    ANNEALED,
+    MOMENTUM,
+    Decoupled,
+    Lr,
+    Maximize,
+    Seed,
+    StepsPerEpoch,
+    WeightDecay,
+)
 
 
 def _pre(o: Mapping[str, Any]) -> bool:
@@ -22,7 +31,6 @@ def _coupled(o: Mapping[str, Any]) -> bool:
 
 
 DITHERED = Need("without dither", lambda o: o["dither"] is not None)
-MOMENTUM = Need("without momentum", lambda o: o["beta"] > 0)
 
 
 @dataclass(frozen=True)
@@ -102,19 +110,10 @@ class SignSGDOptions:
         Literal["step", "epoch"],
         Option(
             "What k counts in σ_k.",
-            needs=(DITHERED, Need("with gamma 0: σ is constant", lambda o: o["gamma"] > 0)),
+            needs=(DITHERED, ANNEALED),
         ),
     ] = "step"
-    steps_per_epoch: Annotated[
-        int | None,
-        Option(
-            "Steps of an epoch.",
-            ABOVE_0,
-            needs=(Need("with k_unit 'step'", lambda o: o["k_unit"] == "epoch"),),
-            asked_by="k_unit",
-            configured=False,
-        ),
-    ] = None
+    steps_per_epoch: StepsPerEpoch = None
     seed: Seed = 0
     stochastic_rounding: Annotated[
         bool,

@@ -84,6 +84,10 @@ class Item:
             )
 
     def words(self, const: StepConstants, stream: int) -> Tensor:
+        """Random words of the parameter's shape."""
+        return self.random(const.seed, const.step, stream)
+
+    def random(self, seed: int, step: int | Tensor, stream: int) -> Tensor:
         """Random words of the parameter's shape.
 
         Where the numbers have gaps those in between are drawn too: at most the whole parameter's.
@@ -91,9 +95,7 @@ class Item:
         p, numbers, count = self.p, self.numbers, self.p.numel()
         if numbers is not None:
             count = 1 + sum((size - 1) * number for size, number in zip(p.shape, numbers, strict=True))
-        words = noise.words(
-            count, const.seed, const.step, self.index, p.device, first=self.first, stream=stream
-        )
+        words = noise.words(count, seed, step, self.index, p.device, first=self.first, stream=stream)
         return words.view(p.shape) if numbers is None else words.as_strided(p.shape, numbers)
 
     def lam(self, const: StepConstants) -> float | Tensor:
@@ -104,9 +106,15 @@ class Item:
 
 def sigma_k(group: dict[str, Any], step: int | Tensor | None = None) -> float | Tensor:
     """σ_k of eq. (9), 0 without dither."""
-    if group["dither"] is None or group["alpha"] == 0:
+    if group["dither"] is None:
         return 0.0
-    k = group["step"] if step is None else step
+    return annealed(group, group["step"] if step is None else step)
+
+
+def annealed(group: dict[str, Any], k: int | Tensor) -> float | Tensor:
+    """σ_k = √(α(1+k)^−γ) at step k."""
+    if group["alpha"] == 0:
+        return 0.0
     if group["k_unit"] == "epoch":
         k = k // group["steps_per_epoch"]
     variance = group["alpha"] * (1 + k) ** -group["gamma"]

@@ -1,0 +1,57 @@
+"""The base of optimizers with annealed noise beside SignSGD's: σ_k of eq. (9), and its random words."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sign_ablate.optim import noise
+from sign_ablate.optim.base import DeclaredOptimizer, Entry
+from sign_ablate.optim.ops import Group, local
+from sign_ablate.optim.sign_step import shards
+from sign_ablate.optim.sign_step.inputs import annealed
+
+
+class AnnealedOptimizer(DeclaredOptimizer):
+    """An optimizer that uses σ_k = √(α(1+k)^−γ), with k counted in the groups.
+
+    Its random words are those that SignSGD draws for dither with the same seed, step and parameter.
+    """
+
+    def _start(self, params: Any, options: Any, **state: Any) -> None:
+        super()._start(params, options, step=0, **state)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """As every optimizer's; the group joins the others at their step."""
+        super().add_param_group(param_group)
+        self.param_groups[-1]["step"] = self.param_groups[0]["step"]
+
+    def _advance(self, entries: list[Entry]) -> None:
+        super()._advance(entries)
+        for group in self.param_groups:
+            group["step"] += 1
+
+    @staticmethod
+    def _words(p: Tensor, x: Tensor, number: int, group: Group) -> Tensor:
+        """Random words for the local, real tensor x of parameter p."""
+        shards.check_block(p)
+        out = torch.empty_like(x, dtype=torch.int64, requires_grad=False)
+        item = shards.item(p, out, out, None, number, 0)
+        item.p.copy_(item.random(group["seed"], group["step"], noise.DITHER))
+        return out
+
+    @torch.no_grad()
+    def diagnostics(self) -> dict[str, Tensor | float]:
+        """Diagnostics of the last step: `sigma`, σ_k, the mean over the groups, and `momentum_rms`."""
+        groups = self.param_groups
+        if groups[0]["step"] == 0:
+            return {}
+        sigmas = [annealed(group, group["step"] - 1) for group in groups]
+        out: dict[str, Tensor | float] = {"sigma": sum(sigmas) / len(sigmas)}
+        buffers = [s["momentum_buffer"] for s in self.state.values() if "momentum_buffer" in s]
+        parts = [local(m) for m in buffers]
+        count = sum(m.numel() for m in parts)
+        if count:
+            squares = torch.stack([m.abs().float().square().sum() for m in parts])
+            out["momentum_rms"] = (squares.sum() / count).sqrt()
+        return out

@@ -1,0 +1,61 @@
+"""The linear twin of pre-sign dither, to which Algorithm 1 of arXiv 2604.25550 reduces for σ_k ≫ |m|."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from sign_ablate.optim.annealed import AnnealedOptimizer
+from sign_ablate.optim.constructor import takes
+from sign_ablate.optim.ops import Group, decay, descend, local, rate, real
+from sign_ablate.optim.options.twin import LinearTwinOptions
+from sign_ablate.optim.sign_step.inputs import annealed
+
+
+class LinearTwin(AnnealedOptimizer):
+    """SGD-M with the mean step of dithered SignSGD-M, to first order in m/σ_k.
+
+    The mean of sign(m + ξ), ξ ~ N(0, σ_k²), is erf(m/(σ_k√2)) = √(2/π)·m/σ_k + O((m/σ_k)³). With m and σ_k of
+    SignSGD(dither="pre"):
+
+    - x ← x − δ√(2/π)·m/σ_k                (default)
+    - x ← x − δ(√(2/π)·m/σ_k + sign(ξ))    (`noise`)
+
+    The noise ±δ has the size of the dithered step, and with the same seed the signs of its ξ.
+
+    Raises:
+        ValueError: for an argument out of range, or one that has no effect beside the others.
+        RuntimeError: in `step`, for a sparse gradient.
+
+    >>> x = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    >>> optimizer = LinearTwin([x], lr=0.5, beta=0.0, alpha=4.0)  # σ_0 = 2
+    >>> x.grad = torch.tensor([0.1, -40.0])
+    >>> optimizer.step()
+    >>> x.tolist()  # 1 − 0.5·0.79788·0.05, −2 + 0.5·0.79788·20
+    [0.9800528883934021, 5.978845596313477]
+    """
+
+    options = LinearTwinOptions
+
+    @takes(LinearTwinOptions)
+    def __init__(self, params: ParamsT, options: LinearTwinOptions) -> None:
+        self._start(params, options)
+
+    def _update(self, p: Tensor, number: int, group: Group) -> None:
+        x, g = local(real(p)), local(self._gradient(p, group)) * group["loss_scale"]
+        if not group["decoupled"]:
+            g = g.add(x, alpha=group["weight_decay"])
+        m = g
+        if group["beta"]:
+            m = local(self._buffer(p, "momentum_buffer"))
+            if group["momentum_form"] == "heavy_ball":
+                m.mul_(group["beta"]).add_(g)
+            else:
+                m.lerp_(g, 1 - group["beta"])
+        step = m * (math.sqrt(2 / math.pi) / annealed(group, group["step"]))
+        if group["noise"]:
+            step += torch.where(self._words(p, x, number, group) < 1 << 31, -1.0, 1.0)
+        if group["decoupled"]:
+            decay(x, group)
+        descend(x, step, rate(group))
