@@ -137,8 +137,8 @@ def ledger(
 
     path = claims or model.CLAIMS_FILE
     try:
-        found = evidence.load(tables, tuned, theory)
-        table.write(evaluated(model.load(path), found), out, model.digest(path))
+        stated, found = model.load(path), evidence.load(tables, tuned, theory)
+        table.write(evaluated(stated, found), out, model.digest(path))
         explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
