@@ -128,6 +128,9 @@ def ledger(
     theory: Annotated[
         Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
     ] = None,
+    measurements: Annotated[
+        Path | None, typer.Option(help="measurements.parquet of the benchmarks; may be missing.")
+    ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
     from sign_ablate.claims import evidence, explore, model, table
@@ -137,7 +140,7 @@ def ledger(
 
     path = claims or model.CLAIMS_FILE
     try:
-        stated, found = model.load(path), evidence.load(tables, tuned, theory)
+        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
         table.write(evaluated(stated, found), out, model.digest(path))
         explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
     except (ConfigError, DamagedError, OSError) as error:

@@ -142,7 +142,7 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
     """Outcome of a measured quantity against a limit."""
     row = evidence.measurements.get(test.quantity)
     if row is None:
-        return Outcome("not measured", f"no measurement of {test.quantity} in this campaign")
+        return Outcome("not measured", f"no measurement of {test.quantity}: make bench")
     margin = claims.margins[test.margin][OTHER]
     effect = _given(row)
     return Outcome(verdicts.below(effect, margin), arms=test.quantity, effect=effect, margin=margin)

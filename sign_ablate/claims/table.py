@@ -39,6 +39,18 @@ _TEST = [
     field("reason", pa.string(), "why it is not measured or unresolved, or what weakens it"),
 ]  # fmt: skip
 
+#: Quantities that benchmarks measure for claims: one row per quantity.
+MEASUREMENTS_SCHEMA = pa.schema(
+    [
+        field("quantity", pa.string(), "its name in claims.yaml"),
+        field("value", pa.float64(), "its mean"),
+        field("low", pa.float64(), "lower end of the 95 % t-interval of the mean"),
+        field("high", pa.float64(), "upper end of it"),
+        field("n", pa.int32(), "rounds"),
+        field("how", pa.string(), "benchmark, machine and date"),
+    ]
+)
+
 #: One row per claim and data set.
 LEDGER_SCHEMA = pa.schema(
     [

@@ -363,7 +363,7 @@ def test_theory_and_measurements() -> None:
     found = one(readings, evidence({"sgd": seeds(92)}, {"theory": both}), scope="mathematics")
     assert (found.verdict, found.outcome.reading) == ("supported", "summed")
     cost = "{comparison: measurement, quantity: lambda-cost, margin: share}"
-    assert one(cost, tables).outcome.reason == "no measurement of lambda-cost in this campaign"
+    assert one(cost, tables).outcome.reason == "no measurement of lambda-cost: make bench"
     for high, verdict in ((0.05, "supported"), (0.15, "unresolved")):
         quantity = {"value": 0.04, "low": 0.03, "high": high, "n": 20}
         measured = evidence({"sgd": seeds(92)}, {"measurements": {"lambda-cost": quantity}})
