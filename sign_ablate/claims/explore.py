@@ -61,7 +61,7 @@ def _chart(name: str, records: data.Records, **properties: Any) -> alt.Chart:
 def _claims(rows: list[Row]) -> alt.HConcatChart:
     """Titles of the claims, to click on, beside their forest."""
     records = data.claims(rows)
-    first = next((r for r in records if "effect" in r), records[0])
+    first = next((r for r in records if "effect" in r and r["cells"] != data.NO_CELLS), records[0])
     claim = alt.selection_point(
         "claim", fields=["row", "cells"], value=[{"row": first["row"], "cells": first["cells"]}]
     )

@@ -14,6 +14,8 @@ Records = list[dict[str, Any]]
 REACH = 6.0
 #: points of a curve, at most
 _POINTS = 50
+#: `cells` of a claim that compares none
+NO_CELLS = "||"
 
 
 def claims(rows: list[Row]) -> Records:

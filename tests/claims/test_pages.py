@@ -121,6 +121,10 @@ def test_click_on_a_claim_or_a_method_shows_what_it_rests_on(rows: list[table.Ro
     nothing = drawn(rows, tables)
     assert "sgd − signsgd-m = +2.00 [" not in nothing
     assert clicked.count("cell: sgd (cifar10)") > nothing.count("cell: sgd (cifar10)")
+    (opened,) = [
+        p["value"][0] for p in explore.page(rows, tables, "test").to_dict()["params"] if "value" in p
+    ]
+    assert opened["cells"] == "|post-dither alpha=0.1 (cifar10)|signsgd-m (cifar10)|"  # the first with runs
     method = drawn(rows, tables, method=[{"cell": "hybrid (cifar10)"}])
     assert method.count("hybrid (cifar10)") > nothing.count("hybrid (cifar10)")
 
