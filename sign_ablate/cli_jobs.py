@@ -142,6 +142,25 @@ def ledger(
 
 
 @app.command()
+def theory(
+    name: Annotated[str, typer.Argument(help="Name of an experiment, or claims: the verdicts.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    tables: Annotated[list[Path] | None, typer.Argument(help="For claims: tables of experiments.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of an experiment's random numbers.")] = 0,
+) -> None:
+    """Run an experiment of the theory lab, which needs no campaign (a Snakemake job)."""
+    from sign_ablate.theory import CLAIMS, lab
+
+    try:
+        if name == CLAIMS:
+            lab.write_claims(tables or [], out)
+        else:
+            lab.write(name, out, seed)
+    except (lab.TheoryError, OSError) as error:
+        fail(error)
+
+
+@app.command()
 def notebook(
     source: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute.")],
     out: Annotated[Path, typer.Argument(help="The executed notebook to write.")],

@@ -33,6 +33,7 @@ from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import CLAIMS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
+from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
 from sign_ablate.tuning import search as tuning
 from sign_ablate.tuning.choice import file_of
 
@@ -97,6 +98,12 @@ if workflow.is_main_process:
             f"{old[0].parent}: runs of an earlier version ({len(old)}), which stored them by campaign. They "
             f"are kept but not read; runs are now stored in {layout.runs_folder(layout.RESULTS)}."
         )
+# The theory lab, whose results depend on no campaign.
+LAB = str(layout.theory_folder(layout.RESULTS))
+LAB_CLAIMS = str(layout.theory_claims(layout.RESULTS))
+LAB_TABLES = {
+    name: str(layout.theory_table(layout.RESULTS, name)) for name in EXPERIMENTS
+}
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = [
     "epochs.parquet",
@@ -116,6 +123,7 @@ wildcard_constraints:
     data=r"[^/]+\.[0-9a-f]+",
     figure="(?!tuning-)[^/.]+",
     dataset="|".join(map(re.escape, CAMPAIGN.datasets)),
+    experiment="|".join(map(re.escape, EXPERIMENTS)),
 
 
 def products(view):
@@ -253,6 +261,28 @@ def command(name, **options):
         f"--{option} {shlex.quote(str(value))}" for option, value in options.items()
     ]
     return " ".join([f"python -m sign_ablate {name}", *words])
+
+
+def is_theory_alone():
+    """Return True if this call makes results of the theory lab and nothing of a campaign."""
+    targets = workflow.dag_settings.targets
+    return bool(targets) and all(
+        t == "theory" or t.startswith(f"{LAB}/") for t in targets
+    )
+
+
+def lock_theory():
+    """Lock the theory lab, so that one Snakemake process at a time writes its files."""
+    try:
+        campaign_lock.hold(pathlib.Path(LAB))
+    except JobError:
+        logger.error(
+            f"{LAB}: another Snakemake runs the theory lab; wait for it or stop it"
+        )
+        sys.exit(1)
+    except OSError as error:
+        logger.error(str(error))
+        sys.exit(1)
 
 
 def lock_campaign():
