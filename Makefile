@@ -47,6 +47,7 @@ bench: install  ## measure optimizers, engine and overhead against what people u
 	$(BIN)/python -m benchmarks.generators --output docs/bench-generators.md
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.aggregate
 
 chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
 	$(BIN)/python -m benchmarks.chaos

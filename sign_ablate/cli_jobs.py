@@ -44,6 +44,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
     deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
+    runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs that may share a GPU.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
@@ -65,7 +66,7 @@ def train(
     try:
         result = training.train(
             spec, data, out,
-            device=claim(device), deterministic=bool(deterministic), threads=threads,
+            device=claim(device, runs_per_gpu), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
             replaces=replaces,
         )  # fmt: skip

@@ -104,7 +104,7 @@ def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
 
 
 def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
-    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    """Differences of a campaign from the setting that decides a claim; empty if there are none."""
     if claim.scope != "paper":
         return ""
     source = evidence.campaign.datasets[dataset].source

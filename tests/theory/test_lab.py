@@ -26,6 +26,7 @@ def verdicts(frame: pd.DataFrame) -> dict[str, str]:
     return {row["claim"]: row["verdict"] for row in statements.judge([frame])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("convergence")])
 def test_theorem_1_holds(name: str, quick: dict[str, pd.DataFrame]) -> None:
     found = verdicts(quick[name])

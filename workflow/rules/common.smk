@@ -72,6 +72,16 @@ DATA = {
 # so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
 DEVICE = device.resolve(CAMPAIGN.execution.device)
+# Snakemake counts a job as one gpu. Where runs share a GPU, `--resources gpu=N` therefore has more to give.
+# A cluster's scheduler counts GPUs itself.
+if (
+    workflow.is_main_process
+    and workflow.local_exec
+    and "gpu" in workflow.global_resources
+):
+    gpus = workflow.global_resources["gpu"]
+    gpus = getattr(gpus, "value", gpus)  # a number in earlier versions of Snakemake
+    workflow.register_resource("gpu", gpus * CAMPAIGN.execution.runs_per_gpu)
 environ[warm.VARIABLE] = str(
     int(workflow.is_main_process and warm_start.is_on(CAMPAIGN, RUNS.values(), DEVICE))
 )
@@ -245,6 +255,7 @@ def train_command(wildcards, input, output):
         "data": input.data,
         "out": os.path.dirname(output[0]),
         "device": JOB_DEVICE,
+        "runs-per-gpu": execution.runs_per_gpu,
         "deterministic": int(execution.deterministic),
         "compile": execution.compile,
         # Not the rule's threads, which --cores limits: their number can change the last bit of a result.
