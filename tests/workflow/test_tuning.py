@@ -75,7 +75,7 @@ def test_new_winner_runs_the_cells_that_take_its_values(again: Repository, confi
     _choose(again, "pre alpha=0.1", 1 - winner)
     jobs = again.jobs()
     assert jobs.pop("train") == 4  # the cell itself and `tuned_as`, two seeds each
-    assert set(jobs) == {"aggregate", "table", "report_html"}
+    assert set(jobs) == {"aggregate", "ledger", "table", "tuning_figures", "report_html"}
     _choose(again, "pre alpha=0.1", winner)
     assert again.jobs() == {}
 
