@@ -53,7 +53,7 @@ class Sample:
     def extremes(self) -> list[np.ndarray]:
         """Smallest and largest contrast of each seed that values in place of the missing ones allow.
 
-        A missing value is at worst 0 and at best the highest of all arms, as in `verdict.imputations`.
+        A missing value is at worst 0 and at best the highest of all arms.
         """
         best = np.nanmax(self.values)
         return [

@@ -323,6 +323,14 @@ def test_holm_shares_alpha_within_a_family_and_data_set() -> None:
     assert rows[6].outcome == alone.outcome
 
 
+def test_an_equivalence_counts_twice_in_its_family() -> None:
+    noisy = evidence({"sgd": list(90.6 + 3 * NOISE), "signsgd-m": seeds(90, -1)})
+    claims = claims_of(GREATER)
+    same = claims_of("{comparison: same, arm: sgd, reference: clean, margin: one}").claims["it"]
+    rows = ledger(claims.model_copy(update={"claims": {"it": claims.claims["it"], "same": same}}), noisy)
+    assert [row.alpha for row in rows] == [pytest.approx(0.025 / 3)] * 2
+
+
 def test_second_interval_is_for_new_images_too() -> None:
     arms = {"sgd": seeds(92), "signsgd-m": seeds(90)}
     tables = evidence(arms)

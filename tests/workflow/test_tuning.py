@@ -16,7 +16,7 @@ import pytest
 from tests.tuning.test_tuning import TUNED
 from tests.workflow.conftest import Repository, environment, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 CHOICES = "results/tuned/tuned.json"
 
