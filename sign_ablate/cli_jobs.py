@@ -44,6 +44,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
     deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
+    runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs that may share a GPU.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
@@ -65,7 +66,7 @@ def train(
     try:
         result = training.train(
             spec, data, out,
-            device=claim(device), deterministic=bool(deterministic), threads=threads,
+            device=claim(device, runs_per_gpu), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
             replaces=replaces,
         )  # fmt: skip
@@ -138,6 +139,25 @@ def ledger(
         rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
         table.write(rows, out, model.digest(path))
     except (ConfigError, DamagedError, OSError) as error:
+        fail(error)
+
+
+@app.command()
+def theory(
+    name: Annotated[str, typer.Argument(help="Name of an experiment, or claims: the verdicts.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    tables: Annotated[list[Path] | None, typer.Argument(help="For claims: tables of experiments.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of an experiment's random numbers.")] = 0,
+) -> None:
+    """Run an experiment of the theory lab, which needs no campaign (a Snakemake job)."""
+    from sign_ablate.theory import CLAIMS, lab
+
+    try:
+        if name == CLAIMS:
+            lab.write_claims(tables or [], out)
+        else:
+            lab.write(name, out, seed)
+    except (lab.TheoryError, OSError) as error:
         fail(error)
 
 

@@ -57,7 +57,11 @@ def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
         if row.tester is not None and row.outcome.verdict != "not measured":
             families.setdefault((row.claim.family, row.tester.dataset), []).append(index)
     for members in families.values():
-        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence))
+        levels = verdicts.holm_levels(
+            [rows[i].judge for i in members],
+            _alpha(evidence),
+            [any(contrast.rule == "same" for contrast in rows[i].claim.test.contrasts()) for i in members],
+        )
         for index, level in zip(members, levels, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
     return rows
@@ -100,7 +104,7 @@ def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
 
 
 def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
-    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    """Differences of a campaign from the setting that decides a claim; empty if there are none."""
     if claim.scope != "paper":
         return ""
     source = evidence.campaign.datasets[dataset].source

@@ -89,18 +89,19 @@ def effect(differences: ArrayLike, alpha: Floats = ALPHA) -> Effect:
     else:
         mean, sd = values.mean(-1), values.std(-1, ddof=1)
         error = sd / math.sqrt(n)
-        half, half90 = (_quantile(n - 1, level) * error for level in (alpha, 2 * np.asarray(alpha)))
+        half, half90 = (quantile * error for quantile in _quantiles(n - 1, alpha))
         ends, ends90 = (mean - half, mean + half), (mean - half90, mean + half90)
     mean, sd, low, high, low90, high90 = (_plain(value) for value in (mean, sd, *ends, *ends90))
     return Effect(n, mean, sd, low, high, low90, high90, values)
 
 
-def _quantile(df: int, alpha: Floats) -> Floats:
-    """1 − α/2 quantile of the t-distribution, computed once per distinct level."""
+def _quantiles(df: int, alpha: Floats) -> tuple[Floats, Floats]:
+    """1 − α/2 and 1 − α quantiles of the t-distribution, computed once per distinct level."""
     from scipy import special  # scipy.stats takes three times as long to import
 
     levels, which = np.unique(alpha, return_inverse=True)
-    return special.stdtrit(df, 1 - levels / 2)[which].reshape(np.shape(alpha))
+    which = which.reshape(np.shape(alpha))
+    return special.stdtrit(df, 1 - levels / 2)[which], special.stdtrit(df, 1 - levels)[which]
 
 
 def _plain(value: NDArray[Any]) -> Any:

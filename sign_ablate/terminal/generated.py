@@ -10,6 +10,7 @@ import pyarrow as pa
 from sign_ablate.analysis import schemas
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
+from sign_ablate.theory import statements, tables
 
 
 def write(root: Path, *, check: bool = False) -> list[str]:
@@ -48,6 +49,7 @@ def results_text() -> str:
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
+        "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",
         "A run is identified by its resolved configuration. The hash is computed from the values that differ "
         "from the defaults and from `NUMERICS_VERSION`. The name of a campaign and the labels of methods and "
@@ -94,6 +96,12 @@ def results_text() -> str:
         "### `probes.parquet`: one row per probe and quantity of every run",
         "Only of a campaign with `train.probe`: the columns `run` to `seed` above, and those of "
         "`probe.parquet`.",
+        f"## Tables of the theory lab (version {tables.THEORY_VERSION})",
+        "### `theory/<experiment>.parquet`: one row per quantity and setting",
+        "Columns for the setting, which differ between experiments, and:",
+        _table(tables.schema([])),
+        "### `theory/claims.parquet`: one row per claim",
+        _table(statements.SCHEMA),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""What every constructor refuses: unknown keywords, values of the wrong kind, options that lack another."""
+"""Refused arguments: unknown keywords, values of the wrong kind, options that lack another."""
 
 import inspect
 import math

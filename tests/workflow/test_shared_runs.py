@@ -46,7 +46,7 @@ def test_order_of_methods_trains_nothing(finished: Repository, config: dict[str,
 
 
 def test_campaign_that_shares_cells_trains_the_others(finished: Repository, config: dict[str, Any]) -> None:
-    """As a preset: two methods of the finished campaign under other labels, and a rate of its own."""
+    """Two methods of the finished campaign under other labels, and a rate of its own, as in a preset."""
     finished.configure(config)
     methods = {"a": config["methods"]["sgd"], "b": {**config["methods"]["adam"], "lr": [0.003, 0.01]}}
     other = {**config, "campaign": "other", "methods": methods, "figures": {}}

@@ -1,5 +1,4 @@
 CLAIMS = str(CLAIMS_FILE)
-THEORY = str(layout.theory_claims(layout.RESULTS))
 
 
 # The claims, the choices of tuning and the results of the theory lab are parameters by their content. As inputs,
@@ -17,10 +16,10 @@ rule ledger:
     conda:
         "../../environment.yml"
     params:
-        content=[content_of(path) for path in (CLAIMS, TUNED_FILE, THEORY)],
+        content=[content_of(path) for path in (CLAIMS, TUNED_FILE, LAB_CLAIMS)],
         tables=lambda wildcards, output: os.path.dirname(output.claims),
         claims=lambda wildcards, output: CLAIMS,
         code=fingerprint.of_claims(),
     shell:
         "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --theory {THEORY} --out {{output.claims}} > {{log}} 2>&1"
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {LAB_CLAIMS} --out {{output.claims}} > {{log}} 2>&1"
