@@ -1,9 +1,9 @@
 """Locks of a cluster's jobs: one job at a time for each run.
 
-A Snakemake process that is killed leaves its jobs in the cluster's queue, and the next call submits them again. The
-lock of the training process (`run_lock`) is too late for the second job: Snakemake deletes a job's log before it
-starts the job, also that of a job that is running. The Snakemake process inside a cluster's job therefore locks its
-runs while it reads the Snakefile, and keeps the locks until it ends.
+A Snakemake process that is killed leaves its jobs in the cluster's queue, and the next call submits them
+again. The lock of the training process (`run_lock`) is too late for the second job: Snakemake deletes a job's
+log before it starts the job, also that of a job that is running. The Snakemake process inside a cluster's job
+therefore locks its runs before it starts them, and keeps the locks until it ends.
 """
 
 import time

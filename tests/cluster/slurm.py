@@ -1,8 +1,8 @@
-"""A SLURM cluster of one node, with files, ports and a munge daemon of its own: `python -m tests.cluster.slurm FOLDER`.
+"""A SLURM cluster of one node, with files, ports and a munge daemon of its own.
 
-It needs Debian's packages slurm-wlm, slurmd, slurmctld, slurm-client and munge. Their services need not run. The
-cluster has no accounting, as many have not, and one GPU that does not exist: jobs that ask for it run one at a time
-and see CUDA_VISIBLE_DEVICES=0.
+`python -m tests.cluster.slurm FOLDER` starts one to try things on. It needs the packages slurm-wlm, slurmd,
+slurmctld, slurm-client and munge; their services need not run. The cluster has no accounting, as many have
+not, and one GPU that does not exist: jobs that ask for it run one at a time and see CUDA_VISIBLE_DEVICES=0.
 """
 
 import contextlib
@@ -38,10 +38,8 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 GresTypes=gpu
 ReturnToService=2
-# Starts jobs and applies time limits soon.
+# Starts jobs soon.
 SchedulerParameters=sched_min_interval=500000,bf_interval=2
-OverTimeLimit=0
-KillWait=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -60,7 +58,8 @@ def missing() -> str | None:
     """Reason why no cluster can be started here, or None."""
     absent = [program for program in PROGRAMS if _program(program) is None]
     if absent:
-        return f"SLURM is not installed (no {', '.join(absent)}); Debian: slurm-wlm slurmd slurmctld munge slurm-client"
+        packages = "slurm-wlm slurmd slurmctld munge slurm-client"
+        return f"SLURM is not installed (no {', '.join(absent)}); Debian: {packages}"
     if os.getuid() != 0:
         return "starting slurmd needs root"
     return None
@@ -105,7 +104,9 @@ def cluster(folder: Path, cpus: int = 2, memory: int = 20_000) -> Iterator[dict[
         _wait_until_idle(selected, folder)
         yield selected
     finally:
-        subprocess.run(["scancel", "--user=root"], env=os.environ | selected, check=False, capture_output=True)
+        subprocess.run(
+            ["scancel", "--user=root"], env=os.environ | selected, check=False, capture_output=True
+        )
         for daemon in reversed(daemons):
             daemon.terminate()
         for daemon in daemons:
@@ -114,7 +115,13 @@ def cluster(folder: Path, cpus: int = 2, memory: int = 20_000) -> Iterator[dict[
             daemon.kill()
 
 
-MUNGE_FILES = {"socket": "socket", "key-file": "key", "log-file": "log", "pid-file": "pid", "seed-file": "seed"}
+MUNGE_FILES = {
+    "socket": "socket",
+    "key-file": "key",
+    "log-file": "log",
+    "pid-file": "pid",
+    "seed-file": "seed",
+}
 
 
 def _program(name: str) -> str | None:
@@ -127,7 +134,11 @@ def _start(command: list[str], folder: Path, selected: dict[str, str]) -> "subpr
     assert program is not None
     with (folder / f"{command[0]}.out").open("wb") as output:
         return subprocess.Popen(
-            [program, *command[1:]], env=os.environ | selected, stdout=output, stderr=output, start_new_session=True
+            [program, *command[1:]],
+            env=os.environ | selected,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
 
 
@@ -149,7 +160,9 @@ def _wait_until_idle(selected: dict[str, str], folder: Path) -> None:
         if found.stdout.strip() == "idle":
             return
         time.sleep(0.5)
-    logs = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.out")) + sorted(folder.glob("*.log")))
+    logs = "\n".join(
+        path.read_text()[-2000:] for path in sorted(folder.glob("*.out")) + sorted(folder.glob("*.log"))
+    )
     raise RuntimeError(f"the node is {found.stdout.strip() or found.stderr.strip()!r} and not idle:\n{logs}")
 
 

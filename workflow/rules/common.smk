@@ -16,7 +16,14 @@ from snakemake.logging import logger
 
 # Jobs call `python -m sign_ablate`. These variables select this repository's package and the Python that
 # runs Snakemake, even if its environment is not activated.
-environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environ["PATH"]])
+# The scripts of profiles/cluster-generic are on PATH too: a profile cannot name them by their place.
+environ["PATH"] = os.pathsep.join(
+    [
+        os.path.dirname(sys.executable),
+        os.path.join(workflow.basedir, "profiles", "cluster-generic"),
+        environ["PATH"],
+    ]
+)
 environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(workflow.basedir), environ.get("PYTHONPATH")])
 )
