@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.campaign.grid import expand
+from sign_ablate.config import parse_campaign
 from tests.cluster import slurm as node
 from tests.conftest import TINY
 from tests.workflow.conftest import Repository, environment, make
@@ -65,6 +67,11 @@ class ClusterRepository(Repository):
         """Log of a run's training, or an empty text."""
         path = self.folder / f"results/tiny/logs/train/{run}.log"
         return path.read_text() if path.exists() else ""
+
+
+def ids(config: dict[str, Any]) -> list[str]:
+    """Ids of a campaign's runs, in Snakemake's order."""
+    return [run.id for run in expand(parse_campaign(config))]
 
 
 def submissions(output: str) -> int:

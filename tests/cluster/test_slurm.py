@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from sign_ablate.campaign.grid import expand
-from sign_ablate.config import parse_campaign
-from tests.cluster.conftest import CAMPAIGN, SECONDS, ClusterRepository, differences, submissions, wait
+from tests.cluster.conftest import CAMPAIGN, SECONDS, ClusterRepository, differences, ids, submissions, wait
 from tests.conftest import TINY
 from tests.workflow.conftest import make
 
@@ -43,10 +41,6 @@ def job_of(cluster: ClusterRepository, run: str) -> str:
     """SLURM's id of the newest job of a run that is pending or runs, or an empty text."""
     lines = cluster.command("squeue", "--noheader", "--sort=-i", "--format=%i|%k").splitlines()
     return next((line.split("|")[0] for line in lines if line.endswith(f"rule_train_wildcards_{run}")), "")
-
-
-def ids(config: dict[str, Any]) -> list[str]:
-    return [run.id for run in expand(parse_campaign(config))]
 
 
 def trained(cluster: ClusterRepository, runs: list[str]) -> bool:
