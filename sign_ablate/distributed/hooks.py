@@ -12,6 +12,8 @@ from sign_ablate.distributed.adversaries import Adversary, corrupted
 from sign_ablate.distributed.rules import Memory, Place, Rule
 
 _Bucket = dist.GradBucket
+#: renamed in torch 2.14
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 class HookState:
@@ -100,8 +102,11 @@ class HookState:
 
     def exchange(self, bucket: _Bucket) -> Future[Tensor]:
         """Aggregate the gradients of a bucket in place. This is the hook, without its first argument."""
-        numbers = [self._numbers[p] for p in bucket.parameters()]
-        pairs = [pair for pair in zip(bucket.gradients(), numbers, strict=True) if pair[0].numel()]
+        pairs = [
+            (_in_order(g, p), self._numbers[p])
+            for g, p in zip(bucket.gradients(), bucket.parameters(), strict=True)
+            if p.numel()
+        ]
         messages = [self.encode(*pair) for pair in pairs]
         places = [self.place(number) for _, number in pairs]
         if self.rule.two_phase and pairs:
@@ -115,7 +120,7 @@ class HookState:
             return nothing
         sent = torch.cat(messages)
         received = sent.new_empty(self.workers * len(sent))
-        work = dist.all_gather_into_tensor(received, sent, group=self.group, async_op=True)
+        work = _all_gather(received, sent, group=self.group, async_op=True)
         assert work is not None  # as it is on a process outside of the group
         self.bytes_sent += (self.workers - 1) * len(sent)
 
@@ -141,6 +146,16 @@ class HookState:
         self.bytes_sent += (self.workers - 1) * sent.shape[1]
         chunks = received.split([message.shape[1] for message in messages], dim=1)
         return [self.serve(rows, *pair) for rows, pair in zip(chunks, pairs, strict=True)]
+
+
+def _in_order(g: Tensor, p: Tensor) -> Tensor:
+    """Gradient in a bucket, with its coordinates where those of the parameter are.
+
+    DDP stores the gradient in the memory format of a dense parameter, such as channels_last, but
+    `GradBucket.gradients` gives a view in C order.
+    """
+    dense = torch.empty_like(p, device="meta").stride() == p.stride()
+    return g.as_strided(p.shape, p.stride(), g.storage_offset()) if dense else g
 
 
 def _hook(state: HookState, bucket: _Bucket) -> Future[Tensor]:

@@ -38,12 +38,24 @@ def aggregate(
     >>> aggregate(MajorityVote(), gradients, [{}, {}, {}], {}).tolist()
     [-1.0, 1.0]
     """
-    shape, dtype = gradients[0].shape, gradients[0].dtype
-    if not shape.numel():
+    if not gradients[0].numel():
         return gradients[0].clone()
     places = [Place(rank, len(gradients), number, step, seed) for rank in range(len(gradients))]
     messages = [rule.encode(*each) for each in zip(gradients, memories, places, strict=True)]
-    rows = torch.stack(messages)
+    return finish(rule, torch.stack(messages), server, places[0], gradients[0])
+
+
+def finish(rule: Rule, rows: Tensor, server: Memory, first: Place, like: Tensor) -> Tensor:
+    """Serve and decode the messages of all workers about one parameter.
+
+    Args:
+        rule: the rule.
+        rows: messages of `Rule.encode`, in the order of the ranks.
+        server: memory of the servers. Updated.
+        first: place of rank 0.
+        like: tensor of the gradients' shape and dtype.
+    """
+    shape, dtype = like.shape, like.dtype
     if rule.two_phase:
-        rows = rule.serve(rows, server, places[0], shape.numel(), dtype)
-    return rule.decode(rows, places[0], shape, dtype).to(dtype)
+        rows = rule.serve(rows, server, first, shape.numel(), dtype)
+    return rule.decode(rows, first, shape, dtype).to(dtype)
