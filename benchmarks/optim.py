@@ -23,7 +23,9 @@ import torch
 from torch import nn
 
 from benchmarks import iteration
+from sign_ablate.claims.table import MEASUREMENTS_SCHEMA
 from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.store.run_files import write_table
 
 Step = Callable[[], Any]
 #: fresh allocations: which pages the parameters get moves a ratio by up to 3 %
@@ -210,8 +212,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--iterations", type=int, default=10, help="rounds of whole training iterations")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--measurements", type=Path, help="table for the ledger of claims")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    clock = cpu_seconds if options.device == "cpu" else once_on_cuda
+    whole = iteration.measure(options.device, options.iterations, clock)
+    if options.measurements:
+        how = f"benchmarks.optim; {machine(options.device)}; {time.strftime('%Y-%m-%d')}"
+        rows = [iteration.measurement(whole, how)]
+        write_table(options.measurements, rows, MEASUREMENTS_SCHEMA)
     count = sum(p.numel() for p in parameters("meta"))
     text = "\n".join(
         [
@@ -224,9 +233,7 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *measure(options.device, options.rounds, compiled=options.device == "cuda"),
             "",
-            *iteration.table(
-                options.device, options.iterations, cpu_seconds if options.device == "cpu" else once_on_cuda
-            ),
+            *iteration.table(whole),
             "",
         ]
     )

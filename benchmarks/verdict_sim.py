@@ -166,13 +166,13 @@ same seed; the SD of differences is SD·√(2(1 − ρ))."""
 
 FAILURE_NOTES = f"""\
 Coverage outside {COVERAGE[0]} to {COVERAGE[1]} %, and families of which more than {FAMILY_ERROR:.0f} %
-have a wrong verdict.
+have a wrong verdict after two looks.
 
 Where both methods collapse, their difference is symmetric, and intervals are wide and cautious. Where one
 does, its true mean rests on runs that 8 seeds miss with a probability of 0.9⁸ = 43 %: no interval from
 these runs can cover it. The same holds for the level of a single method, as in the cells of Table I and
-in the hand-off. So the ledger speaks of the runs that it has seen; a run that diverges is imputed both
-ways, and one that collapses shows in the seeds."""
+in the hand-off. So the ledger speaks of runs like those that it has seen: none of 8 collapsed still allows a
+rate of 37 %. A run that diverges is another matter, since it is imputed both ways."""
 
 
 def _family_table(kind: str, by: dict[Setting, tuple[Single, Families]]) -> list[str]:

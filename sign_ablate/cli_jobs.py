@@ -122,22 +122,27 @@ def aggregate(
 def ledger(
     tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
     out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    page: Annotated[Path, typer.Option(help="The interactive page to write, explore.html.")],
     claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
     tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
     theory: Annotated[
         Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
     ] = None,
+    measurements: Annotated[
+        Path | None, typer.Option(help="measurements.parquet of the benchmarks; may be missing.")
+    ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, model, table
+    from sign_ablate.claims import evidence, explore, model, table
     from sign_ablate.claims.ledger import ledger as evaluated
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
     path = claims or model.CLAIMS_FILE
     try:
-        rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
-        table.write(rows, out, model.digest(path))
+        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
+        table.write(evaluated(stated, found), out, model.digest(path))
+        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 

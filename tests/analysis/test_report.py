@@ -140,7 +140,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
         out=str(stem),
     )
     assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
-    cli_jobs.ledger(folder, folder / LEDGER)
+    cli_jobs.ledger(folder, folder / LEDGER, folder / "explore.html")
     executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
     page = tmp_path / "report.html"
     export(executed, page)
@@ -152,6 +152,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "url(" not in text
     assert "<title>sign-ablate: test: report</title>" in text
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
+    assert "proxy: " in text
     for part in ("Table I", "Limits of these results", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out

@@ -89,7 +89,7 @@ CHOICES = {
     SignSGD: ["momentum_form", "momentum_dtype", "sign_of_zero", "dither", "law", "scale", "k_unit"],
     HybridSignSGD: [
         "trigger", "lambda_rule", "lambda_scope", "lambda_step", "lambda_momentum", "lambda_schedule",
-        "sgd_momentum",
+        "sgd_momentum", "after", "length",
     ],
     SWATS: ["scope"],
     OneBitAdam: ["norm"],

@@ -52,7 +52,7 @@ def test_campaign_that_shares_cells_trains_the_others(finished: Repository, conf
     other = {**config, "campaign": "other", "methods": methods, "figures": {}}
     (finished.folder / "other.yaml").write_text(json.dumps(other))
     jobs = finished.jobs("--configfile", "other.yaml")
-    assert jobs == {"train": 2, "aggregate": 1, "table": 1, "report_html": 1}
+    assert jobs == {"train": 2, "aggregate": 1, "ledger": 1, "table": 1, "report_html": 1}
 
 
 def test_tables_of_a_campaign_have_its_own_labels(

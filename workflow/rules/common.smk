@@ -40,7 +40,7 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import CLAIMS_FILE, default_config
+from sign_ablate.repository import CLAIMS_FILE, MEASUREMENTS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
@@ -151,6 +151,7 @@ def products(view):
     names = [
         *TABLES,
         "claims.parquet",
+        "explore.html",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]

@@ -66,7 +66,7 @@ rule theory_figures:
         "../../environment.yml"
     params:
         notebook=lambda wildcards, output: notebook_file("theory"),
-        folder=LAB,
+        folder=lambda wildcards, output: os.path.dirname(output.html),
         code=lambda wildcards: [
             fingerprint.of_sources(["theory", "analysis/style.py"]),
             fingerprint.of_files([pathlib.Path(notebook_file("theory"))]),
