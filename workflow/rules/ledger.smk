@@ -30,9 +30,10 @@ rule ledger:
         ],
         tables=lambda wildcards, output: os.path.dirname(output.claims),
         claims=lambda wildcards, output: CLAIMS,
+        theory=lambda wildcards, output: THEORY_FILE,
         measurements=lambda wildcards, output: MEASUREMENTS,
         code=fingerprint.of_claims(),
     shell:
         "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --theory {shlex.quote(THEORY_FILE)} --out {{output.claims}} "
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {{params.theory:q}} --out {{output.claims}} "
         "--measurements {params.measurements:q} --page {output.page} > {log} 2>&1"
