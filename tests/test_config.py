@@ -19,7 +19,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown training key": (
         {"train": {"epoch": 3}},
-        r"^train\.epoch: unknown key; did you mean epochs\? \(known: batch_size,",
+        r"^train\.epoch: unknown key; did you mean epochs\? \(known: adversaries,",
     ),
     "unknown optimizer key": (
         {"methods": {"sgd": {"lrr": 3}}},
@@ -149,7 +149,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "axis that does not apply": (
         {"methods": {"sgd": {"alpha": [0.1, 0.5]}}},
         r"^methods\.sgd\.alpha = \[0\.1, 0\.5\]: does not apply to optimizer sgd "
-        r"\(only to dithered, dithered-hybrid, linear-twin, sgd-noise; sgd takes batch_size,",
+        r"\(only to dithered, dithered-hybrid, linear-twin, sgd-noise; sgd takes adversaries,",
     ),
     "T_switch without a switch": (
         {"methods": {"adam": {"t_switch": 3}}},

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from sign_ablate.campaign.grid import Run
 from sign_ablate.config.campaign import LEFT_OUT, Campaign
 from sign_ablate.config.errors import unknown
+from sign_ablate.config.train import Train
 from sign_ablate.data.shape import Shape, count_problems, shape_of
 from sign_ablate.jobs import device
 from sign_ablate.optim.options.declare import declared
@@ -71,9 +72,9 @@ def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
             )
         elif shape.image_size <= one_pixel and _has_single_image(run, shape):
             yield (
-                f"{_key(campaign, run, 'batch_size')} = {train.batch_size}: leaves a batch of one of the "
-                f"{shape.train_images} training images of {data}, and batch norm needs two in model: "
-                f"{train.model}; choose another batch size"
+                f"{_key(campaign, run, 'batch_size')} = {train.batch_size}: leaves a {_batch(train)} of one "
+                f"of the {shape.train_images} training images of {data}, and batch norm needs two in "
+                f"model: {train.model}; choose another batch size"
             )
         yield from _too_late(campaign, run, shape)
 
@@ -178,10 +179,15 @@ def _steps(run: Run, shape: Shape) -> tuple[int, int]:
 
 
 def _has_single_image(run: Run, shape: Shape) -> bool:
-    """Return True if a batch of the run has one image: the last one of an epoch, or every one."""
+    """Return True if a worker has one image in a batch of the run: the last one of an epoch, or every one."""
     per_epoch, steps = _steps(run, shape)
-    size = run.config.train.batch_size
-    return size == 1 or (shape.train_images % size == 1 and steps >= per_epoch)
+    size, workers = run.config.train.batch_size, run.config.train.workers
+    last = shape.train_images % size if steps >= per_epoch else 0
+    return size < 2 * workers or 0 < last < 2 * workers
+
+
+def _batch(train: Train) -> str:
+    return "batch" if train.workers == 1 else f"worker's share (workers = {train.workers})"
 
 
 def _key(campaign: Campaign, run: Run, name: str) -> str:

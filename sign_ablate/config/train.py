@@ -38,6 +38,65 @@ class Train(Model):
         "0: the first step. Each costs 64 gradients. Other numbers of the run stay the same.",
     )
 
+    workers: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Virtual workers W. Each takes its share of the batch; their gradients are aggregated as "
+        "on W ranks.",
+    )
+    aggregation: Literal[
+        "mean", "vote", "two-phase-vote", "ef", "two-sided-ef", "qsgd", "terngrad", "topk"
+    ] = Field(
+        "mean",
+        description="From the workers' gradients to the optimizer's. vote: majority vote of signs, 0 at a "
+        "tie; two-phase-vote: random at a tie; ef: mean of scaled signs with error feedback; two-sided-ef: "
+        "with error feedback on the servers, too; qsgd, terngrad, topk: mean of these compressors.",
+    )
+    worker_momentum: float = Field(0.0, ge=0, lt=1, description="Momentum β of the workers that vote.")
+    worker_alpha: float = Field(
+        0.0, ge=0, description="Dither before the vote: variance α at step 0, independent for each worker."
+    )
+    worker_gamma: float = Field(0.55, ge=0, description="Annealing exponent γ of this dither.")
+    worker_scale: Literal["absolute", "rms"] = Field(
+        "absolute", description="Unit of this dither; rms: root mean square of the tensor that is voted on."
+    )
+    adversaries: float = Field(
+        0.0, ge=0, lt=1, description="Share of the workers that are adversaries, rounded to a number of them."
+    )
+    adversary: Literal["invert", "random"] = Field(
+        "invert", description="What adversaries do to their gradient: invert it, or draw its signs at random."
+    )
+
+    @property
+    def adversary_count(self) -> int:
+        """Number of adversaries."""
+        return int(self.adversaries * self.workers + 0.5)
+
+    @model_validator(mode="after")
+    def _aggregated(self) -> Self:
+        if self.workers > self.batch_size:
+            raise ValueError(
+                f"workers = {self.workers}: more than the images of a batch (batch_size {self.batch_size})"
+            )
+        if self.adversaries and not self.adversary_count:
+            raise ValueError(
+                f"adversaries = {self.adversaries}: rounds to none of {self.workers} workers; "
+                f"give at least {1 / (2 * self.workers):g}"
+            )
+        defaults = {name: field.default for name, field in Train.model_fields.items()}
+        needs = {
+            "worker_momentum": ("a vote", "vote" in self.aggregation),
+            "worker_alpha": ("a vote", "vote" in self.aggregation),
+            "worker_gamma": ("worker_alpha", self.worker_alpha > 0),
+            "worker_scale": ("worker_alpha", self.worker_alpha > 0),
+            "adversary": ("adversaries", self.adversaries > 0),
+        }
+        for key, (need, met) in needs.items():
+            if getattr(self, key) != defaults[key] and not met:
+                raise ValueError(f"{key} has no effect without {need}")
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):

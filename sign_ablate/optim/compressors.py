@@ -135,19 +135,23 @@ class QSGD(QSGDOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """Of each bucket the norm, and the signs and levels of its coordinates; the last is filled up."""
-        width = x.numel()
-        if self.bucket is not None:
-            # A tensor smaller than its bucket is filled up to whole groups only: that takes no memory, and
-            # its l2 norm is added up in the order of a full bucket.
-            width = min(self.bucket, max(1, -(-width // noise.GROUP)) * noise.GROUP)
-        flat = torch.nn.functional.pad(_wide(x).reshape(-1), (0, -x.numel() % width))
-        rows = flat.view(-1, width)
+        count, width = self.rows(x.numel())
+        rows = torch.nn.functional.pad(_wide(x).reshape(-1), (0, count * width - x.numel())).view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
         # the clamp: |v|/‖v‖₂ of a lone non-zero coordinate may round to just above 1
         scaled = (rows.abs() / _nonzero(norm) * self.levels).clamp(max=self.levels)
         floor = scaled.floor()
         up = noise.uniform(rows.shape, self.seed, step, index, x.device) < scaled - floor
         return Message((rows.sign(), norm, floor + up), x.shape, x.dtype)
+
+    def rows(self, numel: int) -> tuple[int, int]:
+        """Number and width of the buckets of a tensor of `numel` coordinates."""
+        width = numel
+        if self.bucket is not None:
+            # A tensor smaller than its bucket is filled up to whole groups only: that takes no memory, and
+            # its l2 norm is added up in the order of a full bucket.
+            width = min(self.bucket, max(1, -(-width // noise.GROUP)) * noise.GROUP)
+        return -(-numel // width), width
 
     def decode(self, message: Message) -> Tensor:
         """sign · norm · level/s, unbiased."""
@@ -202,10 +206,13 @@ class TopK(TopKOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """The indices that are kept, and their values; a NaN counts as the largest."""
-        k = max(1, round(self.fraction * x.numel()))
         flat = x.reshape(-1)
-        kept = flat.abs().topk(k, sorted=False).indices
+        kept = flat.abs().topk(self.kept(x.numel()), sorted=False).indices
         return Message((kept, flat.gather(0, kept)), x.shape, x.dtype)
+
+    def kept(self, numel: int) -> int:
+        """Number of the coordinates that are kept of `numel`."""
+        return max(1, round(self.fraction * numel))
 
     def decode(self, message: Message) -> Tensor:
         """The values where they were, and else 0; deterministic up to ties."""

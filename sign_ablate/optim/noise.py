@@ -25,7 +25,7 @@ ROUNDS = 10
 #: coordinates that share 16 blocks
 GROUP = 64
 #: Uses of the noise. Streams of one parameter and step are independent.
-DITHER, ZERO, ROUNDING = 0, 1, 2
+DITHER, ZERO, ROUNDING, TIE, ADVERSARY = range(5)
 
 _Word = int | Tensor
 

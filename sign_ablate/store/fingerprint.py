@@ -16,7 +16,7 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 #: Sources that determine the numbers of a run. NOT_TRAINING is excluded: a run's `spec` has the options that
 #: were set, and a changed default needs a new NUMERICS_VERSION (tests/test_golden.py).
-TRAINING = ("optim", "models", "data", "train")
+TRAINING = ("optim", "distributed", "models", "data", "train")
 NOT_TRAINING = "optim/options"
 #: Sources that determine the content of prepared data files. They are part of TRAINING, too.
 DECODING = tuple(

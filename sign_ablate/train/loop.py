@@ -23,6 +23,7 @@ from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train import probe
 from sign_ablate.train.schedule import lr_factor
+from sign_ablate.train.workers import Workers, rule_of
 
 Row = dict[str, Any]
 
@@ -94,6 +95,9 @@ class Trainer:
         self.step = 0
         self.result = Result([], [])
         self._parameters = list(self.network.parameters())
+        rule = rule_of(train)
+        #: None for a run with one worker, whose gradient is that of the batch
+        self.workers = None if rule is None else Workers(rule, train, run.seed, self._parameters)
         #: number of a step, from 0 → epoch of the probe that it is measured for
         self.probes = probe.steps(self)
         self._restart_epoch()
@@ -167,7 +171,9 @@ class Trainer:
         return cross_entropy(logits.float(), y), logits
 
     def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and logits of a batch. Leaves the gradient of the loss in the parameters."""
+        """Mean loss and logits of a batch. Leaves the gradient, or the workers' messages about theirs."""
+        if self.workers is not None:
+            return self.workers.backward(x, y, self.network, self.loss)
         self.optimizer.zero_grad()
         loss, logits = self.loss(x, y)
         loss.backward()
@@ -176,9 +182,10 @@ class Trainer:
     def _combined_gradients(self) -> list[Tensor]:
         """Gradients that the optimizer steps with, one per parameter that has one.
 
-        Gradients of several workers become one gradient here, between backward and step. There is one worker
-        today: its gradient is the mean over the batch.
+        Gradients of several workers become one gradient here, between backward and step.
         """
+        if self.workers is not None:
+            self.workers.aggregate()
         return [p.grad for p in self._parameters if p.grad is not None]
 
     def _finish_epoch(self, steps: Tensor) -> None:
@@ -201,6 +208,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "workers": None if self.workers is None else self.workers.state_dict(),
             "step": self.step,
             "metrics": self.result.metrics,
             "timing": self.result.timing,
@@ -213,6 +221,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        if self.workers is not None:
+            self.workers.load_state_dict(state["workers"])
         self.step = state["step"]
         self.result = Result(state["metrics"], state["timing"], probes=state["probes"])
         epoch = state["epoch"]

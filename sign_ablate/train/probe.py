@@ -3,18 +3,18 @@
 A probe changes no number of the run: it draws batches of its own, and leaves gradients and buffers alone.
 """
 
-import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim.signsgd import SignSGD
+from sign_ablate.train.buffers import same_buffers
 
 if TYPE_CHECKING:
     from sign_ablate.train.loop import Trainer
@@ -131,22 +131,11 @@ def noise(trainer: "Trainer", epoch: int, before_batch: Callable[[], None]) -> M
     # Epochs of training count from 1, so no batch of theirs comes from a number of 0 or less.
     for x, y in itertools.islice(loader.epoch(trainer.run.seed, -epoch), count):
         before_batch()
-        with _same_buffers(trainer.network):
+        with same_buffers(trainer.network):
             loss, _ = trainer.loss(x, y)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         moments.add(gradients)
     return moments
-
-
-@contextlib.contextmanager
-def _same_buffers(network: nn.Module) -> Iterator[None]:
-    """Restore the running statistics of batch normalisation, which a training pass updates."""
-    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
 
 
 def step_rows(trainer: "Trainer", before: Sequence[Tensor], mean: Sequence[Tensor]) -> list[Row]:

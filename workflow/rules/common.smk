@@ -40,7 +40,12 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import CLAIMS_FILE, MEASUREMENTS_FILE, default_config
+from sign_ablate.repository import (
+    CLAIMS_FILE,
+    LAB_FILE,
+    MEASUREMENTS_FILE,
+    default_config,
+)
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED

@@ -1,0 +1,179 @@
+"""Communication hook of DistributedDataParallel that aggregates gradients by a rule."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
+
+from sign_ablate.distributed.adversaries import Adversary, corrupted
+from sign_ablate.distributed.rules import Memory, Place, Rule
+
+_Bucket = dist.GradBucket
+#: renamed in torch 2.14
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+
+class HookState:
+    """State of the hook on one rank: the rule, the memory of each parameter, and the bytes sent.
+
+    All of it is keyed by parameter, since DDP rebuilds its buckets after the first step.
+
+    Args:
+        model: the DDP model, or any module whose parameters DDP will have.
+        rule: the rule of aggregation, equal on all ranks.
+        seed: seed of the noise, equal on all ranks; in [0, 2³²).
+        group: process group; by default the world.
+        adversary: what this rank does to its gradients before it encodes them: "invert" or "random".
+
+    Attributes:
+        bytes_sent: bytes that this rank has handed to collectives for other ranks, since the start.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rule: Rule,
+        *,
+        seed: int = 0,
+        group: dist.ProcessGroup | None = None,
+        adversary: Adversary | None = None,
+    ) -> None:
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2**32), got {seed}")
+        self.rule, self.seed, self.group, self.adversary = rule, seed, group, adversary
+        self.rank, self.workers = dist.get_rank(group), dist.get_world_size(group)
+        self.bytes_sent = 0
+        module = model.module if isinstance(model, DistributedDataParallel) else model
+        self._names = [name for name, _ in module.named_parameters()]
+        self._numbers = {p: number for number, p in enumerate(module.parameters())}
+        self._steps = [0] * len(self._names)
+        self._memories: list[Memory] = [{} for _ in self._names]
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of this rank, in types that `torch.load(weights_only=True)` accepts. Ranks save their own."""
+        return {
+            "rank": self.rank,
+            "workers": self.workers,
+            "rule": self.rule.as_dict(),
+            "bytes_sent": self.bytes_sent,
+            "steps": dict(zip(self._names, self._steps, strict=True)),
+            "memories": {name: dict(m) for name, m in zip(self._names, self._memories, strict=True)},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state of this rank.
+
+        Raises:
+            ValueError: if the state is of another rank, number of workers, rule or model.
+        """
+        own = {"rank": self.rank, "workers": self.workers, "rule": self.rule.as_dict()}
+        for key, value in own.items():
+            if state[key] != value:
+                raise ValueError(f"the state is of {key} {state[key]!r}, this is {key} {value!r}")
+        if list(state["steps"]) != self._names:
+            changed = sorted({*state["steps"]} ^ {*self._names}) or ["their order"]
+            raise ValueError(f"the state is of a model with other parameters: {', '.join(changed)}")
+        self.bytes_sent = state["bytes_sent"]
+        self._steps = list(state["steps"].values())
+        devices = [p.device for p in self._numbers]
+        self._memories = [
+            {key: value.to(device, copy=True) for key, value in memory.items()}
+            for memory, device in zip(state["memories"].values(), devices, strict=True)
+        ]
+
+    def place(self, number: int) -> Place:
+        """Key of the coming step of a parameter."""
+        return Place(self.rank, self.workers, number, self._steps[number], self.seed)
+
+    def encode(self, g: Tensor, number: int) -> Tensor:
+        """Encode this rank's gradient of a parameter."""
+        place = self.place(number)
+        if self.adversary is not None:
+            g = corrupted(g, self.adversary, place)
+        return self.rule.encode(g, self._memories[number], place)
+
+    def serve(self, rows: Tensor, g: Tensor, number: int) -> Tensor:
+        """Reply of this rank about its chunk of a parameter: uint8 (W, bytes) → (bytes,)."""
+        memory, place = self._memories[number], self.place(number)
+        return self.rule.serve(rows.unsqueeze(1), memory, place, g.numel(), g.dtype)[0]
+
+    def exchange(self, bucket: _Bucket) -> Future[Tensor]:
+        """Aggregate the gradients of a bucket in place. This is the hook, without its first argument."""
+        pairs = [
+            (_in_order(g, p), self._numbers[p])
+            for g, p in zip(bucket.gradients(), bucket.parameters(), strict=True)
+            if p.numel()
+        ]
+        messages = [self.encode(*pair) for pair in pairs]
+        places = [self.place(number) for _, number in pairs]
+        if self.rule.two_phase and pairs:
+            messages = self._served(messages, pairs)
+        for _, number in pairs:
+            self._steps[number] += 1
+        buffer = bucket.buffer()
+        if not pairs:
+            nothing: Future[Tensor] = Future()
+            nothing.set_result(buffer)
+            return nothing
+        sent = torch.cat(messages)
+        received = sent.new_empty(self.workers * len(sent))
+        work = _all_gather(received, sent, group=self.group, async_op=True)
+        assert work is not None  # as it is on a process outside of the group
+        self.bytes_sent += (self.workers - 1) * len(sent)
+
+        def decode(gathered: Future[Any]) -> Tensor:
+            gathered.value()  # raises what the collective raised
+            parts = received.view(self.workers, -1).split([len(message) for message in messages], dim=1)
+            for (g, _), rows, place in zip(pairs, parts, places, strict=True):
+                g.copy_(self.rule.decode(rows, place, g.shape, g.dtype))
+            return buffer
+
+        future: Future[Tensor] = work.get_future().then(decode)
+        return future
+
+    def _served(self, messages: list[Tensor], pairs: list[tuple[Tensor, int]]) -> list[Tensor]:
+        """Send each server its chunks, and return this rank's replies about its own.
+
+        It waits: if the second phase of a bucket began in a callback, ranks could begin their collectives in
+        different orders.
+        """
+        sent = torch.cat(messages, dim=1)
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent, group=self.group)
+        self.bytes_sent += (self.workers - 1) * sent.shape[1]
+        chunks = received.split([message.shape[1] for message in messages], dim=1)
+        return [self.serve(rows, *pair) for rows, pair in zip(chunks, pairs, strict=True)]
+
+
+def _in_order(g: Tensor, p: Tensor) -> Tensor:
+    """Gradient in a bucket, with its coordinates where those of the parameter are.
+
+    DDP stores the gradient in the memory format of a dense parameter, such as channels_last, but
+    `GradBucket.gradients` gives a view in C order.
+    """
+    dense = torch.empty_like(p, device="meta").stride() == p.stride()
+    return g.as_strided(p.shape, p.stride(), g.storage_offset()) if dense else g
+
+
+def _hook(state: HookState, bucket: _Bucket) -> Future[Tensor]:
+    return state.exchange(bucket)
+
+
+def register(
+    model: DistributedDataParallel,
+    rule: Rule,
+    *,
+    seed: int = 0,
+    group: dist.ProcessGroup | None = None,
+    adversary: Adversary | None = None,
+) -> HookState:
+    """Register the hook on a DDP model, before its first backward pass, and return the hook's state.
+
+    The arguments are those of `HookState`. `group` is that of the model.
+    """
+    state = HookState(model, rule, seed=seed, group=group, adversary=adversary)
+    model.register_comm_hook(state, _hook)
+    return state

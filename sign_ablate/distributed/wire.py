@@ -1,0 +1,122 @@
+"""Packing of compressors' messages into bytes, and back.
+
+A message has no header: its length follows from the compressor and the shape, which all ranks know.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from sign_ablate.optim.compressors import QSGD, Compressor, Message, OneBit, ScaledSign, TernGrad, TopK
+
+
+def pack_bits(bits: Tensor) -> Tensor:
+    """Pack a bool tensor along its last dimension: (…, n) → uint8 of (…, ⌈n/8⌉), the first bit lowest.
+
+    >>> pack_bits(torch.tensor([True, False, True])).tolist()
+    [5]
+    """
+    octets = pad(bits.to(torch.uint8), (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    return (octets << _places(octets)).sum(-1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, count: int) -> Tensor:
+    """Unpack the first `count` bits of each row: uint8 of (…, bytes) → uint8 of (…, count), 0 or 1."""
+    return (packed.unsqueeze(-1) >> _places(packed) & 1).flatten(-2)[..., :count]
+
+
+def pack_codes(codes: Tensor, width: int) -> Tensor:
+    """Pack integers of (n,) in [0, 2**width) into `width` bits each."""
+    return pack_bits((codes.unsqueeze(1) >> torch.arange(width, device=codes.device) & 1).bool().flatten())
+
+
+def unpack_codes(packed: Tensor, count: int, width: int) -> Tensor:
+    """Unpack the first `count` integers of `pack_codes`: int64 of (count,)."""
+    bits = unpack_bits(packed, count * width).view(count, width).long()
+    return (bits << torch.arange(width, device=packed.device)).sum(1)
+
+
+def to_bytes(values: Tensor) -> Tensor:
+    """Return the memory of `values` in C order: uint8 of (numel · itemsize,)."""
+    return values.reshape(-1).contiguous().view(torch.uint8)
+
+
+def from_bytes(packed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the values that `to_bytes` packed: (n,) of `dtype`."""
+    return packed.clone().view(dtype)  # a copy, since the bytes need not be aligned
+
+
+def level_bits(levels: int) -> int:
+    """Bits of a coordinate of QSGD: its sign and one of levels + 1 magnitudes."""
+    return 1 + math.ceil(math.log2(levels + 1))
+
+
+def pack(compressor: Compressor, message: Message) -> Tensor:
+    """Pack a message into bytes: uint8 of (bytes,).
+
+    Signs take one bit, in which a zero is sent as +1. The scale of a message that is not finite is not finite
+    either, so that the receiver sees it.
+    """
+    match compressor:
+        case ScaledSign():
+            signs, scale = message.parts
+            return torch.cat([to_bytes(scale), pack_bits(_nonnegative(signs))])
+        case OneBit():
+            negative, below, above = message.parts
+            return torch.cat([to_bytes(below), to_bytes(above), pack_bits(negative.flatten())])
+        case QSGD():
+            signs, norm, level = (part.reshape(-1) for part in message.parts)
+            count = message.shape.numel()
+            codes = level[:count].nan_to_num(0).long() << 1 | _nonnegative(signs[:count])
+            return torch.cat([to_bytes(norm), pack_codes(codes, level_bits(compressor.levels))])
+        case TernGrad():
+            signs, scale, kept = message.parts
+            codes = kept.flatten().long() << 1 | _nonnegative(signs)
+            return torch.cat([to_bytes(scale), pack_codes(codes, 2)])
+        case TopK():
+            kept, values = message.parts
+            return torch.cat([to_bytes(values), to_bytes(kept.int())])
+    raise TypeError(f"no format for messages of {type(compressor).__name__}")
+
+
+def unpack(compressor: Compressor, packed: Tensor, shape: torch.Size, dtype: torch.dtype) -> Message:
+    """Unpack a message of a tensor of `shape` and `dtype` (float32 or float64) that `pack` packed."""
+    count, size = shape.numel(), dtype.itemsize
+    match compressor:
+        case ScaledSign():
+            scale, signs = from_bytes(packed[:size], dtype)[0], _signs(unpack_bits(packed[size:], count))
+            return Message((signs.view(shape), scale), shape, dtype)
+        case OneBit():
+            columns = count // shape[0] if compressor.columns and len(shape) > 1 else 1
+            below, above = from_bytes(packed[: 2 * size * columns], dtype).chunk(2)
+            negative = unpack_bits(packed[2 * size * columns :], count).bool()
+            return Message((negative.view(-1, columns), below, above), shape, dtype)
+        case QSGD():
+            rows, width = compressor.rows(count)
+            codes = unpack_codes(packed[size * rows :], count, level_bits(compressor.levels))
+            codes = pad(codes, (0, rows * width - count)).view(rows, width)
+            norm = from_bytes(packed[: size * rows], dtype).unsqueeze(1)
+            return Message((_signs(codes & 1), norm, (codes >> 1).to(dtype)), shape, dtype)
+        case TernGrad():
+            codes = unpack_codes(packed[size:], count, 2).view(shape)
+            scale = from_bytes(packed[:size], dtype)[0]
+            return Message((_signs(codes & 1), scale, codes >> 1), shape, dtype)
+        case TopK():
+            values, kept = packed.split([compressor.kept(count) * n for n in (size, 4)])
+            return Message((from_bytes(kept, torch.int32).long(), from_bytes(values, dtype)), shape, dtype)
+    raise TypeError(f"no format for messages of {type(compressor).__name__}")
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
+
+
+def _nonnegative(signs: Tensor) -> Tensor:
+    return ~(signs.flatten() < 0)  # true for NaN, too
+
+
+def _signs(bits: Tensor) -> Tensor:
+    """1 → +1 and 0 → −1, as int8."""
+    return bits.to(torch.int8) * 2 - 1

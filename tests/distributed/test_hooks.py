@@ -1,0 +1,239 @@
+"""Hooks on gloo ranks: bitwise against one process, replicas, buckets, resume, counts, and faults."""
+
+import io
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sign_ablate.distributed import HookState, MajorityVote, Mean, Rule, aggregate, bytes_per_step, register
+from sign_ablate.distributed.adversaries import corrupted
+from sign_ablate.distributed.rules import Memory, Place
+from tests.conftest import ROOT
+from tests.distributed.test_rules import RULES
+
+pytestmark = pytest.mark.slow
+
+STEPS, SEED = 4, 3
+#: in MiB: one parameter per bucket, and several
+BUCKETS = {"small": 1e-5, "one": 25.0}
+EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/distributed.md").read_text(), re.DOTALL)
+
+
+class Net(nn.Module):
+    """Odd sizes, a parameter without values, and one that is used on rank 0 in step 1 only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3, bias=False))
+        self.empty = nn.Parameter(torch.empty(0))
+        self.rare = nn.Parameter(torch.ones(3))
+        self.never = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: Tensor, rare: bool) -> Tensor:
+        out: Tensor = self.body(x) + self.empty.sum()
+        return out + self.rare if rare else out
+
+
+def uses(rank: int, step: int) -> bool:
+    return rank == 0 and step == 1
+
+
+def batch(rank: int, step: int) -> Tensor:
+    return torch.randn(6, 5, generator=torch.Generator().manual_seed(100 * step + rank))
+
+
+def backward(net: nn.Module, rank: int, step: int, *, bad: bool = False) -> None:
+    x = batch(rank, step)
+    if bad:
+        x[0, 0] = torch.nan
+    net(x, uses(rank, step)).square().mean().backward()
+
+
+def train(net: nn.Module, rank: int, steps: range) -> list[Any]:
+    """Gradients after each step's aggregation; SGD in between."""
+    found = []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step in steps:
+        optimizer.zero_grad()
+        backward(net, rank, step)
+        found.append([None if p.grad is None else p.grad.tolist() for p in net.parameters()])
+        optimizer.step()
+    return found
+
+
+def ddp(buckets: str = "small") -> DistributedDataParallel:
+    return DistributedDataParallel(Net(), bucket_cap_mb=BUCKETS[buckets], find_unused_parameters=True)
+
+
+def resumed(rule: Rule, rank: int) -> list[Any]:
+    """Two steps, then a new model and hook that go on from the saved states."""
+    net = ddp()
+    state = register(net, rule, seed=SEED)
+    found = train(net, rank, range(2))
+    saved = io.BytesIO()
+    torch.save({"net": net.state_dict(), "hook": state.state_dict()}, saved)
+    saved.seek(0)
+    stored = torch.load(saved, weights_only=True)
+    net = ddp("one")
+    state = register(net, rule, seed=SEED)
+    net.load_state_dict(stored["net"])
+    state.load_state_dict(stored["hook"])
+    return found + train(net, rank, range(2, STEPS))
+
+
+def worker(rank: int, workers: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
+    found: dict[Any, Any] = {}
+    try:
+        for name, rule in RULES.items():
+            for buckets in BUCKETS:
+                net = ddp(buckets)
+                state = register(net, rule, seed=SEED)
+                found[name, buckets] = train(net, rank, range(STEPS))
+                found[name, "bytes"] = state.bytes_sent
+            found[name, "resumed"] = resumed(rule, rank)
+        for name in ("vote", "mean"):
+            net = ddp()
+            register(net, RULES[name], seed=SEED, adversary="invert" if rank == workers - 1 else None)
+            found[name, "inverted"] = train(net, rank, range(STEPS))
+        for name in RULES:
+            net = ddp()
+            register(net, RULES[name])
+            backward(net, rank, 0, bad=rank == workers - 1)
+            found[name, "nan"] = [None if p.grad is None else p.grad.tolist() for p in net.parameters()]
+        found["all-reduce"] = train(ddp(), rank, range(STEPS))
+        if EXAMPLE is not None:
+            names: dict[str, Any] = {"model": nn.Linear(5, 1), "batches": [batch(rank, k) for k in range(3)]}
+            exec(EXAMPLE[1], names)
+            found["example"] = [p.tolist() for p in names["model"].parameters()]
+        (folder / str(rank)).write_bytes(pickle.dumps(found))
+    finally:
+        dist.destroy_process_group()
+
+
+def spawn(target: Callable[[int, int, Path], None], workers: int, folder: Path) -> list[Any]:
+    """What each rank writes into its file, by rank."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=target, args=(rank, workers, folder)) for rank in range(workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0] * workers
+    return [pickle.loads((folder / str(rank)).read_bytes()) for rank in range(workers)]
+
+
+@pytest.fixture(scope="module", params=[3, 4])
+def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+    """What each rank found, by rank."""
+    return spawn(worker, request.param, tmp_path_factory.mktemp("ranks"))
+
+
+def single(rule: Rule, workers: int, *, inverted: bool = False) -> list[Any]:
+    """The same training in one process."""
+    nets = [Net() for _ in range(workers)]
+    parameters = list(zip(*(net.parameters() for net in nets), strict=True))
+    memories: list[list[Memory]] = [[{} for _ in nets] for _ in parameters]
+    servers: list[Memory] = [{} for _ in parameters]
+    found = []
+    for step in range(STEPS):
+        for rank, net in enumerate(nets):
+            net.zero_grad()
+            backward(net, rank, step)
+        row: list[Any] = []
+        for number, copies in enumerate(parameters):
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in copies]
+            if inverted:
+                gradients[-1] = corrupted(gradients[-1], "invert", Place(workers - 1, workers, number, step))
+            g = aggregate(
+                rule, gradients, memories[number], servers[number], number=number, step=step, seed=SEED
+            )
+            used = any(p.grad is not None for p in copies)
+            row.append(g.tolist() if used else None)
+            if used:
+                for p in copies:
+                    p.data.sub_(g, alpha=0.1)
+        found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_ranks_give_the_bits_of_one_process(ranks: list[dict[Any, Any]], name: str) -> None:
+    """On every rank, whatever the buckets, and after a resume."""
+    expected = single(RULES[name], len(ranks))
+    for found in ranks:
+        for kind in (*BUCKETS, "resumed"):
+            assert found[name, kind] == expected, kind
+
+
+@pytest.mark.parametrize("name", ["vote", "mean"])
+def test_inverted_worker(ranks: list[dict[Any, Any]], name: str) -> None:
+    expected = single(RULES[name], len(ranks), inverted=True)
+    assert expected != single(RULES[name], len(ranks))
+    assert all(found[name, "inverted"] == expected for found in ranks)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_nan_on_one_rank_is_seen_on_all(ranks: list[dict[Any, Any]], name: str) -> None:
+    for found in ranks:
+        weight = torch.tensor(found[name, "nan"][-1])  # the second layer's
+        assert not weight.isfinite().all()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_bytes_are_those_of_the_formula(ranks: list[dict[Any, Any]], name: str) -> None:
+    shapes = [tuple(p.shape) for p in Net().parameters()]
+    expected = STEPS * bytes_per_step(RULES[name], shapes, len(ranks))
+    assert {found[name, "bytes"] for found in ranks} == {expected}
+
+
+def test_mean_is_ddps_up_to_rounding(ranks: list[dict[Any, Any]]) -> None:
+    for own, reference in zip(ranks[0]["mean", "one"], ranks[0]["all-reduce"], strict=True):
+        for a, b in zip(own, reference, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(torch.tensor(a), torch.tensor(b))
+
+
+def test_example_of_the_docs(ranks: list[dict[Any, Any]]) -> None:
+    assert EXAMPLE is not None
+    assert len(EXAMPLE[1].strip().splitlines()) <= 15
+    assert all(found["example"] == ranks[0]["example"] for found in ranks)
+
+
+@pytest.fixture
+def alone(tmp_path: Any) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+def test_state_of_another_rank_rule_or_model_is_refused() -> None:
+    state = HookState(nn.Linear(2, 1), MajorityVote())
+    saved = state.state_dict()
+    with pytest.raises(ValueError, match=r"^the state is of rank 1, this is rank 0$"):
+        state.load_state_dict({**saved, "rank": 1})
+    with pytest.raises(ValueError, match=r"^the state is of workers 2, this is workers 1$"):
+        state.load_state_dict({**saved, "workers": 2})
+    with pytest.raises(
+        ValueError, match=r"^the state is of rule {'name': 'vote', .*, this is rule {'name': 'm"
+    ):
+        HookState(nn.Linear(2, 1), Mean()).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"^the state is of a model with other parameters: bias$"):
+        HookState(nn.Linear(2, 1, bias=False), MajorityVote()).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"^seed must be in \[0, 2\*\*32\), got -1$"):
+        HookState(nn.Linear(2, 1), MajorityVote(), seed=-1)
