@@ -11,7 +11,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo verdict test test-fast test-gpu bench chaos check format clean
+.PHONY: help install demo verdict test test-fast test-gpu bench chaos verdict-sim check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,14 +42,18 @@ test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
 bench: install  ## measure optimizers, engine and overhead against what people use; rewrites docs/bench-*.md
-	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md
+	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md --measurements results/reference/measurements.parquet
 	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || $(BIN)/python -m benchmarks.gpu --output docs/bench-gpu.md
 	$(BIN)/python -m benchmarks.generators --output docs/bench-generators.md
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.aggregate
 
 chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
 	$(BIN)/python -m benchmarks.chaos
+
+verdict-sim: install  ## error rates of the verdicts on simulated campaigns; rewrites docs/verdict-sim.md
+	$(BIN)/python -m benchmarks.verdict_sim
 
 check: install  ## formatting, lint, types, drift of generated files, notebooks without outputs
 	$(BIN)/ruff check .

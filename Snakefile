@@ -10,6 +10,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/ledger.smk"
 include: "workflow/rules/notebooks.smk"
+include: "workflow/rules/theory.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -1,6 +1,7 @@
 """Time of one optimizer step on ResNet-18's parameters, as a Markdown table.
 
-    python -m benchmarks.optim [--device cpu|cuda] [--rounds 60] [--output docs/bench-optim.md]
+    python -m benchmarks.optim [--device cpu|cuda] [--rounds 60] [--iterations 10]
+                               [--output docs/bench-optim.md]
 
 CPU: one thread, process CPU time. Every round times each optimizer once, in turn; the table has the
 median over rounds of the ratio to `torch.optim.SGD(fused=True)` in the same round, which a busy machine
@@ -21,7 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import nn
 
+from benchmarks import iteration
+from sign_ablate.claims.table import MEASUREMENTS_SCHEMA
 from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.store.run_files import write_table
 
 Step = Callable[[], Any]
 #: fresh allocations: which pages the parameters get moves a ratio by up to 3 %
@@ -134,6 +138,10 @@ def cuda_seconds(step: Step, repeats: int = 20) -> float:
     return start.elapsed_time(end) / 1e3 / repeats
 
 
+def once_on_cuda(step: Step) -> float:
+    return cuda_seconds(step, repeats=1)
+
+
 def bandwidth(device: str, seconds: Callable[[Step], float]) -> float:
     """Bytes per second: the best of a copy, a sum in place and a scaling in place of large arrays."""
     a, b = (torch.ones(16_000_000, device=device) for _ in range(2))
@@ -202,9 +210,17 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--iterations", type=int, default=10, help="rounds of whole training iterations")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--measurements", type=Path, help="table for the ledger of claims")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    clock = cpu_seconds if options.device == "cpu" else once_on_cuda
+    whole = iteration.measure(options.device, options.iterations, clock)
+    if options.measurements:
+        how = f"benchmarks.optim; {machine(options.device)}; {time.strftime('%Y-%m-%d')}"
+        rows = [iteration.measurement(whole, how)]
+        write_table(options.measurements, rows, MEASUREMENTS_SCHEMA)
     count = sum(p.numel() for p in parameters("meta"))
     text = "\n".join(
         [
@@ -216,6 +232,8 @@ def main() -> None:
             "| step | ratio to torch's fused SGD-M | bar | quartiles | ms | time over bandwidth limit |",
             "|---|---|---|---|---|---|",
             *measure(options.device, options.rounds, compiled=options.device == "cuda"),
+            "",
+            *iteration.table(whole),
             "",
         ]
     )

@@ -44,6 +44,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
     deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
+    runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs that may share a GPU.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
@@ -65,7 +66,7 @@ def train(
     try:
         result = training.train(
             spec, data, out,
-            device=claim(device), deterministic=bool(deterministic), threads=threads,
+            device=claim(device, runs_per_gpu), deterministic=bool(deterministic), threads=threads,
             compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
             replaces=replaces,
         )  # fmt: skip
@@ -121,23 +122,47 @@ def aggregate(
 def ledger(
     tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
     out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    page: Annotated[Path, typer.Option(help="The interactive page to write, explore.html.")],
     claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
     tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,
     theory: Annotated[
         Path | None, typer.Option(help="The theory lab's claims.parquet; may be missing.")
     ] = None,
+    measurements: Annotated[
+        Path | None, typer.Option(help="measurements.parquet of the benchmarks; may be missing.")
+    ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, model, table
+    from sign_ablate.claims import evidence, explore, model, table
     from sign_ablate.claims.ledger import ledger as evaluated
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
     path = claims or model.CLAIMS_FILE
     try:
-        rows = evaluated(model.load(path), evidence.load(tables, tuned, theory))
-        table.write(rows, out, model.digest(path))
+        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
+        table.write(evaluated(stated, found), out, model.digest(path))
+        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
     except (ConfigError, DamagedError, OSError) as error:
+        fail(error)
+
+
+@app.command()
+def theory(
+    name: Annotated[str, typer.Argument(help="Name of an experiment, or claims: the verdicts.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    tables: Annotated[list[Path] | None, typer.Argument(help="For claims: tables of experiments.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of an experiment's random numbers.")] = 0,
+) -> None:
+    """Run an experiment of the theory lab, which needs no campaign (a Snakemake job)."""
+    from sign_ablate.theory import CLAIMS, lab
+
+    try:
+        if name == CLAIMS:
+            lab.write_claims(tables or [], out)
+        else:
+            lab.write(name, out, seed)
+    except (lab.TheoryError, OSError) as error:
         fail(error)
 
 

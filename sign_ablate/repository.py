@@ -5,6 +5,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 #: the claims of the paper and their tests
 CLAIMS_FILE = ROOT / "claims.yaml"
+#: what benchmarks measured for claims, on the machine that it names
+MEASUREMENTS_FILE = ROOT / "results" / "reference" / "measurements.parquet"
 
 
 def default_config() -> Path:

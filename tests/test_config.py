@@ -319,7 +319,7 @@ def test_folder_is_not_a_configuration(tmp_path: Path) -> None:
 
 
 def test_file_is_yaml_1_2_with_merge_keys(tmp_path: Path) -> None:
-    """As it comes from other systems: with a byte order mark and the line ends of Windows."""
+    """A file from another system, with a byte order mark and the line ends of Windows."""
     text = """\
 campaign: tiny
 seeds: [0]

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show (`make test-gpu`). Each job is a process: CUDA starts once in each."""
+"""Tests that need a CUDA device (`make test-gpu`). Each job is a process: CUDA starts once in each."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the README shows works."""
+"""The README's examples, messages and links."""
 
 import re
 import sys

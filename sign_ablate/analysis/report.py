@@ -179,20 +179,23 @@ def limits(report: Report) -> "HTML":
     said = [
         f"At most {most} seed{'s' if most != 1 else ''} per cell finished. "
         + ("There is no interval: no difference here can be told from chance." if most < 2 else "")
-        + ("Intervals from fewer than five seeds are wide and lean on normality." if 2 <= most < 5 else "")
-        + (" From two seeds, they reach nine standard deviations to either side." if most == 2 else ""),
+        + ("Intervals from fewer than five seeds are wide and rely on normality." if 2 <= most < 5 else "")
+        + (" From two seeds, one reaches nine standard deviations to either side." if most == 2 else ""),
         "An interval covers initialisation, data order and dither. It does not cover the choice of test "
         "images, data sets or hyperparameters.",
-        f"Each difference has its own 95 % interval, without correction for many comparisons: of {cells - 1} "
-        f"true zeros, about {(cells - 1) / 20:.1f} would look resolved.",
+        f"Each difference has its own 95 % interval, without correction for many comparisons: if all "
+        f"{cells - 1} differences were zero, about {(cells - 1) / 20:.1f} of them would still look resolved.",
         "“Unresolved” means that the interval contains zero, not that the methods are equal.",
     ]
     if without := table1(report.summary, campaign).without_paper:
-        said.append(f"The paper reports nothing on {', '.join(without)}: its numbers are not tested there.")
+        said.append(f"The paper has no results on {', '.join(without)}; its numbers are not tested there.")
     if not any(isinstance(values.get("lr"), list) for values in campaign.methods.values()):
         said.append("Each method ran with one learning rate; another choice may change the order.")
     elif report.summary["val_mean"].isna().all():
-        said.append("Settings were not chosen on validation data (val: 0): the best of many flatters itself.")
+        said.append(
+            "No validation data (val: 0): the best of several settings was chosen on the test set, so its "
+            "accuracy is too high."
+        )
     if (report.runs["status"] == "diverged").any():
         said.append(
             "Means are over the seeds that finished, which favours a method of which some seeds diverged."

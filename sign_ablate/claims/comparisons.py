@@ -3,9 +3,9 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from sign_ablate.config.base import Model
 
@@ -230,10 +230,17 @@ class Measurement(Tested):
 
 
 class Theory(Comparison):
-    """Results of the theory lab. All of them must hold."""
+    """Results of the theory lab: all of `results` must hold, or one of `readings`."""
 
     comparison: Literal["theory"] = "theory"
-    results: Arms
+    results: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    readings: dict[str, str] = Field({}, description="Reading of the paper's text → result.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.results) == bool(self.readings):
+            raise ValueError("give results or readings, one of the two")
+        return self
 
 
 AnyComparison = Annotated[

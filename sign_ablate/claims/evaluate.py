@@ -75,7 +75,11 @@ class Tester:
             values = [{seed: 0.0 if v is None else v for seed, v in of.items()} for of in values]
         shift = test.value if isinstance(test, Value) else 0.0
         sample = Sample.of([t.weight for t in terms], values, shift)
-        outcome = dataclasses.replace(decided(sample, contrast.rule, margin, alpha, parts), arms=_text(terms))
+        outcome = dataclasses.replace(
+            decided(sample, contrast.rule, margin, alpha, parts),
+            arms=_text(terms),
+            cells=tuple(dict.fromkeys(term.label for term in terms)),
+        )
         if test.measured == "accuracy" and not shift:
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
         if isinstance(test, FirstPassage):
@@ -92,7 +96,11 @@ class Tester:
     def _with_threshold(
         self, outcome: Outcome, terms: Sequence[Term], values: Sequence[Values], threshold: float
     ) -> Outcome:
-        """The outcome with its threshold as a reason. Unresolved if neither arm reaches it with some seed."""
+        """The outcome with its threshold as a reason.
+
+        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval
+        without width would say more than whole epochs can.
+        """
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {100 * threshold:.1f} %"]))
         horizons = [self.evidence.horizon(term.dataset, term.label) for term in terms]
         never = [
@@ -100,9 +108,12 @@ class Tester:
             for seed in set.intersection(*map(set, values))
             if all(of[seed] == horizon for of, horizon in zip(values, horizons, strict=True))
         ]
-        if not never:
+        if never:
+            reason = f"no arm reaches the threshold of {100 * threshold:.1f} % with {len(never)} of the seeds"
+        elif outcome.effect is not None and outcome.effect.sd == 0:
+            reason = f"the same in all seeds, since whole epochs are counted; {reason}"
+        else:
             return dataclasses.replace(outcome, reason=reason)
-        reason = f"no arm reaches the threshold of {100 * threshold:.1f} % with {len(never)} of the seeds"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
     def _terms(self, test: Comparison, contrast: Contrast, reading: str) -> list[Term]:

@@ -139,13 +139,16 @@ class Evidence:
         return options.get("model", "small"), options.get("epochs"), whole
 
 
-def load(folder: Path, tuned: Path | None = None, theory: Path | None = None) -> Evidence:
+def load(
+    folder: Path, tuned: Path | None = None, theory: Path | None = None, measurements: Path | None = None
+) -> Evidence:
     """Load the tables of a campaign.
 
     Args:
         folder: folder of the campaign's tables, or of its partial ones.
         tuned: tuned.json of the campaign. It may be missing.
         theory: claims.parquet of the theory lab. It may be missing.
+        measurements: measurements.parquet of the benchmarks. It may be missing.
 
     Raises:
         DamagedError: if campaign.json is not as `aggregate` wrote it.
@@ -158,7 +161,7 @@ def load(folder: Path, tuned: Path | None = None, theory: Path | None = None) ->
         _table(folder / schemas.PREDICTIONS),
         json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
         _by(_table(theory) if theory else None, "claim"),
-        _by(_table(folder / "measurements.parquet"), "quantity"),
+        _by(_table(measurements) if measurements else None, "quantity"),
     )
 
 

@@ -14,7 +14,7 @@ from sign_ablate.claims.comparisons import Gap, Measurement, Theory, Value
 from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
-from sign_ablate.claims.outcome import Outcome, Verdict, all_of
+from sign_ablate.claims.outcome import Outcome, Verdict, all_of, any_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +57,15 @@ def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
         if row.tester is not None and row.outcome.verdict != "not measured":
             families.setdefault((row.claim.family, row.tester.dataset), []).append(index)
     for members in families.values():
-        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence))
+        equivalences = [_is_equivalence(rows[i].claim) for i in members]
+        levels = verdicts.holm_levels([rows[i].judge for i in members], _alpha(evidence), equivalences)
         for index, level in zip(members, levels, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=rows[index].at(level), alpha=level)
     return rows
+
+
+def _is_equivalence(claim: Claim) -> bool:
+    return any(contrast.rule == "same" for contrast in claim.test.contrasts())
 
 
 def _alpha(evidence: Evidence) -> float:
@@ -72,7 +77,11 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
     """A claim on each data set that it is tested on, or one row that says what is missing."""
     test = claim.test
     if isinstance(test, Theory):
-        yield Row(name, claim, None, all_of([_of_theory(result, evidence) for result in test.results]))
+        found = [all_of([_of_theory(result, evidence) for result in test.results])] if test.results else []
+        for reading, result in test.readings.items():
+            outcome = dataclasses.replace(_of_theory(result, evidence), reading=reading)
+            found.append(dataclasses.replace(outcome, parts=(outcome,)))
+        yield Row(name, claim, None, any_of(found))
     elif isinstance(test, Measurement):
         yield Row(name, claim, None, _of_measurement(test, claims, evidence))
     else:
@@ -100,7 +109,7 @@ def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
 
 
 def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
-    """How a campaign differs from the setting that decides a claim. Empty if it does not."""
+    """Differences of a campaign from the setting that decides a claim; empty if there are none."""
     if claim.scope != "paper":
         return ""
     source = evidence.campaign.datasets[dataset].source
@@ -133,7 +142,7 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
     """Outcome of a measured quantity against a limit."""
     row = evidence.measurements.get(test.quantity)
     if row is None:
-        return Outcome("not measured", f"no measurement of {test.quantity} in this campaign")
+        return Outcome("not measured", f"no measurement of {test.quantity}: make bench")
     margin = claims.margins[test.margin][OTHER]
     effect = _given(row)
     return Outcome(verdicts.below(effect, margin), arms=test.quantity, effect=effect, margin=margin)

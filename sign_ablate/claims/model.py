@@ -41,6 +41,7 @@ class Claim(Model):
         "the paper's network. proxy: any network (controls of our own). paper: the paper's network, data "
         "and epochs."
     )
+    ours: bool = Field(False, description="A control or correction of ours, and no claim of the paper.")
     data: Source | None = Field(None, description="The paper's data set; unset: any.")
     specific: bool = Field(
         False, description="The paper says something else of its other data set, which is no stand-in."
@@ -121,6 +122,8 @@ def _problems(claims: Claims) -> Iterator[str]:
             yield f"margins.{name}.{OTHER}: required, but missing"
     for name, claim in claims.claims.items():
         key, arms = f"claims.{name}.test", claim.test.arms()
+        for reading in getattr(claim.test, "readings", {}).keys() - claims.readings.keys():
+            yield unknown(f"{key}.readings.{reading}", reading, claims.readings, "unknown reading")
         missing = [arm for arm in arms if arm not in claims.arms]
         for arm in missing:
             yield unknown(f"{key}: arm {shown(arm)}", arm, claims.arms)

@@ -22,6 +22,7 @@ class Outcome:
         reason: why it is not measured or unresolved, or what weakens it. Empty if there is nothing to say.
         reading: the reading that it holds for; `any` if the paper leaves nothing open.
         arms: the contrast by labels of cells, such as "hybrid − sgd".
+        cells: the labels.
         effect: the contrast over seeds.
         images: interval of the effect for new seeds and new test images.
         margin: the margin, in the unit of the effect.
@@ -33,6 +34,7 @@ class Outcome:
     reason: str = ""
     reading: str = ANY
     arms: str = ""
+    cells: tuple[str, ...] = ()
     effect: "Effect | None" = None
     images: tuple[float, float] | None = None
     margin: float | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLOURS = {"supported": "#009e73", "refuted": "#d55e00", "unresolved": "#6e6e6e", "not measured": "#a6a6a6"}
 #: size of a forest in pixels, and its half-width in margins
 _WIDTH, _HEIGHT, _REACH = 200, 22, 6.0
+_SCOPES = {"step-level": "single steps", "paper": "the paper's training runs"}
 _STYLE = """<style>
 table.ledger td { padding: 0.3rem 0.6rem; }
 table.ledger small { color: #555; display: block; }
@@ -27,38 +28,45 @@ _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """One or two sentences that sum the ledger up."""
-    decided = [row["verdict"] for row in rows if row["verdict"] != "not measured"]
-    proxies = [row for row in rows if row["proxy_verdict"]]
-    said = f"{_split(decided).capitalize()}." if decided else "Nothing is decided."
-    said += f" {len(rows) - len(decided)} of {len(rows)} are not measured."
-    if proxies:
+    """A few sentences that sum the ledger up."""
+    ours = [row["verdict"] for row in rows if row["ours"]]
+    said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if not row['ours']])}."]
+    if proxies := [row for row in rows if row["proxy_verdict"]]:
         how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
-        said += (
-            f" This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing "
-            f"about it. By itself: {_split([row['proxy_verdict'] for row in proxies])}."
+        said.append(
+            f"This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing about "
+            f"it; for itself, of {len(proxies)} claims, {_split([row['proxy_verdict'] for row in proxies])}."
         )
-    return said
+    if ours:
+        said.append(f"Of the controls and corrections, {_split(ours)}.")
+    return " ".join(said)
 
 
 def _split(verdicts: Sequence[str]) -> str:
-    """Numbers of verdicts in words, such as "of 3 claims, 1 is supported and 2 are refuted"."""
+    """Numbers of verdicts in words, such as "1 is supported and 2 are refuted"."""
     counted = Counter(verdicts)
     texts = [f"{counted[v]} {'is' if counted[v] == 1 else 'are'} {v}" for v in VERDICTS if v in counted]
-    claims = f"of {len(verdicts)} claim{'' if len(verdicts) == 1 else 's'}"
-    return f"{claims}, {' and '.join(filter(None, [', '.join(texts[:-1]), texts[-1]]))}"
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]])) or "none is tested"
 
 
 def counts(rows: Sequence[Row]) -> "HTML":
     """Table with the number of rows by scope and verdict, and by the verdict of a proxy."""
-    scopes = list(dict.fromkeys(row["scope"] for row in rows))
-    lines = [_tr(["Scope", *(verdict.capitalize() for verdict in VERDICTS)], "th")]
-    for scope in scopes:
-        of_scope = [row for row in rows if row["scope"] == scope]
-        lines.append(_counted(scope, [row["verdict"] for row in of_scope]))
-        if proxies := [row["proxy_verdict"] for row in of_scope if row["proxy_verdict"]]:
-            lines.append(_counted("by this proxy", proxies))
+    lines = [_tr(["", *(verdict.capitalize() for verdict in VERDICTS)], "th")]
+    for name, of in _groups(rows):
+        lines.append(_counted(name, [row["verdict"] for row in of]))
+        if proxies := [row["proxy_verdict"] for row in of if row["proxy_verdict"]]:
+            lines.append(_counted("– by this proxy, for itself", proxies))
     return _html(f"<table>{''.join(lines)}</table>")
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The paper's claims by scope, and then ours."""
+    scopes = dict.fromkeys(row["scope"] for row in rows if not row["ours"])
+    for scope in scopes:
+        name = f"Claims about {_SCOPES.get(scope, scope)}"
+        yield name, [row for row in rows if row["scope"] == scope and not row["ours"]]
+    if ours := [row for row in rows if row["ours"]]:
+        yield "Controls and corrections of ours", ours
 
 
 def _counted(name: str, verdicts: Sequence[str]) -> str:
@@ -106,9 +114,9 @@ def _effect(row: Row) -> str:
 
 def numbers(row: Row) -> str:
     """Effect of a row with its interval and unit."""
-    signed = "" if row["comparison"] in {"theory", "measurement"} else "+"
-    ends = ["–" if row[key] is None else f"{row[key]:{signed}.3g}" for key in ("low", "high")]
-    return f"{row['effect']:{signed}.3g} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
+    form = ".3g" if row["unit"] in {"", "share"} else "+z.2f"
+    ends = ["–" if row[key] is None else f"{row[key]:{form}}" for key in ("low", "high")]
+    return f"{row['effect']:{form}} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
 
 
 def forest(row: Row) -> str:

@@ -53,7 +53,7 @@ class Sample:
     def extremes(self) -> list[np.ndarray]:
         """Smallest and largest contrast of each seed that values in place of the missing ones allow.
 
-        A missing value is at worst 0 and at best the highest of all arms, as in `verdict.imputations`.
+        A missing value is at worst 0 and at best the highest of all arms.
         """
         best = np.nanmax(self.values)
         return [
@@ -73,19 +73,16 @@ class Sample:
 def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int = 1) -> Outcome:
     """Verdict on a contrast, which is one of several parts of a claim.
 
-    A claim is supported by all parts and refuted by any. They are therefore tested at the claim's α to
-    support it, and share it to refute it.
+    Each part has the level that `verdict.part` gives it. The interval is that of this level.
     """
     effect = statistics.effect(sample.shown(), alpha)
     n, n_diverged = sample.values.shape[1], int(sample.diverged.sum())
     outcome = Outcome("unresolved", effect=effect, margin=margin, n_diverged=n_diverged)
     if n < LEAST_SEEDS:
         return dataclasses.replace(outcome, reason="one seed: no interval")
-    verdict, share = _verdict(sample, rule, margin, alpha), alpha / parts
-    if verdict == "refuted" and parts > 1:
-        if _verdict(sample, rule, margin, share) != verdict:
-            return dataclasses.replace(outcome, reason=f"refuted, but not at a {parts}th of the claim's α")
-        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), share))
+    verdict = verdicts.part(lambda level: _verdict(sample, rule, margin, float(level)), parts, alpha)
+    if verdict == "refuted":
+        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), alpha / parts))
     if n_diverged and verdict == "unresolved":
         return dataclasses.replace(outcome, reason=f"{n_diverged} of {n} seeds diverged")
     small = verdict == "supported" and rule == "greater" and effect.high < margin

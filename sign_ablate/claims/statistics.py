@@ -75,11 +75,11 @@ def effect(differences: ArrayLike, alpha: Floats = ALPHA) -> Effect:
         alpha: level of the intervals, broadcast against the leading axes.
 
     Raises:
-        ValueError: if a difference is not finite. Runs that diverged are replaced first (`verdict.imputed`).
+        ValueError: if a difference is not finite. Diverged runs are replaced first (`Sample.extremes`).
     """
     values = np.asarray(differences, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("differences: a value is not finite; a diverged run is a matter for verdict.imputed")
+        raise ValueError("differences: a value is not finite; replace diverged runs (Sample.extremes)")
     n = values.shape[-1]
     if n < 2:
         mean = values.mean(-1) if n else np.full(values.shape[:-1], np.nan)
@@ -89,18 +89,19 @@ def effect(differences: ArrayLike, alpha: Floats = ALPHA) -> Effect:
     else:
         mean, sd = values.mean(-1), values.std(-1, ddof=1)
         error = sd / math.sqrt(n)
-        half, half90 = (_quantile(n - 1, level) * error for level in (alpha, 2 * np.asarray(alpha)))
+        half, half90 = (quantile * error for quantile in _quantiles(n - 1, alpha))
         ends, ends90 = (mean - half, mean + half), (mean - half90, mean + half90)
     mean, sd, low, high, low90, high90 = (_plain(value) for value in (mean, sd, *ends, *ends90))
     return Effect(n, mean, sd, low, high, low90, high90, values)
 
 
-def _quantile(df: int, alpha: Floats) -> Floats:
-    """1 − α/2 quantile of the t-distribution, computed once per distinct level."""
+def _quantiles(df: int, alpha: Floats) -> tuple[Floats, Floats]:
+    """1 − α/2 and 1 − α quantiles of the t-distribution, computed once per distinct level."""
     from scipy import special  # scipy.stats takes three times as long to import
 
     levels, which = np.unique(alpha, return_inverse=True)
-    return special.stdtrit(df, 1 - levels / 2)[which].reshape(np.shape(alpha))
+    which = which.reshape(np.shape(alpha))
+    return special.stdtrit(df, 1 - levels / 2)[which], special.stdtrit(df, 1 - levels)[which]
 
 
 def _plain(value: NDArray[Any]) -> Any:
@@ -182,23 +183,6 @@ def proportion(count: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
 
     found = stats.binomtest(count, n).proportion_ci(confidence_level=1 - alpha, method="exact")
     return float(found.low), float(found.high)
-
-
-def first_passage(times_a: ArrayLike, times_b: ArrayLike, horizon: int) -> NDArray[np.float64]:
-    """Epochs by which method A reaches a threshold before method B, per seed, restricted to the horizon.
-
-    A run that does not reach it within the horizon counts with the horizon, so that the mean over seeds is a
-    difference of restricted mean times. A seed in which neither reaches it is NaN: nobody knows who is first.
-
-    Args:
-        times_a: shape (…, n), epochs of A until it reaches a threshold that was fixed on other runs; None or
-            NaN if it never does, or diverged before.
-        times_b: the same of B, for the same seeds.
-        horizon: number of epochs of the runs.
-    """
-    a, b = (np.asarray(times, dtype=np.float64) for times in (times_a, times_b))
-    saved = np.where(np.isnan(b), horizon, b) - np.where(np.isnan(a), horizon, a)
-    return np.where(np.isnan(a) & np.isnan(b), np.nan, saved)
 
 
 def page_trend(values: ArrayLike) -> Floats:

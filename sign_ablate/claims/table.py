@@ -25,6 +25,7 @@ _UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
 _TEST = [
     field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),
     field("arms", pa.string(), "the contrast, by labels of cells"),
+    field("cells", pa.list_(pa.string()), "the labels of its cells"),
     field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
     field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
     field("high", pa.float64(), "upper end of it"),
@@ -38,6 +39,18 @@ _TEST = [
     field("reason", pa.string(), "why it is not measured or unresolved, or what weakens it"),
 ]  # fmt: skip
 
+#: Quantities that benchmarks measure for claims: one row per quantity.
+MEASUREMENTS_SCHEMA = pa.schema(
+    [
+        field("quantity", pa.string(), "its name in claims.yaml"),
+        field("value", pa.float64(), "its mean"),
+        field("low", pa.float64(), "lower end of the 95 % t-interval of the mean"),
+        field("high", pa.float64(), "upper end of it"),
+        field("n", pa.int32(), "rounds"),
+        field("how", pa.string(), "benchmark, machine and date"),
+    ]
+)
+
 #: One row per claim and data set.
 LEDGER_SCHEMA = pa.schema(
     [
@@ -46,6 +59,7 @@ LEDGER_SCHEMA = pa.schema(
         field("place", pa.string(), "where the paper makes it"),
         field("family", pa.string(), "claims that share the correction for multiplicity"),
         field("scope", pa.string(), "what decides it: mathematics, step-level, proxy or paper"),
+        field("ours", pa.bool_(), "a control or correction of ours, and no claim of the paper"),
         field("dataset", pa.string(), "label of the data set; null where none is needed"),
         field("comparison", pa.string(), "kind of test"),
         field("verdict", pa.string(), "supported, refuted, unresolved or not measured"),
@@ -85,6 +99,7 @@ def _record(row: "Entry") -> Row:
         "place": claim.place,
         "family": claim.family,
         "scope": claim.scope,
+        "ours": claim.ours,
         "dataset": row.dataset,
         "comparison": claim.test.comparison,
         "verdict": row.verdict,
@@ -99,9 +114,11 @@ def _record(row: "Entry") -> Row:
 
 def _numbers(outcome: Outcome) -> Row:
     effect, images = outcome.effect, outcome.images or (None, None)
+    sampled = effect if effect and effect.differences.size else None  # else it was computed elsewhere
     return {
         "reading": outcome.reading,
         "arms": outcome.arms,
+        "cells": list(outcome.cells),
         "effect": _number(effect and effect.mean),
         "low": _number(effect and effect.low),
         "high": _number(effect and effect.high),
@@ -110,8 +127,8 @@ def _numbers(outcome: Outcome) -> Row:
         "margin": _number(outcome.margin),
         "n": effect.n if effect else None,
         "n_diverged": outcome.n_diverged,
-        "p": _number(effect and effect.p),
-        "p_sign_flip": _number(effect.p_sign_flip if effect and effect.differences.size else None),
+        "p": _number(sampled and sampled.p),
+        "p_sign_flip": _number(sampled and sampled.p_sign_flip),
         "reason": outcome.reason,
     }
 

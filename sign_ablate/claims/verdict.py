@@ -16,7 +16,8 @@ others err with α/2, it counts as two claims; as one, the error of a family wou
 keeps its α. `any_reading` needs one of the readings of a claim. Nothing corrects for their number, on
 purpose: the paper gets the benefit of several attempts. It refutes a claim only if every reading is refuted.
 
-**A diverged run** must not be able to flip a verdict: `imputed` replaces it by both extremes.
+**A diverged run** must not be able to flip a verdict: `sample.decided` judges both extremes of what it might
+have been.
 
 Functions take scalars or arrays with one entry per replicate, as in `statistics`.
 """
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sign_ablate.claims.statistics import ALPHA, Effect, Floats, effect, page_trend
 
@@ -86,21 +87,6 @@ def trend(values: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
     return _choose(rises & (ends.high >= 0), ~rises & (ends.high < margin))
 
 
-def sooner(saved: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
-    """Verdict on "A reaches the threshold before B", of which less than `margin` epochs would not matter.
-
-    Args:
-        saved: shape (…, n), from `statistics.first_passage`. With a seed in which neither method reaches the
-            threshold, the verdict is unresolved.
-        margin: in epochs.
-        alpha: level.
-    """
-    values = np.asarray(saved, dtype=np.float64)
-    known = np.asarray(~np.isnan(values).any(-1))
-    verdict = greater(effect(np.where(known[..., None], values, 0.0), alpha), margin)
-    return _choose(known & (verdict == "supported"), known & (verdict == "refuted"))
-
-
 def part(judge: Callable[[Floats], Verdicts], parts: int, alpha: Floats = ALPHA) -> Verdicts:
     """Verdict on one of several parts of a claim, for `compound`.
 
@@ -159,40 +145,6 @@ def holm_levels(
             return list(levels.tolist() if levels.ndim == 1 else levels)
         decided = decided | now
         level = alpha / np.maximum(1, np.tensordot(counts, ~decided, 1))
-
-
-def imputations(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest and largest differences a − b that replacing the diverged runs allows.
-
-    A diverged run has at worst an accuracy of 0 %, and at best the highest of all seeds of both.
-
-    Args:
-        a: shape (…, n), accuracies of A in percent; None or NaN for a run that diverged.
-        b: the same of B, for the same seeds.
-
-    Returns:
-        Two arrays of differences. They are equal if no run diverged.
-    """
-    runs_a, runs_b = (np.asarray(runs, dtype=np.float64) for runs in (a, b))
-    both = np.concatenate([runs_a, runs_b], axis=-1)
-    best = np.where(np.isnan(both), WORST, both).max(-1, keepdims=True)
-
-    def filled(runs: NDArray[np.float64], value: Floats) -> NDArray[np.float64]:
-        return np.where(np.isnan(runs), value, runs)
-
-    return filled(runs_a, WORST) - filled(runs_b, best), filled(runs_a, best) - filled(runs_b, WORST)
-
-
-def imputed(a: ArrayLike, b: ArrayLike, judge: Callable[[NDArray[np.float64]], Verdicts]) -> Verdicts:
-    """Verdict on a − b that no diverged run could flip: that of both extremes if they agree, else unresolved.
-
-    Args:
-        a: accuracies of A, as for `imputations`.
-        b: accuracies of B.
-        judge: verdict as a function of the differences, such as `lambda d: greater(effect(d), 0.5)`.
-    """
-    lowest, highest = (np.asarray(judge(differences)) for differences in imputations(a, b))
-    return _choose((lowest == highest) & (lowest == "supported"), (lowest == highest) & (lowest == "refuted"))
 
 
 def _choose(supported: Floats, refuted: Floats) -> Verdicts:

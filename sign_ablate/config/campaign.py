@@ -27,6 +27,13 @@ class Execution(Model):
     cpu_fallback: bool = Field(
         False, description="With device: auto, a run uses the CPU instead of waiting if all GPUs are taken."
     )
+    runs_per_gpu: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Runs that share a GPU: small networks keep it busy only together. `--resources gpu=N` "
+        "still counts GPUs.",
+    )
     deterministic: bool = Field(
         False, description="Bitwise reproducible runs on a GPU, at some cost in speed. CPU runs always are."
     )
@@ -51,6 +58,8 @@ class Execution(Model):
     def _consistent(self) -> Self:
         if self.cpu_fallback and self.device != "auto":
             raise ValueError("cpu_fallback: true has no effect without device: auto")
+        if self.runs_per_gpu > 1 and self.device == "cpu":
+            raise ValueError("runs_per_gpu has no effect with device: cpu")
         return self
 
 

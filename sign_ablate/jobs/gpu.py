@@ -1,9 +1,11 @@
-"""Assignment of GPUs to jobs: each job on a machine with several GPUs locks one for itself.
+"""Assignment of GPUs to jobs: each job locks a GPU for itself, or one of several slots on it.
 
 Snakemake counts GPUs (`--resources gpu=4`) but does not assign them to jobs. A job claims a GPU by locking
 the device's file in a folder that belongs to this user and this machine. The kernel releases the lock when
 the job ends, however it ends.
 
+- With one run per GPU, the lock of the device is exclusive. With k, a job shares it with others of that kind,
+  and has one of its k slots to itself. The first slots of all devices are filled before the second ones.
 - The devices are the entries of CUDA_VISIBLE_DEVICES (numbers or UUIDs) if it is set, otherwise all devices.
 - CUDA_VISIBLE_DEVICES is then set to the claimed device. CUDA reads it once, on first use, so the process
   that trains claims its device before. It may be a fork of one that imported torch, which does not read it.
@@ -31,11 +33,12 @@ WAIT_SECONDS = 3600.0
 _held: list[IO[str]] = []
 
 
-def claim(device: str) -> str:
+def claim(device: str, runs_per_gpu: int = 1) -> str:
     """Claim a device for this process. For a GPU, CUDA_VISIBLE_DEVICES is set to it.
 
     Args:
         device: "cpu"; "cuda", which waits for a GPU; or "auto", which uses the CPU if no GPU is free.
+        runs_per_gpu: number of runs that may share a GPU.
 
     Returns:
         "cpu" or "cuda".
@@ -51,11 +54,11 @@ def claim(device: str) -> str:
         return "cpu" if device == "auto" else "cuda"  # the job reports that CUDA is missing
     if slurm and len(devices) == 1 and VISIBLE in os.environ:
         return "cuda"
-    taken = _first_free(devices, slurm)
+    taken = _first_free(devices, slurm, runs_per_gpu)
     if taken is None and device == "auto":
         say(f"no GPU is free ({', '.join(devices)}): this run uses the CPU (cpu_fallback)")
         return "cpu"
-    os.environ[VISIBLE] = _wait(devices, slurm) if taken is None else taken
+    os.environ[VISIBLE] = _wait(devices, slurm, runs_per_gpu) if taken is None else taken
     return "cuda"
 
 
@@ -74,28 +77,42 @@ def candidates() -> list[str]:
     return list(dict.fromkeys(devices))
 
 
-def _first_free(devices: list[str], slurm: str | None) -> str | None:
-    """Lock the first free device and return it, or return None if all are taken."""
+def _first_free(devices: list[str], slurm: str | None, runs_per_gpu: int) -> str | None:
+    """Lock the first free device, or a slot on it, and return the device; None if all are taken."""
     folder = _folder()
-    for device in devices:
-        file = (folder / f"gpu-{slurm + '-' if slurm else ''}{device.replace('/', '_')}.lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        _held.append(file)
-        return device
+    for slot in range(runs_per_gpu):
+        for device in devices:
+            name = f"gpu-{slurm + '-' if slurm else ''}{device.replace('/', '_')}"
+            locks = [_try_lock(folder / f"{name}.lock", shared=runs_per_gpu > 1)]
+            if runs_per_gpu > 1 and locks[0] is not None:
+                locks.append(_try_lock(folder / f"{name}.{slot}.lock", shared=False))
+            if None not in locks:
+                _held.extend(lock for lock in locks if lock is not None)
+                return device
+            for lock in locks:
+                if lock is not None:
+                    lock.close()
     return None
 
 
-def _wait(devices: list[str], slurm: str | None) -> str:
+def _try_lock(path: Path, *, shared: bool) -> IO[str] | None:
+    """Open a file and lock it, or return None if another process holds a lock that excludes this one."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _wait(devices: list[str], slurm: str | None, runs_per_gpu: int) -> str:
     names = ", ".join(devices)
     say(f"waiting for a GPU: {names} taken by this user's other jobs")
     owner, end = owner_pid(), time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.2)
-        taken = _first_free(devices, slurm)
+        taken = _first_free(devices, slurm, runs_per_gpu)
         if taken is not None:
             return taken
         if not is_alive(owner):

@@ -211,10 +211,11 @@ class HybridSignSGD(SignSGD):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """As SignSGD's, with `phase`, 0 sign, 1 SGD, and those of λ.
+        """Diagnostics of SignSGD, the phase of the last step, and diagnostics of λ.
 
-        `lambda_bar` λ̄; `lambda_k`, the last λ_k that was averaged; `lambda_skipped`, the number of λ_k that
-        were kept out of λ̄: means and sums over the groups or tensors of the scope.
+        `phase` is 0 for sign and 1 for SGD. `lambda_bar` is λ̄ and `lambda_k` the last averaged λ_k, both as
+        means over the groups or tensors of the scope. `lambda_skipped` is the number of λ_k that were not
+        averaged.
         """
         group = self.param_groups[0]
         if not isinstance(group["step"], Tensor) and group["step"] == 0:

@@ -1,4 +1,4 @@
-"""λ_k and its average λ̄: equations (11), (12) of arXiv 2604.25550, and what SWATS does instead."""
+"""λ_k and its average λ̄: equations (11), (12) of arXiv 2604.25550, or the rule of SWATS."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.sign_step import triton_step
 
-#: what a group keeps of each λ: the average of r_k, its weight, the last r_k, and how many were left out
+#: entries of a group: the average of r_k, the weight of the average, the last r_k, the number of skipped r_k
 STATE = ("lambda_ema", "lambda_weight", "lambda_last", "lambda_skipped")
 
 
 def rows(values: list[Any], device: torch.device) -> Tensor:
-    """⟨s, g⟩, ‖g‖², ‖s‖² of each parameter, from whichever implementation made the step."""
+    """Tensor of ⟨s, g⟩, ‖g‖², ‖s‖², one row per parameter, from the numbers, tensors or Nones of the step."""
     if not any(isinstance(value, Tensor) for value in values):
         return torch.tensor(
             [value or (0.0, 0.0, 0.0) for value in values], dtype=torch.float32, device=device
@@ -32,9 +32,9 @@ def rows(values: list[Any], device: torch.device) -> Tensor:
 
 
 def ratio(sums: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-    """r_k = λ_k/δ_k of eq. (12) or of SWATS's rule, and a mask of those to average.
+    """r_k = λ_k/δ_k by eq. (12) or by SWATS's rule, and a mask of the r_k to average.
 
-    Left out are those without information, where g or ⟨s, g⟩ is 0, and those that are not finite.
+    An r_k is skipped if g or ⟨s, g⟩ is 0, and if it or one of its sums is not finite.
     """
     dot, gradient, step = sums.unbind(-1)
     size = dot.abs()
@@ -48,16 +48,17 @@ def ratio(sums: Tensor, group: Group) -> tuple[Tensor, Tensor]:
 
 
 def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool | Tensor) -> Tensor:
-    """Average r_k, in place (CUDA graphs); where the phase says SGD, leave the average alone.
-
-    Returns which of the r_k are of use. The others are counted.
+    """Update the averages of r_k in place, as CUDA graphs need it. In the SGD phase they stay as they are.
 
     Args:
-        group: the parameter group, which keeps the averages: torch would cast them elsewhere.
-        sums: ⟨s, g⟩, ‖g‖² and ‖s‖², a row per slot.
-        slots: which of the `size` averages they belong to.
-        size: 1, or the number of parameters.
+        group: the parameter group. It keeps the averages, since torch casts the state of a parameter.
+        sums: ⟨s, g⟩, ‖g‖² and ‖s‖², one row per slot.
+        slots: for each row, the index of its average.
+        size: the number of averages: 1, or the number of parameters.
         phase: see HybridSignSGD.phase.
+
+    Returns:
+        A mask of the r_k that can be averaged. The others are counted in `lambda_skipped`.
     """
     for key in STATE:
         if group[key] is None:
@@ -87,7 +88,7 @@ def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool
 
 
 def join(group: Group, others: list[Group]) -> None:
-    """Give a new group of the global scope the r̄ of the others."""
+    """Copy the averages of the other groups to a group that was added later, in the global scope."""
     known = [g for g in others if g["lambda_scope"] == "global" and g["lambda_ema"] is not None]
     if group["lambda_scope"] != "global" or not known:
         return
@@ -99,19 +100,21 @@ def join(group: Group, others: list[Group]) -> None:
 
 
 def averaged(group: Group, otherwise: float | Tensor = 1.0) -> Tensor:
-    """The average of what was observed: r̄, or λ̄ itself where the schedule is frozen.
+    """The average r̄, or λ̄ itself if the schedule is frozen.
 
-    `otherwise` is r̄ where nothing was observed.
+    Args:
+        group: the parameter group.
+        otherwise: r̄ of groups and tensors without an averaged λ_k.
     """
     value: Tensor = group["lambda_ema"] / group["lambda_weight"]
     return torch.where(group["lambda_weight"] > 0, value, otherwise * _unit(group))
 
 
 def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
-    """λ̄; 0-dimensional, or one per parameter.
+    """λ̄: 0-dimensional, or one value per parameter.
 
-    Where nothing was observed r̄ is the mean of what the other groups and tensors observed, and 1 (λ̄ = δ)
-    if they did not either. At the naive hand-off λ̄ is `sgd_lr`.
+    A group or tensor without an averaged λ_k takes the mean r̄ of the others, or 1 (λ̄ = δ) if they have none
+    either. Without calibration λ̄ is `sgd_lr`.
     """
     lr = rate(group)
     if not group["calibrate"]:
@@ -127,9 +130,9 @@ def lambda_bar(group: Group, groups: list[Group]) -> Tensor | float:
 
 
 def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | float]:
-    """The diagnostics of λ, as means over the groups or tensors of the scope.
+    """Diagnostics of λ: λ̄, the last averaged λ_k (in the sign phase), and the number of skipped λ_k.
 
-    λ̄, in the sign phase the last λ_k that was averaged, and the number of those that were kept out.
+    λ̄ and λ_k are means over the groups or tensors of the scope; the number is their sum.
     """
     chosen = groups[:1] if groups[0]["lambda_scope"] == "global" else groups
     chosen = [group for group in chosen if group["lambda_ema"] is not None]
@@ -144,17 +147,17 @@ def summary(groups: list[Group], in_sgd: bool | Tensor) -> dict[str, Tensor | fl
 
 
 def factor(group: Group) -> float | Tensor:
-    """The factor that makes λ of the group's averages: 1 where the schedule is frozen, else δ."""
+    """Factor from a group's averages to λ: 1 if the schedule is frozen, else δ."""
     return 1.0 if group["lambda_schedule"] == "frozen" else rate(group)
 
 
 def _unit(group: Group) -> float | Tensor:
-    """The divisor that makes λ/δ of the group's averages: δ where the schedule is frozen, else 1."""
+    """Divisor from a group's averages to λ/δ: δ if the schedule is frozen, else 1."""
     return rate(group) if group["lambda_schedule"] == "frozen" else 1.0
 
 
 def _mean_ratio(groups: list[Group]) -> Tensor | float:
-    """The mean r̄ over what was observed; 1 without any."""
+    """Mean r̄ of the groups and tensors with an averaged λ_k; 1 if there is none."""
     known = [group for group in groups if group["lambda_ema"] is not None]
     if not known:
         return 1.0

@@ -54,8 +54,8 @@ class Method:
         text: one line for the reference page.
         optimizer: "module:name" of the class, or a function, that takes parameters and options.
         options: the dataclass that declares its options.
-        fixed: options that the name decides.
-        defaults: defaults that are not the optimizer's.
+        fixed: options whose values the name decides.
+        defaults: defaults that differ from the optimizer's.
         required: options that must be given although the optimizer has a default.
         compressor: for CompressedSGD, "module:name" of the compressor and the declaration of its options.
     """
@@ -85,7 +85,7 @@ class Method:
                     yield dataclasses.replace(own, default=self.defaults.get(name, own.default))
 
     def open_needs(self, own: Declared) -> list[str]:
-        """The reasons for which an option can have no effect here."""
+        """Reasons for which an option may have no effect under this name."""
         given = {
             name: typing.get_args(option.kind)
             for name, option in declared(self.options).items()
@@ -98,7 +98,7 @@ class Method:
         return open_needs(own, [fixed | dict(zip(given, chosen, strict=True)) for chosen in choices])
 
     def problems(self, values: Values) -> Iterator[tuple[str, str]]:
-        """For each option that others need or leave without effect: its name and what is wrong with it."""
+        """Name and problem of each option that is missing or has no effect with these values."""
         for options in self.declarations():
             defaults = {name: own.default for name, own in declared(options).items()}
             chosen = {**defaults, **self.defaults, **self.fixed, **values}
@@ -217,7 +217,7 @@ def build(
     seed: int,
     steps_per_epoch: int,
 ) -> "Optimizer":
-    """The optimizer called `optimizer` in the configuration, with its options as they stand there.
+    """Build an optimizer from its name and options in a configuration.
 
     Args:
         optimizer: a name of `METHODS`.

@@ -70,7 +70,7 @@ class SignSGD(DeclaredOptimizer):
             raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
 
     def add_param_group(self, param_group: Group) -> None:
-        """As every optimizer's; the group joins the others at their step."""
+        """Add a parameter group. It joins at the step of the other groups."""
         super().add_param_group(param_group)
         self.param_groups[-1]["step"] = self.param_groups[0]["step"]
 

@@ -26,15 +26,15 @@ class SWATS(DeclaredOptimizer):
     - λ_k ← β₂λ_{k−1} + (1−β₂)γ_k; both stay where p_kᵀg_k = 0 or γ_k is not finite,
     - if k > 1 and |λ_k/(1−β₂ᵏ) − γ_k| < tol: Λ ← λ_k/(1−β₂ᵏ), and SGD from the next step on.
 
-    SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, holds (1−β₁)v.
+    SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, equals (1−β₁)v.
     Λ follows the schedule: a later lr scales it by lr over the lr at the switch. A negative Λ, which the
     paper does not exclude, would ascend: no switch. The phase lives on the device and no step waits for
-    it, so that SGD pays for Adam's arithmetic as well. The parameters are on one device.
+    it, so the SGD phase computes Adam's update as well. The parameters are on one device.
 
     Groups of the global scope keep the relation of their learning rates: SGD steps with Λ_i = ρ·lr_i in
-    group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. What λ_k
-    averages and tol judges is γ_k = ρ_k·max_i lr_i, with one lr the γ_k above. A tensor whose products are
-    not finite is left out of the sums, so that it does not keep the others from their switch.
+    group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. λ_k
+    averages γ_k = ρ_k·max_i lr_i, and tol applies to it; with a single lr it is the γ_k above. A tensor whose
+    products are not finite is left out of the sums, so that it does not keep the others from their switch.
 
     Raises:
         ValueError: for an argument out of range; in `load_state_dict`, for a phase without its numbers.
@@ -49,15 +49,15 @@ class SWATS(DeclaredOptimizer):
     1.0
     """
 
-    #: before and after the switch
+    #: names of the phases before and after the switch
     phases = ("adam", "sgd")
 
     options = SWATSOptions
 
     @takes(SWATSOptions)
     def __init__(self, params: ParamsT, options: SWATSOptions) -> None:
-        # In the group, where load_state_dict casts nothing: k, and one number per tensor of γ_k, λ_k, the
-        # phase of the coming and of the last step, and Λ/lr at its switch.
+        # In the group, which load_state_dict does not cast: k, and for each tensor γ_k, λ_k, the phases of
+        # the next and of the last step, and Λ/lr at its switch.
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ class SWATS(DeclaredOptimizer):
 
     @staticmethod
     def _place(group: Group, senior: Group) -> None:
-        """Create the group's numbers, or bring those of a checkpoint to the parameters' device."""
+        """Create the group's numbers, or move those of a checkpoint to the parameters' device."""
         first = group["params"][0]
         if group["switched"] is None:
             dtype = torch.promote_types(real(first).dtype, torch.float32)
@@ -135,7 +135,7 @@ class SWATS(DeclaredOptimizer):
 
     @staticmethod
     def _trigger(group: Group, pp: Tensor, pg: Tensor, unit: float | Tensor) -> Tensor:
-        """Update the group's numbers, γ in units of this learning rate. Returns which tensors switch now."""
+        """Update γ (relative to `unit`), λ and Λ of a group. Returns a mask of tensors that switch now."""
         beta2, k = group["betas"][1], group["step"]
         gamma = pp / pg
         tracked = (pg != 0) & gamma.isfinite() & ~group["switched"]

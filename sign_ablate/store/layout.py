@@ -9,9 +9,9 @@ from pathlib import Path
 #: the results folder, relative to Snakemake's working directory
 RESULTS = Path("results")
 
-_DATA, _REFERENCE, _RUNS = "data", "reference", "runs"
+_DATA, _REFERENCE, _RUNS, _THEORY = "data", "reference", "runs", "theory"
 #: folders in the results folder that do not belong to a campaign
-RESERVED = {_DATA, _REFERENCE, _RUNS}
+RESERVED = {_DATA, _REFERENCE, _RUNS, _THEORY}
 
 # Files of a run.
 METRICS = "metrics.parquet"
@@ -66,6 +66,21 @@ def campaign_folder(results: Path, campaign: str) -> Path:
     return results / campaign
 
 
+def theory_folder(results: Path) -> Path:
+    """Folder of the theory lab: its tables, figures and logs, which depend on no campaign."""
+    return results / _THEORY
+
+
+def theory_table(results: Path, name: str) -> Path:
+    """Table of the experiment `name` of the theory lab."""
+    return theory_folder(results) / f"{name}.parquet"
+
+
+def theory_claims(results: Path) -> Path:
+    """Results of the theory lab on the paper's claims, which campaigns share."""
+    return theory_folder(results) / "claims.parquet"
+
+
 def tuned_file(results: Path, campaign: str) -> Path:
     """File of the values that a campaign's tuning chose."""
     return campaign_folder(results, campaign) / "tuned.json"
@@ -78,11 +93,6 @@ def chosen_mark(results: Path, campaign: str, search: str) -> Path:
     lie in a repository.
     """
     return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
-
-
-def theory_claims(results: Path) -> Path:
-    """Results of the theory lab on the paper's claims, which campaigns share."""
-    return results / "theory" / "claims.parquet"
 
 
 def train_log(results: Path, campaign: str, run: str) -> Path:

@@ -39,12 +39,12 @@ def claims(results: Path, campaign: str) -> str:
         raise NoLedgerError(
             f"{folder / LEDGER}: damaged ({str(error).splitlines()[0]}); delete it and run snakemake again"
         ) from None
-    lines = columns([("claim", "verdict", "effect", "n", "title"), *map(_row, rows)], left=3)
+    lines = columns([("claim", "title", "verdict", "effect", "n"), *map(_row, rows)], left=4)
     return "\n".join([*textwrap.wrap(sentence(rows), _WIDTH), "", *map(str.rstrip, lines)])
 
 
 def _row(row: Row) -> tuple[str, ...]:
-    proxy = f"proxy {row['proxy_verdict']}" if row["proxy_verdict"] else ""
-    where = f" ({row['dataset']})" if row["dataset"] else ""
-    effect = "" if row["effect"] is None else numbers(row)
-    return f"{row['claim']}{where}", proxy or row["verdict"], effect, str(row["n"] or ""), row["title"]
+    proxy, where = row["proxy_verdict"], f" ({row['dataset']})" if row["dataset"] else ""
+    verdict = f"proxy: {proxy}" if proxy else row["verdict"]
+    effect = row["reason"] if row["effect"] is None else numbers(row)
+    return f"{row['claim']}{where}", row["title"], verdict, effect, str(row["n"] or "")

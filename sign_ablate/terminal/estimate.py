@@ -93,8 +93,12 @@ def _images(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def at_a_time(campaign: Campaign, kind: str) -> int:
-    """Number of runs that are assumed to run in parallel: 1 on a GPU, otherwise cores / threads per run."""
-    return 1 if kind == "cuda" else max(1, (os.cpu_count() or 1) // campaign.execution.threads)
+    """Number of runs that are assumed to run in parallel: those of one GPU, or cores / threads per run."""
+    return (
+        campaign.execution.runs_per_gpu
+        if kind == "cuda"
+        else max(1, (os.cpu_count() or 1) // campaign.execution.threads)
+    )
 
 
 def ends(seconds_of: Iterable[float], at_once: int) -> list[float]:

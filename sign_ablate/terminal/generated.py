@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from sign_ablate.analysis import schemas
+from sign_ablate.claims import table as ledger
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
+from sign_ablate.theory import statements, tables
 
 
 def write(root: Path, *, check: bool = False) -> list[str]:
@@ -45,9 +47,12 @@ def results_text() -> str:
         "| `data/<source>.<hash>.npz` | images as uint8, shared by all campaigns |\n"
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
         "| `<campaign>/{epochs,runs,summary,times,predictions,probes}.parquet` | tables of all runs |\n"
+        "| `<campaign>/claims.parquet` | the ledger: a verdict on each claim of `claims.yaml` |\n"
+        "| `<campaign>/explore.html` | the ledger to click on, with runs, curves and trials |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
+        "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",
         "A run is identified by its resolved configuration. The hash is computed from the values that differ "
         "from the defaults and from `NUMERICS_VERSION`. The name of a campaign and the labels of methods and "
@@ -94,6 +99,17 @@ def results_text() -> str:
         "### `probes.parquet`: one row per probe and quantity of every run",
         "Only of a campaign with `train.probe`: the columns `run` to `seed` above, and those of "
         "`probe.parquet`.",
+        f"## The ledger (version {ledger.LEDGER_VERSION})",
+        "### `claims.parquet`: one row per claim and data set",
+        "Its metadata contain the SHA-256 of `claims.yaml`. The column `tests` has the columns from "
+        "`reading` to `reason`, and the verdict, for each contrast of the claim in each reading.",
+        _table(pa.schema([f for f in ledger.LEDGER_SCHEMA if f.name != "tests"])),
+        f"## Tables of the theory lab (version {tables.THEORY_VERSION})",
+        "### `theory/<experiment>.parquet`: one row per quantity and setting",
+        "Columns for the setting, which differ between experiments, and:",
+        _table(tables.schema([])),
+        "### `theory/claims.parquet`: one row per claim",
+        _table(statements.SCHEMA),
     ]
     return "\n\n".join(parts) + "\n"
 

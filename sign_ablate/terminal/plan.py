@@ -37,7 +37,9 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
     done, todo = len(runs) - len(seconds_of), len(seconds_of)
     lines = [*columns(rows), "", f"{counted(len(runs), 'run')}: {done} done, {todo} to do."]
     if known:
-        jobs = "one at a time on the GPU" if kind == "cuda" else "divided by the number of cores"
+        shared = campaign.execution.runs_per_gpu
+        on_gpu = "one at a time on the GPU" if shared == 1 else f"{shared} at a time on the GPU"
+        jobs = on_gpu if kind == "cuda" else "divided by the number of cores"
         of = "" if len(known) == todo else f" for {len(known)} of them"
         lines.append(f"{sum(known.values()) / 60:.1f} minutes of work{of}, {jobs}.")
     unknown = todo - len(known)

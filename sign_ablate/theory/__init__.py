@@ -43,5 +43,7 @@ EXPERIMENTS = {
 }
 #: table of the claims' verdicts, made from the experiments' tables
 CLAIMS = "claims"
+#: names of the functions of sign_ablate.theory.figures, each of which makes a figure from the tables
+FIGURES = ("failure", "rates", "dither", "averages")
 #: seed of every experiment's generator, with the experiment's name
 SEED = 0

@@ -60,7 +60,7 @@ def _null_cosine(rng: np.random.Generator, d: int = 50_000, replicates: int = 64
         expected = equations.null_cosine(beta)
         rows += [
             tables.mean("cosine of sign(m) and g", cosine, "=", expected, "lambda-null", beta=beta),
-            tables.mean("‖λg‖/‖δ·sign(m)‖", cosine, "=", 1.0, "step-length", beta=beta),
+            tables.mean("‖λg‖/‖δ·sign(m)‖", cosine, "=", expected, "step-length", beta=beta),
         ]
     return rows
 

@@ -80,6 +80,6 @@ def _constants() -> list[tables.Row]:
         tables.exact(f"{ratio} by (6): 1/√6", float(paper.min()), "=", 1 / math.sqrt(6)),
         tables.exact(f"{ratio} by Gauss's bound", float(gauss.min()), ">=", third, "one-over-sqrt3"),
         tables.exact("(1−2p)/S, uniform noise", float(uniform.max()), "=", third, "one-over-sqrt3"),
-        tables.exact("min of (6) − Gauss's bound", float(excess.min()), ">=", 0.0),
+        tables.exact("min of (6) − Gauss's bound", float(excess.min()), ">=", 0.0, "gauss-split"),
         tables.exact("jump of (6) at S = √(2/3)", float(right - left), "=", math.sqrt(2) / 6 - 1 / 6),
     ]  # fmt: skip

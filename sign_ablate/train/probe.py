@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.optim.signsgd import SignSGD
 from sign_ablate.train.buffers import same_buffers
 
 if TYPE_CHECKING:
@@ -158,10 +159,11 @@ def step_rows(trainer: "Trainer", before: Sequence[Tensor], mean: Sequence[Tenso
         "momentum_over_sigma": None,
         "flip_fraction": found.get("flip_fraction"),
     }
-    beta = trainer.optimizer.param_groups[0].get("beta")
-    if beta is not None and "momentum_rms" in found and energy:
+    if isinstance(trainer.optimizer, SignSGD) and not found.get("phase") and energy:
+        beta = trainer.optimizer.param_groups[0]["beta"]
         moved = sum(int(x.count_nonzero()) for x in step)
-        cosine = math.sqrt(2 / math.pi * (1 - beta**2))
+        # of Gaussian g and sign(m), where m is the average of trainer.step such gradients, with weights βⁱ
+        cosine = math.sqrt(2 / math.pi * (1 - beta**2) / (1 - beta ** (2 * trainer.step)))
         rows["lambda_null"] = float(trainer.lr) * math.sqrt(moved / energy) * cosine
     if found.get("sigma"):
         rows["momentum_over_sigma"] = found["momentum_rms"] / found["sigma"]

@@ -48,6 +48,7 @@ class Search:
 
     def _config(self, values: dict[str, float]) -> RunConfig:
         method, train = self.template.options(values)
+        train = train.model_copy(update={"probe": ()})  # a probe tells the search nothing
         return RunConfig.model_construct(
             data=self.data.without_location(), method=typing.cast(Any, method), train=train,
             seed=self.tuning.seed, evaluate="val",

@@ -12,11 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 
+from sign_ablate import cli_jobs
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
+from sign_ablate.claims.table import LEDGER
 from sign_ablate.config import Campaign
 from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
@@ -100,7 +102,7 @@ def test_tables_of_the_campaign(loaded: report.Report) -> None:
     assert report.times_table(loaded.times)["Training (s)"].tolist() == ["8.0"] * 4
     (row,) = report.provenance_table(loaded.times).to_dict("records")
     assert (row["Device"], row["Commit"], row["Versions"], row["Runs"]) == ("cpu", "abc+", "torch: 2.15", 15)
-    assert "nothing on digits" in report.limits(loaded).data
+    assert "no results on digits" in report.limits(loaded).data
 
 
 def test_notebooks_of_the_figures_and_of_the_report() -> None:
@@ -138,6 +140,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
         out=str(stem),
     )
     assert all(stem.with_suffix(f".{suffix}").stat().st_size for suffix in ("svg", "png", "pdf"))
+    cli_jobs.ledger(folder, folder / LEDGER, folder / "explore.html")
     executed = run("report", tmp_path, results=str(folder), figures=json.dumps(["figure2"]))
     page = tmp_path / "report.html"
     export(executed, page)
@@ -149,7 +152,8 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "url(" not in text
     assert "<title>sign-ablate: test: report</title>" in text
     assert text.count('src="data:image/png;base64,') == 2  # the figure, and the last epoch's accuracies
-    for part in ("Table I", "What cannot be concluded", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
+    assert "proxy: " in text
+    for part in ("Table I", "Limits of these results", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text
     assert "accuracy_forest" not in text  # code is left out
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from sign_ablate.campaign.grid import expand
+from sign_ablate.claims.comparisons import Theory
 from sign_ablate.claims.model import load, parse
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.repository import CLAIMS_FILE
+from sign_ablate.theory.statements import STATEMENTS
 from tests.conftest import ROOT
 
 TEXT = CLAIMS_FILE.read_text(encoding="utf-8")
@@ -77,3 +79,9 @@ def test_every_arm_is_in_a_preset() -> None:
     arms = load().arms.items()
     absent = {name for name, readings in arms if labels.isdisjoint(itertools.chain(*readings.values()))}
     assert not absent
+
+
+def test_every_result_of_the_theory_lab_exists() -> None:
+    tests = [claim.test for claim in load().claims.values() if isinstance(claim.test, Theory)]
+    results = {result for test in tests for result in (*test.results, *test.readings.values())}
+    assert results <= STATEMENTS.keys()

@@ -11,7 +11,6 @@ from scipy import stats
 from sign_ablate.analysis.stats import t_interval
 from sign_ablate.claims.statistics import (
     effect,
-    first_passage,
     look_alpha,
     page_trend,
     proportion,
@@ -81,7 +80,7 @@ def test_equal_differences() -> None:
 
 
 def test_a_diverged_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="diverged run"):
+    with pytest.raises(ValueError, match="diverged runs"):
         effect([0.1, math.nan])
 
 
@@ -125,12 +124,6 @@ def test_page_trend() -> None:
     assert page_trend(ratings[:, ::-1]) > 0.99
     many = np.random.default_rng(0).normal([0.0, 0.3, 0.6], size=(20, 8, 3))
     assert page_trend(many) == pytest.approx([stats.page_trend_test(table).pvalue for table in many])
-
-
-def test_first_passage_is_restricted_to_the_horizon() -> None:
-    found = first_passage([3, 5, None, None], [7, 4, 6, None], horizon=10)
-    assert found[:3].tolist() == [4.0, -1.0, -4.0]
-    assert math.isnan(found[3])
 
 
 def images(shape: tuple[int, int, int], spread: float) -> tuple[np.ndarray, ...]:

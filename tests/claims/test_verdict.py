@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from sign_ablate.claims.statistics import Effect, effect, first_passage
+from sign_ablate.claims.statistics import Effect, effect
 from sign_ablate.claims.verdict import (
     above,
     any_reading,
@@ -19,11 +19,8 @@ from sign_ablate.claims.verdict import (
     compound,
     greater,
     holm_levels,
-    imputations,
-    imputed,
     part,
     same,
-    sooner,
     trend,
 )
 
@@ -233,35 +230,6 @@ def test_holm_of_replicates_is_holm_of_each() -> None:
     assert len({round(level, 6) for level in np.ravel(together)}) > 3
 
 
-def greater_at_5(d: np.ndarray) -> Any:
-    return greater(effect(d), 0.5)
-
-
-def test_a_diverged_run_cannot_flip_a_verdict() -> None:
-    a, b = [92.0, 92.2, 91.9, 92.1, 92.0, 92.3, 92.1, 92.0], [90.0, 90.1, 89.9, 90.0, 90.2, 90.1, 90.0, 90.1]
-    assert imputed(a, b, greater_at_5) == "supported"
-    assert imputed(b, a, greater_at_5) == "refuted"
-    for diverged in range(8):
-        shorter = [None if i == diverged else value for i, value in enumerate(a)]
-        assert imputed(shorter, b, greater_at_5) == "unresolved"
-    # where B diverges, A might be level with it or far above: the verdict of the other seeds is not enough
-    assert imputed(a, [*b[:7], None], greater_at_5) == "unresolved"
-
-
-def test_verdict_that_stands_under_both_imputations() -> None:
-    # A is far worse in each seed, and its diverged run could not have been better than the best
-    a, b = [10.0, 11.0, 10.5, 9.0, None, 10.0, 9.5, 10.0], [90.0] * 8
-    assert imputed(a, b, greater_at_5) == "refuted"
-
-
-def test_imputations_are_the_extremes() -> None:
-    low, high = imputations([91.0, None, 90.0, None], [90.0, 88.0, None, None])
-    assert low.tolist() == [1.0, -88.0, -1.0, -91.0]
-    assert high.tolist() == [1.0, 3.0, 90.0, 91.0]
-    replicates = imputations([[91.0, math.nan], [50.0, 60.0]], [[90.0, 88.0], [40.0, math.nan]])
-    assert [ends.tolist() for ends in replicates] == [[[1.0, -88.0], [10.0, 0.0]], [[1.0, 3.0], [10.0, 60.0]]]
-
-
 def test_trend() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.3, (8, 3))
@@ -271,13 +239,3 @@ def test_trend() -> None:
     assert trend(10 * noise, 0.5) == "unresolved"
     together = trend(np.stack([noise + np.arange(3), noise - np.arange(3), 10 * noise]), 0.5)
     assert together.tolist() == ["supported", "refuted", "unresolved"]
-
-
-def test_sooner() -> None:
-    a = [4, 5, 4, 5, 4, 4, 5, 4]
-    b = [8, 8, 9, 8, 7, 8, None, 8]
-    assert sooner(first_passage(a, b, 10), margin=0.4) == "supported"
-    assert sooner(first_passage(b, a, 10), margin=0.4) == "refuted"
-    nobody = first_passage([*a[:7], None], [*b[:7], None], 10)
-    assert sooner(nobody, margin=0.4) == "unresolved"
-    assert sooner(np.stack([nobody, first_passage(a, b, 10)]), 0.4).tolist() == ["unresolved", "supported"]

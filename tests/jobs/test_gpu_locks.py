@@ -17,16 +17,20 @@ from tests.conftest import ROOT
 JOB = """
 import os, sys
 from sign_ablate.jobs.gpu import claim
-print(claim(sys.argv[1]), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+print(claim(sys.argv[1], int(sys.argv[2])), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
 
 
 class Job:
-    def __init__(self, device: str, environment: dict[str, str]) -> None:
+    def __init__(self, device: str, runs_per_gpu: int, environment: dict[str, str]) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            [sys.executable, "-c", JOB, device], env=environment, stdin=pipe, stdout=pipe, text=True
+            [sys.executable, "-c", JOB, device, str(runs_per_gpu)],
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
         )
 
     def line(self) -> str:
@@ -45,9 +49,11 @@ Start = Callable[..., Job]
 def start(tmp_path: Path) -> "object":
     jobs: list[Job] = []
 
-    def start(device: str = "cuda", **variables: str) -> Job:
+    def start(device: str = "cuda", runs_per_gpu: int = 1, **variables: str) -> Job:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "CUDA", "SIGN_ABLATE"))}
-        jobs.append(Job(device, {**kept, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **variables}))
+        jobs.append(
+            Job(device, runs_per_gpu, {**kept, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **variables})
+        )
         return jobs[-1]
 
     yield start
@@ -64,6 +70,34 @@ def test_jobs_have_devices_of_their_own_and_one_too_many_waits(start: Start) -> 
     assert late.line() == "waiting for a GPU: 3, GPU-8f6a, MIG-1/2/0 taken by this user's other jobs"
     lines["cuda GPU-8f6a"].end(signal.SIGKILL)
     assert late.line() == "cuda GPU-8f6a"
+
+
+def test_slots_are_filled_device_by_device_and_end_with_their_jobs(start: Start) -> None:
+    jobs = [start(runs_per_gpu=2, CUDA_VISIBLE_DEVICES="0,1") for _ in range(1)]
+    lines = [jobs[0].line()]
+    for _ in range(3):
+        jobs.append(start(runs_per_gpu=2, CUDA_VISIBLE_DEVICES="0,1"))
+        lines.append(jobs[-1].line())
+    assert lines == ["cuda 0", "cuda 1", "cuda 0", "cuda 1"]
+    late = start(runs_per_gpu=2, CUDA_VISIBLE_DEVICES="0,1")
+    assert late.line().startswith("waiting for a GPU: 0, 1 taken")
+    jobs[3].end()
+    assert late.line() == "cuda 1"
+
+
+def test_a_run_that_wants_a_gpu_to_itself_and_runs_that_share_exclude_each_other(start: Start) -> None:
+    """As two campaigns would, with different values of runs_per_gpu."""
+    shared = [start(runs_per_gpu=3, CUDA_VISIBLE_DEVICES="0") for _ in range(2)]
+    assert [job.line() for job in shared] == ["cuda 0", "cuda 0"]
+    alone = start(CUDA_VISIBLE_DEVICES="0")
+    assert alone.line() == "waiting for a GPU: 0 taken by this user's other jobs"
+    for job in shared:
+        job.end()
+    assert alone.line() == "cuda 0"
+    third = start(runs_per_gpu=3, CUDA_VISIBLE_DEVICES="0")
+    assert third.line().startswith("waiting")
+    alone.end()
+    assert third.line() == "cuda 0"
 
 
 def test_overlapping_lists_share_no_device(start: Start) -> None:

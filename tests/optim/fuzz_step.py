@@ -72,7 +72,7 @@ def case(rng: random.Random) -> tuple[type, dict, list[torch.Tensor], dict]:
 
 
 def too_short(rng: random.Random, params: list[torch.Tensor]) -> bool:
-    """Whether a tensor whose storage is cut to less than it needs is refused. The plain step would use it."""
+    """True if a tensor whose storage is cut to less than it needs is refused. The plain step would use it."""
     p = rng.choice(params)
     if not p.numel() or p.grad.shape != p.shape:
         return True
@@ -125,7 +125,7 @@ def stored(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def agree(ours: list, others: list, *, exact: bool) -> bool:
-    """Whether two lists of parameters agree, with all of their storages; λ̄ only to the order of its sums."""
+    """True if two lists of parameters agree, with all of their storages; λ̄ only to the order of its sums."""
     if exact:
         return torch.equal(stored(ours), stored(others))
     return torch.allclose(stored(ours).view(torch.float32), stored(others).view(torch.float32), rtol=1e-5)

@@ -102,7 +102,7 @@ def momenta(optimizer: Any) -> list[Tensor]:
 
 
 def equal(a: list[Any], b: list[Any]) -> bool:
-    """Whether two lists of tensors are bitwise equal."""
+    """True if two lists of tensors are bitwise equal."""
     return len(a) == len(b) and all(
         x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a, b, strict=True)
     )

@@ -1,4 +1,4 @@
-"""What every constructor refuses: unknown keywords, values of the wrong kind, options that lack another."""
+"""Refused arguments: unknown keywords, values of the wrong kind, options that lack another."""
 
 import inspect
 import math
@@ -89,7 +89,7 @@ CHOICES = {
     SignSGD: ["momentum_form", "momentum_dtype", "sign_of_zero", "dither", "law", "scale", "k_unit"],
     HybridSignSGD: [
         "trigger", "lambda_rule", "lambda_scope", "lambda_step", "lambda_momentum", "lambda_schedule",
-        "sgd_momentum",
+        "sgd_momentum", "after", "length",
     ],
     SWATS: ["scope"],
     OneBitAdam: ["norm"],

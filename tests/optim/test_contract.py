@@ -1,4 +1,4 @@
-"""What torch.optim promises beyond PyTorch's own tests: devices, dtypes, scalers, compilers, divergence."""
+"""Promises of torch.optim beyond PyTorch's own tests: devices, dtypes, scalers, compilers, divergence."""
 
 import math
 import pickle

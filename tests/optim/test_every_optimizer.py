@@ -359,7 +359,7 @@ def test_any_shape_dtype_and_option(
 
 @pytest.mark.parametrize("name", compressed)
 def test_zero_gradients_are_no_step(name: str) -> None:
-    """As torch.optim's own: a zero gradient and no decay leave a fresh optimizer's parameters alone."""
+    """A zero gradient without decay leaves a new optimizer's parameters alone, as with torch.optim's own."""
     params = parameters()
     optimizer = CASES[name](params)
     for _, p in itertools.product(range(2), params):

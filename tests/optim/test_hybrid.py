@@ -73,6 +73,15 @@ def test_a_mixed_step_is_as_long_over_all_groups_as_the_step_it_copies(after, le
     torch.testing.assert_close(found, [x * norms[0] / norms[2] for x in along], rtol=1e-4, atol=1e-7)
 
 
+def test_the_length_is_that_of_the_gradient_with_coupled_decay():
+    p = torch.nn.Parameter(torch.full((16,), 3.0))
+    optimizer = HybridSignSGD([p], lr=0.1, switch_step=0, length="kept", weight_decay=0.5, decoupled=False)
+    p.grad = torch.linspace(-2, 2, 16)
+    optimizer.step()
+    along = torch.linspace(-2, 2, 16) + 1.5
+    torch.testing.assert_close(3.0 - p.detach(), along / along.norm() * 0.4, rtol=1e-5, atol=1e-6)  # δ√16
+
+
 def test_a_mixed_step_without_gradients_or_learning_rate_is_none():
     for options, scale, lr in (({"length": "kept"}, 0.0, 0.1), ({"after": "sign"}, 1.0, 0.0)):
         p = torch.nn.Parameter(torch.ones(3))

@@ -248,7 +248,7 @@ def test_transforms_of_torch_func_take_the_plain_step(options):
 
 @pytest.mark.parametrize("how", [{}, {"fused": False, "foreach": False}, {"foreach": True}])
 def test_inference_tensors_are_refused_outside_inference_mode(how):
-    """As torch's in-place operations refuse them, and before the momentum moves."""
+    """Refused as by torch's in-place operations, before the momentum moves."""
     with torch.inference_mode():
         p = nn.Parameter(torch.ones(4))
     p.grad = torch.ones(4)

@@ -120,7 +120,7 @@ def control(seed, step, param, n):
 
 
 def too_large(worst, count):
-    """Whether the largest of `count` scores has a probability below 1e-4 (χ² has a heavier tail: 4 more)."""
+    """True if the largest of `count` scores has a probability below 1e-4 (χ² has a heavier tail: 4 more)."""
     return worst > stats.norm.isf(1e-4 / count / 2) + 1
 
 

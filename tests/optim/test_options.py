@@ -76,7 +76,7 @@ def test_every_option_changes_the_trajectory(cls, base, change):
 
 
 def run_with_zeros(cls, options):
-    """As `run`, with a parameter whose gradient stays 0: the sign of zero matters there."""
+    """Like `run`, with a parameter whose gradient stays 0: the sign of zero matters there."""
     torch.manual_seed(0)
     params = [torch.nn.Parameter(torch.randn(40, 30)), torch.nn.Parameter(torch.randn(20))]
     optimizer = cls(params, **options)

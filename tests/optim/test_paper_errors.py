@@ -1,4 +1,4 @@
-"""What the paper's rules get wrong or leave unsaid, shown. docs/optim/errors-in-the-paper.md lists them."""
+"""Errors and gaps in the paper's rules, one test each. docs/optim/errors-in-the-paper.md lists them."""
 
 import math
 

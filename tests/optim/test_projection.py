@@ -1,4 +1,4 @@
-"""Which λ_k are averaged, and the λ̄ of groups and tensors that were not there to be measured."""
+"""Selection of the λ_k to average, and λ̄ of groups and tensors without a λ_k of their own."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What the README's table says beyond PyTorch's own tests, for every entry that it says it of."""
+"""The features in the README's table of optimizers that PyTorch's own tests do not cover."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What PyTorch's test/test_optim.py asks of an optimizer, asked of ours, under the same test names.
+"""The tests of PyTorch's test/test_optim.py for our optimizers, under the same names.
 
 docs/optim/torch-tests.md has the table. Every test runs over the OptimizerInfo entries and all their
 inputs: plain, fused (the default here), foreach and, where the original does, differentiable, as far as the

@@ -104,6 +104,19 @@ def test_noise_is_that_of_dither_in_every_memory_order():
     assert equal(*steps)
 
 
+def test_a_group_added_later_joins_at_the_step():
+    p, q = (torch.nn.Parameter(torch.zeros(3)) for _ in range(2))
+    optimizer = LinearTwin([p], lr=1.0, beta=0.0, alpha=1.0)
+    for k in range(4):
+        if k == 2:
+            optimizer.add_param_group({"params": [q]})
+        before = p.detach().clone()
+        p.grad, q.grad = torch.ones(3), torch.ones(3)
+        optimizer.step()
+        if k == 2:
+            assert torch.equal(q.detach(), p.detach() - before)  # one σ_k for both
+
+
 def test_epochs():
     options = {"alpha": 0.1, "gamma": 2.0}
     one, _ = run(LinearTwin, {**options, "k_unit": "epoch", "steps_per_epoch": 100})

@@ -86,6 +86,8 @@ def test_a_gpu_takes_one_at_a_time(
     assert "Runs without an estimate: 5. None like them has been measured." in made.status()
     made.finish("sgd.s0", ago=599, kind="cuda:0")
     assert "About 8 min 40 s left, 1 at a time: until Tue 22:22." in made.status()
+    config["execution"]["runs_per_gpu"] = 5
+    assert "About 1 min 44 s left, 5 at a time: until Tue 22:15." in Campaigner(config, tmp_path).status()
 
 
 @pytest.mark.parametrize(

@@ -111,4 +111,4 @@ def test_planted_error_in_the_projection_is_found(monkeypatch: pytest.MonkeyPatc
     right = equations.projected_rate
     monkeypatch.setattr(equations, "projected_rate", lambda g, m, delta: (1 + 1e-6) * right(g, m, delta))
     rows = projection.run(np.random.default_rng(0))
-    assert all(row["fails"] for row in rows if row["claim"] in {"eq11", "swats-ratio"})
+    assert all(row["fails"] for row in rows if row["claim"] in {"projection", "swats-ratio"})

@@ -91,18 +91,18 @@ def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> 
     assert "lambda_bar" not in rows["naive-switch"][0]
 
 
+CALIBRATED = {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "hybrid-sign", "hybrid-kept"}
+DITHERED = {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"}
 #: column → methods that have a value in it
 COLUMNS = {
-    "lambda_k": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
-    "lambda_skipped": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau"},
-    "lambda_bar": {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "swats"},
+    "lambda_k": CALIBRATED,
+    "lambda_skipped": CALIBRATED,
+    "lambda_bar": {*CALIBRATED, "swats"},
     "gamma_k": {"swats"},
-    "phase": {
-        "hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "naive-switch", "swats", "onebit-adam"
-    },
-    "flip_fraction": {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"},
-    "sigma": {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"},
-}  # fmt: skip
+    "phase": {*CALIBRATED, "naive-switch", "swats", "onebit-adam"},
+    "flip_fraction": DITHERED,
+    "sigma": {*DITHERED, "twin", "twin-noise", "sgd-noise"},  # σ_k of eq. (9) in all of them
+}
 
 
 @pytest.mark.slow

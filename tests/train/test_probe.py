@@ -96,26 +96,28 @@ def test_gaussian_noise_is_symmetric_and_without_signal() -> None:
     assert found["snr_low"] == 1.0
 
 
+@pytest.mark.parametrize("steps", [1, 3, 60])
 @pytest.mark.parametrize("beta", [0.0, 0.9])
-def test_lambda_of_pure_noise_is_its_null_model(beta: float) -> None:
+def test_lambda_of_pure_noise_is_its_null_model(beta: float, steps: int) -> None:
     torch.manual_seed(0)
     network = nn.Linear(1000, 100, bias=False)
     optimizer = SignSGD(network.parameters(), lr=1e-3, beta=beta)
-    trainer: Any = SimpleNamespace(network=network, optimizer=optimizer, lr=1e-3)
-    for _ in range(60):
+    trainer: Any = SimpleNamespace(network=network, optimizer=optimizer, lr=1e-3, step=steps)
+    for _ in range(steps):
         before = [p.detach().clone() for p in network.parameters()]
         network.weight.grad = torch.randn_like(network.weight)
         optimizer.step()
     found = values(probe.step_rows(trainer, before, before))
     assert found["lambda"] / found["lambda_null"] == pytest.approx(1, abs=0.02)
-    assert found["cos_gradient"] == pytest.approx(math.sqrt(2 / math.pi * (1 - beta**2)), abs=0.01)
+    if steps == 60:
+        assert found["cos_gradient"] == pytest.approx(math.sqrt(2 / math.pi * (1 - beta**2)), abs=0.01)
 
 
 def test_lambda_is_the_optimizers_own() -> None:
     torch.manual_seed(0)
     network = nn.Linear(30, 20)
     optimizer = HybridSignSGD(network.parameters(), lr=1e-3, switch_step=None)
-    trainer: Any = SimpleNamespace(network=network, optimizer=optimizer, lr=1e-3)
+    trainer: Any = SimpleNamespace(network=network, optimizer=optimizer, lr=1e-3, step=3)
     for _ in range(3):
         before = [p.detach().clone() for p in network.parameters()]
         for p in network.parameters():

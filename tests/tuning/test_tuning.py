@@ -108,6 +108,14 @@ def test_trials_hold_images_out_and_have_a_seed_of_their_own(config: dict[str, A
     assert len({run.id for run in found}) == 6
 
 
+def test_probes_are_no_part_of_a_search(config: dict[str, Any]) -> None:
+    before = searches(parse_campaign(config))[0]
+    config["train"]["probe"] = [0, 2]
+    after = searches(parse_campaign(config))[0]
+    assert after.hash == before.hash
+    assert [run.id for run in after.runs()] == [run.id for run in before.runs()]
+
+
 def test_stage_one_is_the_trials_and_stage_two_the_evaluation(config: dict[str, Any], results: Path) -> None:
     campaign = parse_campaign(config)
     assert [run.cell.label for run in expand(campaign)] == ["preset", "preset"]

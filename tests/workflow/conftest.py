@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT, TINY
 
-PARTS = ["Snakefile", "workflow", "notebooks", "profiles", "sign_ablate", "environment.yml"]
+PARTS = ["Snakefile", "workflow", "notebooks", "profiles", "sign_ablate", "claims.yaml", "environment.yml"]
 
 
 class Repository:

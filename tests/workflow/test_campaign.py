@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("w
 
 RUNS = 20
 #: everything downstream of the runs
-DOWNSTREAM = {"aggregate": 1, "figure": 2, "table": 1, "report_html": 1}
+DOWNSTREAM = {"aggregate": 1, "ledger": 1, "figure": 2, "table": 1, "report_html": 1}
 
 
 def test_campaign_makes_every_product(finished: Repository) -> None:
@@ -264,7 +264,7 @@ def test_configuration_file_replaces_the_default(finished: Repository, config: d
     path = finished.folder / "other.yaml"
     path.write_text(json.dumps(other))
     jobs = finished.jobs("--configfile", "other.yaml")
-    assert jobs == {"train": 2, "aggregate": 1, "table": 1, "report_html": 1}
+    assert jobs == {"train": 2, "aggregate": 1, "ledger": 1, "table": 1, "report_html": 1}
     assert finished.jobs("--configfile", "other.yaml", "--config", "seeds=[5]")["train"] == 1
     assert finished.jobs("--config", "methods__sgd__lr=3e-1", "execution__threads=2")["train"] == 2
 

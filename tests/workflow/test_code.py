@@ -17,7 +17,8 @@ from tests.workflow.conftest import Repository, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
-ALL = {"aggregate": 1, "figure": 2, "table": 1, "report_html": 1}
+LEDGER = {"ledger": 1, "report_html": 1}
+ALL = {"aggregate": 1, "ledger": 1, "figure": 2, "table": 1, "report_html": 1}
 
 
 @contextlib.contextmanager
@@ -46,6 +47,8 @@ def of(repository: Repository, *arguments: str) -> list[str]:
         ("sign_ablate/analysis/stats.py", "\nimport", "\n)", ALL),
         ("sign_ablate/analysis/stats.py", "\nimport", "\n# a comment\nimport", {}),
         ("sign_ablate/optim/signsgd.py", "\nimport", "\nedited = 1\nimport", {}),
+        ("sign_ablate/claims/verdict.py", "\nimport", "\nedited = 1\nimport", LEDGER),
+        ("claims.yaml", "near: {other: 1}", "near: {other: 2}", LEDGER),
         ("notebooks/table1.ipynb", '"outputs": []', '"outputs": [], "collapsed": true', {}),
         ("notebooks/table1.ipynb", '"from ', '"x = 1\\n",\n    "from ', {"table": 1, "report_html": 1}),
         ("notebooks/report.ipynb", "## Table I", "## Table 1", {"report_html": 1}),

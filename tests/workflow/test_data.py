@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
     "methods": {name: TINY["methods"][name] for name in ("sgd", "adam")},
     "execution": {"device": "cpu"},
 }
-TABLES = {"aggregate": 1, "table": 1, "report_html": 1}
+TABLES = {"aggregate": 1, "ledger": 1, "table": 1, "report_html": 1}
 SGD = "results/runs/folder.sgd.*/metrics.parquet"
 
 

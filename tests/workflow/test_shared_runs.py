@@ -46,13 +46,13 @@ def test_order_of_methods_trains_nothing(finished: Repository, config: dict[str,
 
 
 def test_campaign_that_shares_cells_trains_the_others(finished: Repository, config: dict[str, Any]) -> None:
-    """As a preset: two methods of the finished campaign under other labels, and a rate of its own."""
+    """Two methods of the finished campaign under other labels, and a rate of its own, as in a preset."""
     finished.configure(config)
     methods = {"a": config["methods"]["sgd"], "b": {**config["methods"]["adam"], "lr": [0.003, 0.01]}}
     other = {**config, "campaign": "other", "methods": methods, "figures": {}}
     (finished.folder / "other.yaml").write_text(json.dumps(other))
     jobs = finished.jobs("--configfile", "other.yaml")
-    assert jobs == {"train": 2, "aggregate": 1, "table": 1, "report_html": 1}
+    assert jobs == {"train": 2, "aggregate": 1, "ledger": 1, "table": 1, "report_html": 1}
 
 
 def test_tables_of_a_campaign_have_its_own_labels(

@@ -69,7 +69,7 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def close(self) -> None:
-        """As its window would be."""
+        """Closed as a terminal's window is."""
         os.close(self._master)
         self._master = -1
 

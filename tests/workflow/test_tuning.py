@@ -16,7 +16,7 @@ import pytest
 from tests.tuning.test_tuning import TUNED
 from tests.workflow.conftest import Repository, environment, make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 CHOICES = "results/tuned/tuned.json"
 
@@ -75,7 +75,7 @@ def test_new_winner_runs_the_cells_that_take_its_values(again: Repository, confi
     _choose(again, "pre alpha=0.1", 1 - winner)
     jobs = again.jobs()
     assert jobs.pop("train") == 4  # the cell itself and `tuned_as`, two seeds each
-    assert set(jobs) == {"aggregate", "table", "report_html"}
+    assert set(jobs) == {"aggregate", "ledger", "table", "tuning_figures", "report_html"}
     _choose(again, "pre alpha=0.1", winner)
     assert again.jobs() == {}
 

@@ -30,9 +30,10 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import CLAIMS_FILE, default_config
+from sign_ablate.repository import CLAIMS_FILE, MEASUREMENTS_FILE, default_config
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
+from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
 from sign_ablate.tuning import search as tuning
 from sign_ablate.tuning.choice import file_of
 
@@ -71,6 +72,16 @@ DATA = {
 # so there is nothing to keep warm.
 environ[parent.VARIABLE] = str(os.getpid())
 DEVICE = device.resolve(CAMPAIGN.execution.device)
+# Snakemake counts a job as one gpu. Where runs share a GPU, `--resources gpu=N` therefore has more to give.
+# A cluster's scheduler counts GPUs itself.
+if (
+    workflow.is_main_process
+    and workflow.local_exec
+    and "gpu" in workflow.global_resources
+):
+    gpus = workflow.global_resources["gpu"]
+    gpus = getattr(gpus, "value", gpus)  # a number in earlier versions of Snakemake
+    workflow.register_resource("gpu", gpus * CAMPAIGN.execution.runs_per_gpu)
 environ[warm.VARIABLE] = str(
     int(workflow.is_main_process and warm_start.is_on(CAMPAIGN, RUNS.values(), DEVICE))
 )
@@ -97,6 +108,12 @@ if workflow.is_main_process:
             f"{old[0].parent}: runs of an earlier version ({len(old)}), which stored them by campaign. They "
             f"are kept but not read; runs are now stored in {layout.runs_folder(layout.RESULTS)}."
         )
+# The theory lab, whose results depend on no campaign.
+LAB = str(layout.theory_folder(layout.RESULTS))
+LAB_CLAIMS = str(layout.theory_claims(layout.RESULTS))
+LAB_TABLES = {
+    name: str(layout.theory_table(layout.RESULTS, name)) for name in EXPERIMENTS
+}
 NOTEBOOKS = os.path.join(workflow.basedir, "notebooks")
 TABLES = [
     "epochs.parquet",
@@ -116,6 +133,7 @@ wildcard_constraints:
     data=r"[^/]+\.[0-9a-f]+",
     figure="(?!tuning-)[^/.]+",
     dataset="|".join(map(re.escape, CAMPAIGN.datasets)),
+    experiment="|".join(map(re.escape, EXPERIMENTS)),
 
 
 def products(view):
@@ -123,6 +141,7 @@ def products(view):
     names = [
         *TABLES,
         "claims.parquet",
+        "explore.html",
         "report.html",
         *(f"table1.{kind}" for kind in ("md", "tex", "csv")),
     ]
@@ -237,6 +256,7 @@ def train_command(wildcards, input, output):
         "data": input.data,
         "out": os.path.dirname(output[0]),
         "device": JOB_DEVICE,
+        "runs-per-gpu": execution.runs_per_gpu,
         "deterministic": int(execution.deterministic),
         "compile": execution.compile,
         # Not the rule's threads, which --cores limits: their number can change the last bit of a result.
@@ -253,6 +273,28 @@ def command(name, **options):
         f"--{option} {shlex.quote(str(value))}" for option, value in options.items()
     ]
     return " ".join([f"python -m sign_ablate {name}", *words])
+
+
+def is_theory_alone():
+    """Return True if this call makes results of the theory lab and nothing of a campaign."""
+    targets = workflow.dag_settings.targets
+    return bool(targets) and all(
+        t == "theory" or t.startswith(f"{LAB}/") for t in targets
+    )
+
+
+def lock_theory():
+    """Lock the theory lab, so that one Snakemake process at a time writes its files."""
+    try:
+        campaign_lock.hold(pathlib.Path(LAB))
+    except JobError:
+        logger.error(
+            f"{LAB}: another Snakemake runs the theory lab; wait for it or stop it"
+        )
+        sys.exit(1)
+    except OSError as error:
+        logger.error(str(error))
+        sys.exit(1)
 
 
 def lock_campaign():

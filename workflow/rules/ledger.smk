@@ -1,5 +1,5 @@
 CLAIMS = str(CLAIMS_FILE)
-THEORY = str(layout.theory_claims(layout.RESULTS))
+MEASUREMENTS = str(MEASUREMENTS_FILE)
 
 
 # The claims, the choices of tuning and the results of the theory lab are parameters by their content. As inputs,
@@ -12,15 +12,24 @@ rule ledger:
         campaign=f"{RESULTS}/{{view}}campaign.json",
     output:
         claims=f"{RESULTS}/{{view}}claims.parquet",
+        page=report(
+            f"{RESULTS}/{{view}}explore.html",
+            caption="../report/explore.rst",
+            category="Report",
+        ),
     log:
         f"{RESULTS}/logs/{{view}}ledger.log",
     conda:
         "../../environment.yml"
     params:
-        content=[content_of(path) for path in (CLAIMS, TUNED_FILE, THEORY)],
+        content=[
+            content_of(path) for path in (CLAIMS, TUNED_FILE, LAB_CLAIMS, MEASUREMENTS)
+        ],
         tables=lambda wildcards, output: os.path.dirname(output.claims),
         claims=lambda wildcards, output: CLAIMS,
+        measurements=lambda wildcards, output: MEASUREMENTS,
         code=fingerprint.of_claims(),
     shell:
         "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --theory {THEORY} --out {{output.claims}} > {{log}} 2>&1"
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {LAB_CLAIMS} --out {{output.claims}} "
+        "--measurements {params.measurements:q} --page {output.page} > {log} 2>&1"

@@ -1,10 +1,10 @@
 onstart:
-    lock_campaign()
+    lock_theory() if is_theory_alone() else lock_campaign()
     tell_forced()
     signals.pass_on_to_jobs(logger.warning)
     # The warm-start server imports torch while the data are prepared.
     here = environ[warm.VARIABLE] == "1" and workflow.local_exec
-    if here and not all(map(os.path.exists, TO_TRAIN)):
+    if here and not is_theory_alone() and not all(map(os.path.exists, TO_TRAIN)):
         client.start(os.getpid())
 
 

@@ -17,7 +17,7 @@ _ANY: Any = object()
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers that an option may be.
+    """Interval of the numbers that an option accepts.
 
     >>> str(Range(ge=0, lt=1)), 1.0 in Range(ge=0, lt=1)
     ('in [0, 1)', False)
@@ -56,7 +56,7 @@ class Need:
     Args:
         reason: completes "<option> has no effect …", or "<option> <value> needs …" where a value is given.
         holds: the condition. It reads the other options with `o["name"]`.
-        value: the only value of the option that has this need; by default every one but the default.
+        value: the value of the option that has this need; if not given, every value but the default.
     """
 
     reason: str
@@ -162,7 +162,7 @@ def check(options: type, values: Values) -> None:
 
 
 def missing(options: type, values: Values) -> Iterator[tuple[str, str]]:
-    """For each option that another one's value asks for: the other's name, and what is wrong with it."""
+    """Name and problem of each option whose value requires another option that is not set."""
     for name, own in declared(options).items():
         asking = own.option.asked_by
         if asking and name in values and values[name] is None and _effective(own, values):
@@ -170,7 +170,7 @@ def missing(options: type, values: Values) -> Iterator[tuple[str, str]]:
 
 
 def inert(options: type, values: Values) -> Iterator[tuple[str, str]]:
-    """For each option that differs from its default and yet has no effect: its name, and why."""
+    """Name and problem of each option that differs from its default but has no effect."""
     for name, own in declared(options).items():
         if not own.option.needs or name not in values or values[name] == own.default:
             continue
@@ -182,10 +182,10 @@ def inert(options: type, values: Values) -> Iterator[tuple[str, str]]:
 
 
 def without_effect(options: type, fixed: Values) -> set[str]:
-    """The options that have no effect whatever the others are, beside those that are fixed.
+    """Names of the options that have no effect for any values of the options that are not fixed.
 
-    A need that reads an option that is not fixed stays open. An option without effect keeps its default,
-    which may decide about others.
+    A need counts only if the fixed options decide it. An option without effect keeps its default, and the
+    needs of other options may then be decided, too.
     """
     known = dict(fixed)
     while True:
@@ -207,7 +207,7 @@ def _possible(own: Declared, known: Values) -> bool:
 
 
 def _met(need: Need, known: Values) -> bool | None:
-    """None where the options that are known do not decide it."""
+    """Return True if a need is met, False if not, and None if that depends on an option that is not known."""
     try:
         return need.holds(known)
     except KeyError:
@@ -215,7 +215,7 @@ def _met(need: Need, known: Values) -> bool | None:
 
 
 def open_needs(own: Declared, known: Sequence[Values]) -> list[str]:
-    """The reasons for which an option can have no effect, where others have one of the known values."""
+    """Reasons for which an option may have no effect when the others have one of the known sets of values."""
     return [
         need.reason if need.value is _ANY else f"{need.value}: without {need.reason.split(':')[0]}"
         for need in own.option.needs

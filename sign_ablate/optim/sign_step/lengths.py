@@ -35,7 +35,7 @@ def after_switch(todo: list[Todo], phase: bool | Tensor, *, after: str, length: 
 
 
 def _ratio(todo: list[Todo], after: str) -> Tensor:
-    """What multiplies δ: the length that the step is to have over that of its direction with rate δ."""
+    """Factor of δ that gives the step its length."""
     items = [(const, x) for _, work, const in todo for x in work]
     squares = torch.stack([_square(const, x).to(items[0][1][1].device) for const, x in items])
     squares = shards.reduced([x[0] for _, x in items], squares.unsqueeze(1)).squeeze(1)

@@ -1,4 +1,4 @@
-"""Local tensors of a parameter, and sums over all of them: DTensor (FSDP2), complex, memory orders."""
+"""Local tensors of parameters (shards of FSDP2, complex, any memory order), and sums over all shards."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from sign_ablate.optim import layout
 from sign_ablate.optim.sign_step import plain
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants
 
-#: a group, its parameters at work, its constants
+#: a group, its parameters that have a gradient, and the constants of their step
 Todo = tuple[dict[str, Any], list[Any], StepConstants]
 
 
 def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The real tensors in this process: a shard's, and a complex number's two parts."""
+    """Local real tensors of a parameter, its gradient and momentum: shards, and pairs of reals if complex."""
     if hasattr(p, "to_local"):
         g = g if not hasattr(g, "to_local") else g.to_local()
         p, m = p.to_local(), None if m is None else m.to_local()
@@ -27,10 +27,10 @@ def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int) -> Item:
-    """The item that the plain step works on.
+    """Item of the plain step for a local tensor.
 
-    Coordinates are numbered in memory order where the whole parameter is dense, else in C order: a shard's
-    noise is that of the unsharded parameter.
+    Coordinates have their numbers in the whole parameter, in memory order if it is dense, else in C order. So
+    a shard has the noise of its part of the whole parameter.
     """
     sizes, offset, order = list(param.shape), _offset(param), layout.memory_order(param)
     order = tuple(range(param.dim())) if order is None else order
@@ -66,7 +66,7 @@ def _offset(param: Any) -> list[int]:
 
 
 def check_block(param: Any) -> None:
-    """Raise RuntimeError unless a shard is one block of the whole parameter, which its noise rests on.
+    """Raise RuntimeError unless a shard is one block of the whole parameter, as its noise requires.
 
     FSDP2 over tensor parallelism splits one dimension twice, and marks the outer split with the number of
     the inner one's parts. Shards are blocks where these divide the dimension.
@@ -87,7 +87,7 @@ def check_block(param: Any) -> None:
 
 
 def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
-    """Rows of local sums, one per parameter, with those of sharded parameters summed over the shards."""
+    """Sums of whole parameters, from local sums with one row per parameter."""
     meshes: dict[Any, list[int]] = {}
     for i, p in enumerate(params):
         if hasattr(p, "placements"):
@@ -106,10 +106,11 @@ def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
 
 
 def relative(work: list[Todo], *, stored: bool = False) -> list[Todo]:
-    """The constants with σ_k multiplied by the rms of the momenta-to-be, over all parameters or each tensor.
+    """Multiply σ_k by the rms of the momenta after their update, over all parameters or per tensor.
 
-    Where the rms is the tensor's, each parameter has its own. The momenta are left alone: the step computes
-    them again, which costs a pass over them and no memory. `stored` takes the last step's instead.
+    With `tensor_rms` each parameter has constants of its own. The momenta are not changed: the step computes
+    the update again, which costs one more pass and no memory. With `stored`, the momenta of the last step are
+    used instead.
     """
     params = [param for _, items, _ in work for param, *_ in items]
     if not params:
