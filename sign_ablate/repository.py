@@ -7,6 +7,8 @@ ROOT = Path(__file__).parents[1]
 CLAIMS_FILE = ROOT / "claims.yaml"
 #: what benchmarks measured for claims, on the machine that it names
 MEASUREMENTS_FILE = ROOT / "results" / "reference" / "measurements.parquet"
+#: verdicts of the theory lab, for campaigns beside which the lab has not run
+LAB_FILE = ROOT / "results" / "reference" / "theory" / "claims.parquet"
 
 
 def default_config() -> Path:

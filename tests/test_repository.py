@@ -10,6 +10,7 @@ from pathlib import Path
 from sign_ablate.config.read import read_yaml
 from sign_ablate.terminal import generated
 from tests.conftest import ROOT
+from tests.workflow.conftest import PARTS
 
 #: conda-forge's name → the package index's
 CONDA = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
@@ -26,6 +27,13 @@ def test_environment_agrees_with_pyproject() -> None:
     assert {
         entry.replace(name, CONDA.get(name, name), 1) for name, entry in names.items()
     } == wanted - ONLY_PIP
+
+
+def test_image_copies_all_that_the_pipeline_needs() -> None:
+    """The image itself is not built here."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert {*PARTS, "config.yaml", "pyproject.toml"} == set(copied)
 
 
 def test_generated_files_are_up_to_date() -> None:

@@ -125,10 +125,15 @@ class Evidence:
         packed = [(np.frombuffer(rows[seed]["correct"], np.uint8), rows[seed]["images"]) for seed in seeds]
         return np.array([np.unpackbits(bits, count=int(images)) for bits, images in packed], bool)
 
+    def choice(self, dataset: str, label: str) -> Mapping[str, Any] | None:
+        """Choice of tuned.json for a cell, or for its `tuned_as` cell. None for a cell that is not tuned."""
+        method = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
+        found: Mapping[str, Any] | None = self.tuned.get(dataset, {}).get(method.get("tuned_as", label))
+        return found
+
     def at_edge(self, dataset: str, label: str) -> tuple[str, ...]:
         """Tuned options of a cell, or of its `tuned_as` cell, with a value at the edge of the range."""
-        method = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
-        choice = self.tuned.get(dataset, {}).get(method.get("tuned_as", label))
+        choice = self.choice(dataset, label)
         return tuple(choice["at_edge"]) if choice else ()
 
     def setting(self, dataset: str, label: str) -> tuple[Any, Any, bool]:

@@ -126,6 +126,7 @@ def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> st
                 found |= {} if model == paper.model else {f"network: {model}": None}
                 found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
                 found |= {} if whole else {"a part of the images": None}
+                found |= {} if evidence.choice(dataset, label) else {"not tuned": None}
     return ", ".join(found)
 
 

@@ -28,6 +28,8 @@ PROGRESS = "progress.json"
 #: locked with flock while a process trains the run, or while Snakemake runs the campaign. A file that exists
 #: without being locked has no meaning.
 LOCK = ".lock"
+#: locked with flock while a cluster's job is responsible for the run
+JOB_LOCK = ".job.lock"
 
 #: configuration of a campaign that Snakemake is running
 RUNNING = "running.json"

@@ -15,6 +15,7 @@ from sign_ablate.store.layout import run_folder, train_log
 from sign_ablate.terminal import estimate, failures
 from sign_ablate.terminal.estimate import Measured
 from sign_ablate.terminal.failures import Failure
+from sign_ablate.terminal.queue import queued
 from sign_ablate.terminal.running import Running, look
 from sign_ablate.terminal.states import Outcome, by_cell, outcome, state
 
@@ -28,7 +29,7 @@ class Snapshot:
 
     #: time of the snapshot, in seconds since 1970
     now: float
-    #: run id → done, diverged, damaged, running, failed, interrupted or missing
+    #: run id → done, diverged, damaged, running, queued, failed, interrupted or missing
     states: dict[str, str]
     running: list[Running]
     #: runs that are done or diverged, newest first
@@ -55,6 +56,8 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     now, kind = time.time(), device.resolve(campaign.execution.device)
     folders = {run.id: run_folder(results, run.id) for run in runs}
     states = {run.id: state(folders[run.id]) for run in runs}
+    idle = [run for run, known in states.items() if known in {"missing", "failed", "interrupted"}]
+    states |= dict.fromkeys(queued(idle, results) if idle else (), "queued")
     over = [run for run in runs if states[run.id] in {"done", "diverged", "damaged"}]
     found = [(run, end) for run in over if (end := outcome(folders[run.id])) is not None]
     damaged = [end.problem for _, end in found if end.problem]
@@ -69,8 +72,8 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
         each = {run: guessed[run] if known is None else known for run, known in each.items()}
         running = [look(run, folders[run.id], each[run.id], now) for run in at_work]
     missing = [each[run.id] for run in todo if states[run.id] != "running"]
-    idle = [run for run in todo if states[run.id] in {"failed", "interrupted"}]
-    stopped = _stopped(idle, results, campaign.campaign)
+    failed = [run for run in todo if states[run.id] in {"failed", "interrupted"}]
+    stopped = _stopped(failed, results, campaign.campaign)
     at_once, gap = _pace(running, ended, now)
     at_once = at_once or estimate.at_a_time(campaign, kind)
     # Runs in progress come first, because they occupy their slots already.

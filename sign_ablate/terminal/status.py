@@ -84,7 +84,7 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
 
 
 def _cells(title: str, runs: list[Run], states: dict[str, str]) -> list[str]:
-    seldom = [name for name in ("damaged", "failed", "interrupted") if name in states.values()]
+    seldom = [name for name in ("damaged", "failed", "interrupted", "queued") if name in states.values()]
     rows: list[tuple[str, ...]] = [(title, "done", "diverged", *seldom, "running", "missing")]
     for name, members in by_cell(runs).items():
         count = Counter(states[run.id] for run in members)

@@ -15,7 +15,7 @@ Arms = Mapping[str, Sequence[float | None] | Sequence[Sequence[float]]]
 
 
 def campaign(labels: Sequence[str], seeds: int, **changes: Any) -> dict[str, Any]:
-    """A campaign in the paper's setting on CIFAR-10, unless changed, with the methods of the labels."""
+    """A tuned campaign in the paper's setting on CIFAR-10, unless changed, with the methods of the labels."""
     methods = {label.split(" ")[0]: {"optimizer": "sgd", "lr": 0.1 + i} for i, label in enumerate(labels)}
     values = {
         "campaign": "test",
@@ -32,7 +32,7 @@ def evidence(arms: Arms, more: Mapping[str, Any] | None = None, **changes: Any) 
 
     Args:
         arms: label of a cell → its runs.
-        more: further fields of Evidence.
+        more: further fields of Evidence. Cells without a choice in `tuned` have one that changes nothing.
         **changes: keys of the campaign.
     """
     values = campaign(list(arms), len(next(iter(arms.values()))), **changes)
@@ -58,10 +58,21 @@ def evidence(arms: Arms, more: Mapping[str, Any] | None = None, **changes: Any) 
                     for i, acc in enumerate(curve, 1)
                     if acc is not None
                 ]
+    more = {"tuned": {}, **(more or {})}
+    choices = {
+        label: {"val_acc": _mean(seeds), "at_edge": [], "trials": [], "values": {}}
+        for label, seeds in arms.items()
+    }
+    more["tuned"] = {name: choices | more["tuned"].get(name, {}) for name in values["datasets"]}
     columns = ["run", "dataset", "label", "seed", "epoch", "test_acc"]
-    return Evidence(
-        parse_campaign(values), pd.DataFrame(runs), pd.DataFrame(epochs, columns=columns), **(more or {})
-    )
+    return Evidence(parse_campaign(values), pd.DataFrame(runs), pd.DataFrame(epochs, columns=columns), **more)
+
+
+def _mean(seeds: Sequence[Any]) -> float:
+    """Mean accuracy of the last epoch of the seeds that did not diverge, as a fraction."""
+    finals = [of_run if of_run is None or isinstance(of_run, int | float) else of_run[-1] for of_run in seeds]
+    finished = [final / 100 for final in finals if final is not None]
+    return float(np.mean(finished)) if finished else 0.0
 
 
 ARMS = """

@@ -1,5 +1,6 @@
 """Verdicts on hand-made tables: every comparison, readings, margins, and data that are missing or bad."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_seeds_are_paired() -> None:
     arms = {"sgd": list(91 + 20 * NOISE), "signsgd-m": list(90 + 20 * NOISE)}
     tables = evidence(arms)
     alone = (tables.runs["label"] == "sgd") & (tables.runs["seed"] == 7)
-    row = one(GREATER, Evidence(tables.campaign, tables.runs[~alone], tables.epochs))
+    row = one(GREATER, dataclasses.replace(tables, runs=tables.runs[~alone]))
     assert row.outcome.effect is not None
     assert (row.verdict, row.outcome.effect.n, row.outcome.effect.mean) == ("supported", 7, pytest.approx(1))
 
@@ -292,6 +293,13 @@ def test_proxy_never_decides_the_papers_setting(changes: dict[str, Any], proxy: 
     assert (row.proxy, row.outcome.verdict) == (proxy, "supported")
     assert row.verdict == ("not measured" if proxy else "supported")
     assert one(GREATER, tables, scope="proxy").verdict == "supported"  # a control of our own
+
+
+def test_setting_of_the_paper_without_tuning_is_a_proxy() -> None:
+    tables = evidence({"sgd": seeds(94), "signsgd-m": seeds(90)})
+    guessed = dataclasses.replace(tables, tuned={"cifar10": {"sgd": tables.tuned["cifar10"]["sgd"]}})
+    row = one(GREATER, guessed)
+    assert (row.proxy, row.verdict) == ("not tuned", "not measured")
 
 
 def test_claim_that_differs_between_the_papers_data_sets_has_no_stand_in_among_them() -> None:

@@ -44,6 +44,33 @@ def test_one_screen(made: Campaigner) -> None:
     ]
 
 
+def test_runs_in_the_queue_of_slurm(
+    made: Campaigner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """squeue names a run of profiles/slurm in the comment, one of cluster-generic in the name of the job."""
+    here = made.results.resolve().parent
+    runs = {name: run.id for name, run in made.runs.items()}
+    jobs = [
+        f"{here}|rule_train_wildcards_{runs['sgd.s0']}|sign-ablate_0de00858",
+        f"{here}|(null)|train.{runs['wild.s1']}",
+        f"/elsewhere|(null)|train.{runs['adam.s1']}",
+    ]
+    program = tmp_path / "bin/squeue"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{job}'\n" for job in jobs))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert made.status()[:5] == [
+        "tiny  22:13:20   done  diverged  queued  running  missing",
+        "synthetic  sgd      ·         ·       1        ·        1",
+        "synthetic  wild     ·         ·       1        ·        1",
+        "synthetic  adam     ·         ·       ·        ·        2",
+        "6 runs              0         0       2        0        4",
+    ]
+    program.write_text("#!/bin/sh\necho 'slurm_load_jobs error: no controller' >&2; exit 1\n")
+    assert "queued" not in made.status()[0]
+
+
 def test_runs_seen_side_by_side_go_on_so(made: Campaigner) -> None:
     """sgd.s0 ended when sgd.s1 was at work: adam.s0 0 to 104, wild.s1 65 to 169, adam.s1 104 to 208."""
     made.finish("sgd.s0", ago=20)

@@ -8,7 +8,7 @@ import pytest
 from sign_ablate.theory import EXPERIMENTS
 from tests.workflow.conftest import make
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("tuning")]
 
 FAST = ["results/theory/dither.parquet", "results/theory/projection.parquet"]
 

@@ -1,5 +1,7 @@
 """The campaign of this call, the names of its files, and the functions of the rules."""
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -7,19 +9,27 @@ import pathlib
 import re
 import shlex
 import sys
+import time
 from os import environ
 
 from snakemake.logging import logger
 
 # Jobs call `python -m sign_ablate`. These variables select this repository's package and the Python that
 # runs Snakemake, even if its environment is not activated.
-environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environ["PATH"]])
+# The scripts of profiles/cluster-generic are on PATH too: a profile cannot name them by their place.
+environ["PATH"] = os.pathsep.join(
+    [
+        os.path.dirname(sys.executable),
+        os.path.join(workflow.basedir, "profiles", "cluster-generic"),
+        environ["PATH"],
+    ]
+)
 environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(workflow.basedir), environ.get("PYTHONPATH")])
 )
 sys.path.insert(0, str(workflow.basedir))
 
-from sign_ablate.jobs import campaign_lock, device, parent, signals, warm
+from sign_ablate.jobs import campaign_lock, device, job_lock, parent, signals, warm
 from sign_ablate.jobs.run_lock import JobError, is_running
 from sign_ablate.store import fingerprint, layout
 from sign_ablate.campaign import warm_start
@@ -30,7 +40,12 @@ from sign_ablate.data.errors import DataError
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
-from sign_ablate.repository import CLAIMS_FILE, MEASUREMENTS_FILE, default_config
+from sign_ablate.repository import (
+    CLAIMS_FILE,
+    LAB_FILE,
+    MEASUREMENTS_FILE,
+    default_config,
+)
 from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
@@ -165,11 +180,14 @@ def tuning_figures(view, kinds=("svg", "pdf", "png")):
 def data_of(wildcards):
     """Data file of a run. A finished run does not need it, unless this call names or forces the run.
 
+    In a cluster's job, waits while another job is training the run.
+
     The file is always an input, because Snakemake trains again if the names of inputs change. For a finished
     run it is marked `ancient`, because its name identifies its content and its time is irrelevant, and
     `before_update`, so that no job makes it. Otherwise, making a data file for one run would train all other
     runs on it again.
     """
+    lock_runs_of_job()
     run = str(layout.metrics_file(layout.RESULTS, wildcards.run))
     data = str(layout.data_file(layout.RESULTS, RUNS[wildcards.run].data_id))
     if not os.path.exists(run):
@@ -178,6 +196,26 @@ def data_of(wildcards):
         return data  # not `ancient`: Snakemake would skip the run if the data are forced as well
     named = run in workflow.dag_settings.targets
     return ancient(data if named else before_update(data))
+
+
+@functools.cache
+def lock_runs_of_job():
+    """Lock the runs of a cluster's job. Does nothing in other Snakemake processes."""
+    if workflow.is_main_process or not workflow.local_exec:
+        return
+    jobs = workflow.dag_settings.target_jobs
+    runs = [job.wildcards_dict["run"] for job in jobs if job.rulename == "train"]
+    job_lock.hold(layout.run_folder(layout.RESULTS, run) for run in runs)
+    for run in runs:
+        metrics = layout.metrics_file(layout.RESULTS, run)
+        if metrics.exists() and not is_forced(metrics, "train"):
+            keep_log(layout.train_log(layout.RESULTS, CAMPAIGN.campaign, run))
+
+
+def keep_log(log):
+    """Rename the log of a finished run's training, which Snakemake deletes before a second job for the run."""
+    with contextlib.suppress(FileNotFoundError):
+        log.replace(log.with_suffix(".before.log"))
 
 
 def images_of(wildcards):
@@ -196,6 +234,16 @@ def priority_of(run):
     return 1 if run.trial is not None else -CAMPAIGN.seeds.index(run.config.seed)
 
 
+def niceness_of(run):
+    """Option of sbatch that orders the queue: SLURM does not know Snakemake's priorities.
+
+    None in groups of runs, whose jobs must agree in it.
+    """
+    if "train" in workflow.group_settings.overwrite_groups:
+        return None
+    return f"--nice={100 * max(0, -priority_of(run))}"
+
+
 def metrics_of(wildcards):
     """`metrics.parquet` of the runs of a view."""
     if wildcards.view:
@@ -206,20 +254,18 @@ def metrics_of(wildcards):
 def is_forced(path, rule):
     """Return True if this call forces an existing file to be made again."""
     call = workflow.dag_settings
-    if (
-        not workflow.is_main_process
-    ):  # a cluster's job, for which Snakemake forces every file
-        return environ.get(FORCED) != "0"
+    if not workflow.is_main_process:
+        # A cluster's job, for which Snakemake forces every file. The user's call forces those older than itself.
+        return os.stat(path).st_mtime_ns < int(environ.get(FORCED, sys.maxsize))
     targets = call.targets if call.forcetargets else []
     return call.forceall or not {path, rule}.isdisjoint({*call.forcerun, *targets})
 
 
 def tell_forced():
-    """Set the variable that tells Snakemake processes of cluster jobs if the user forces files."""
+    """Tell the Snakemake processes of cluster jobs the time of this call (ns) if it forces files, else 0."""
     call = workflow.dag_settings
-    environ[FORCED] = str(
-        int(bool(call.forceall or call.forcetargets or call.forcerun))
-    )
+    forces = call.forceall or call.forcetargets or call.forcerun
+    environ[FORCED] = str(time.time_ns() if forces else 0)
 
 
 def replaced(path, rule):
@@ -227,7 +273,7 @@ def replaced(path, rule):
 
     A file that a job finds was made by another Snakemake process after this one had checked.
     """
-    if not is_forced(path, rule) or not os.path.exists(path):
+    if not os.path.exists(path) or not is_forced(path, rule):
         return 0
     return os.stat(path).st_mtime_ns
 

@@ -1,5 +1,7 @@
 CLAIMS = str(CLAIMS_FILE)
 MEASUREMENTS = str(MEASUREMENTS_FILE)
+# `snakemake theory` makes the first of the two; the repository has the second.
+THEORY_FILE = LAB_CLAIMS if os.path.exists(LAB_CLAIMS) else str(LAB_FILE)
 
 
 # The claims, the choices of tuning and the results of the theory lab are parameters by their content. As inputs,
@@ -23,7 +25,8 @@ rule ledger:
         "../../environment.yml"
     params:
         content=[
-            content_of(path) for path in (CLAIMS, TUNED_FILE, LAB_CLAIMS, MEASUREMENTS)
+            content_of(path)
+            for path in (CLAIMS, TUNED_FILE, THEORY_FILE, MEASUREMENTS)
         ],
         tables=lambda wildcards, output: os.path.dirname(output.claims),
         claims=lambda wildcards, output: CLAIMS,
@@ -31,5 +34,5 @@ rule ledger:
         code=fingerprint.of_claims(),
     shell:
         "python -m sign_ablate ledger --tables {params.tables} --claims {params.claims:q} "
-        f"--tuned {shlex.quote(TUNED_FILE)} --theory {LAB_CLAIMS} --out {{output.claims}} "
+        f"--tuned {shlex.quote(TUNED_FILE)} --theory {shlex.quote(THEORY_FILE)} --out {{output.claims}} "
         "--measurements {params.measurements:q} --page {output.page} > {log} 2>&1"

@@ -20,12 +20,14 @@ rule train:
         str(layout.train_benchmark(layout.RESULTS, CAMPAIGN.campaign, "{run}"))
     # Seed by seed: a campaign that is stopped early has about the same number of seeds of every method.
     priority: lambda wildcards: priority_of(RUNS[wildcards.run])
-    retries: 1
+    # Not in a cluster's job, which is itself tried again.
+    retries: int(workflow.is_main_process)
     conda:
         "../../environment.yml"
     threads: CAMPAIGN.execution.threads
     resources:
         gpu=1 if DEVICE == "cuda" else 0,
+        slurm_extra=lambda wildcards: niceness_of(RUNS[wildcards.run]),
         # The second attempt ends at once if the first failed for a reason that would not change.
         attempt=lambda wildcards, attempt: attempt,
     params:
