@@ -192,6 +192,14 @@ def test_loss_and_accuracy_are_those_of_all_shares(data: PreparedData) -> None:
     torch.testing.assert_close(found[0][1], found[1][1])
 
 
+def test_a_probe_changes_no_number(data: PreparedData) -> None:
+    results = [
+        Trainer(run_of(workers=3, aggregation="ef", probe=probe), data, CPU).fit() for probe in ([], [0, 1])
+    ]
+    assert results[0].metrics == results[1].metrics
+    assert {row["epoch"] for row in results[1].probes} == {0, 1}
+
+
 @pytest.mark.parametrize("name", ["mean", "vote", "ef", "two-sided"])
 def test_64_workers_in_one_process_with_a_last_batch_of_26(name: str, data: PreparedData) -> None:
     """In the last batch, 38 workers have no image."""
