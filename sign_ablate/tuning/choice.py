@@ -11,7 +11,7 @@ from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.errors import ConfigError
 from sign_ablate.config.tuning import Choice, Trial
 from sign_ablate.files import replacing
-from sign_ablate.store import layout, reading
+from sign_ablate.store import layout
 from sign_ablate.tuning.search import Search, pending, searches
 
 #: data set → label of a cell → choice
@@ -109,6 +109,8 @@ def _best(search: Search, results: Path) -> Choice:
 
 
 def _val_acc(folder: Path) -> float | None:
+    from sign_ablate.store import reading  # imports pyarrow, which reading the choices does not need
+
     table = reading.metrics(folder)
     finished = (table.schema.metadata or {})[b"status"] == b"finished"
     return reading.last(table, "val_acc") if finished else None
