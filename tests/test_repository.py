@@ -50,6 +50,17 @@ def test_make_gives_snakemake_a_cache_where_the_home_folder_cannot_be_written(tm
         assert done.stdout.strip() == expected
 
 
+def test_loading_a_campaign_that_tunes_imports_what_parsing_needs() -> None:
+    """Its choices are read on every start. The points of the trials (scipy) are not needed for that."""
+    code = (
+        "import sys; from sign_ablate.config import load_campaign; "
+        "load_campaign(['workflow/presets/c10.yaml']); "
+        "print([m for m in ('torch', 'pandas', 'pyarrow', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_planning_imports_no_torch() -> None:
     """The Snakefile does this on every start, and in every cluster job."""
     code = (
