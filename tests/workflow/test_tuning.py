@@ -70,13 +70,14 @@ def _choose(repository: Repository, cell: str, trial: int) -> None:
 
 def test_new_winner_runs_the_cells_that_take_its_values(again: Repository, config: dict[str, Any]) -> None:
     again.configure(config)
-    chosen = json.loads((again.folder / CHOICES).read_text())["toy"]["pre alpha=0.1"]
+    before = (again.folder / CHOICES).read_bytes()
+    chosen = json.loads(before)["toy"]["pre alpha=0.1"]
     winner = [trial["values"] for trial in chosen["trials"]].index(chosen["values"])
     _choose(again, "pre alpha=0.1", 1 - winner)
     jobs = again.jobs()
     assert jobs.pop("train") == 4  # the cell itself and `tuned_as`, two seeds each
     assert set(jobs) == {"aggregate", "ledger", "table", "tuning_figures", "report_html"}
-    _choose(again, "pre alpha=0.1", winner)
+    (again.folder / CHOICES).write_bytes(before)  # the same winner again, as the job writes it
     assert again.jobs() == {}
 
 
