@@ -75,8 +75,9 @@ def load_campaign(
             raise ConfigError("tuned: read from tuning.file; write fixed values into the methods")
         campaign = parse_campaign(values)
         _raise(size_problems(campaign, expand(campaign, placeholders=True)))
-        campaign = with_choices(campaign, results)
-        expand(campaign)  # the values that were chosen are in the range of their options
+        if campaign.tuning is not None:
+            campaign = with_choices(campaign, results)
+            expand(campaign)  # the values that were chosen are in the range of their options
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))
         raise ConfigError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None

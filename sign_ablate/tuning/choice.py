@@ -52,8 +52,6 @@ def read(path: Path) -> Choices:
 
 def with_choices(campaign: Campaign, results: Path) -> Campaign:
     """Copy of a campaign with the choices of its file that were made in its present searches."""
-    if campaign.tuning is None:
-        return campaign
     known = read(file_of(campaign, results))
     tuned: dict[str, dict[str, dict[str, float]]] = {}
     for search in searches(campaign):

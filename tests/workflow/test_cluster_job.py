@@ -45,6 +45,7 @@ def test_second_job_waits_and_takes_the_finished_run(
 ) -> None:
     """After a kill of Snakemake, the next call submits runs whose jobs are still in the queue."""
     repository = finished.copy(tmp_path / "copy")
+    repository.configure(config)
     run, metrics, log = paths(repository, config)
     logged, made = log.read_text(), metrics.stat().st_ino
     first = file_lock.try_lock(metrics.with_name(JOB_LOCK))
@@ -68,6 +69,7 @@ def test_job_of_a_forced_run_trains_it_once(
     finished: Repository, config: dict[str, Any], tmp_path: Path
 ) -> None:
     repository = finished.copy(tmp_path / "copy")
+    repository.configure(config)
     run, metrics, log = paths(repository, config)
     now = time.time_ns()
     made = metrics.stat().st_ino
