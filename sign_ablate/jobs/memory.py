@@ -1,6 +1,7 @@
 """Out-of-memory errors. If the system kills the process instead, `run_lock` tells the next process."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import torch
@@ -8,10 +9,17 @@ import torch
 from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
 
+# What torch raises on a CPU, as bare RuntimeErrors: its allocator, and oneDNN where it gets no memory for code or data.
+CPU_MESSAGES = re.compile(
+    r"can't allocate memory|could not (create a memory( object)?|create a primitive|execute a primitive)$"
+)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return True if Python, or torch on a CPU or GPU, ran out of memory."""
-    # On a CPU, torch raises a bare RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and CPU_MESSAGES.search(str(error)) is not None
 
 
 @contextlib.contextmanager

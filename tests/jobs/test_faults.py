@@ -424,7 +424,14 @@ def test_no_memory(tmp_path: Path) -> None:
     assert names(tmp_path / "out") == {LOCK, PROGRESS}
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to"),
+        RuntimeError("could not create a primitive"),
+    ],
+)
 @pytest.mark.parametrize("place", ["torch.load", "sign_ablate.jobs.training.Trainer.load_state_dict"])
 def test_checkpoint_is_good_where_memory_is_short(
     place: str, error: Exception, file: Path, checkpointed: bytes, tmp_path: Path,
