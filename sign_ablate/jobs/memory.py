@@ -8,8 +8,7 @@ import torch
 
 from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
-
-# What torch raises on a CPU, as bare RuntimeErrors: its allocator, and oneDNN where it gets no memory for code or data.
+# RuntimeErrors of torch on a CPU: of its allocator, and of oneDNN where it gets no memory for code or data.
 CPU_MESSAGES = re.compile(
     r"can't allocate memory|could not (create a memory( object)?|create a primitive|execute a primitive)$"
 )
