@@ -52,6 +52,9 @@ def results_text() -> str:
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
+        "| `reference/<campaign>/` | tables, ledger, `tuned.json`, figures and origin of a campaign, kept by "
+        "`sign-ablate export` |\n"
+        "| `rebuilt/<campaign>/` | ledger, figures and report that `sign-ablate rebuild` made of them |\n"
         "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",
         "A run is identified by its resolved configuration. The hash is computed from the values that differ "
