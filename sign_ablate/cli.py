@@ -205,10 +205,26 @@ def rebuild(
 
 
 @app.command()
+def picture(
+    campaigns: Annotated[list[str], typer.Argument(help="Names of exported campaigns.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")],
+    results: Path = Path("results"),
+) -> None:
+    """Draw the first screen of the ledger of exported campaigns, for a page."""
+    from sign_ablate.store.layout import reference_folder
+    from sign_ablate.terminal.pages import NoLedgerError, draw
+
+    try:
+        draw(campaigns, reference_folder(results), out)
+    except (NoLedgerError, OSError) as error:
+        fail(error)
+
+
+@app.command()
 def schema(
     check: Annotated[bool, typer.Option("--check", help="Only check; fail if outdated.")] = False,
 ) -> None:
-    """Write the files generated from the code: the JSON schema, docs/config.md and docs/results.md."""
+    """Write what is generated: the JSON schema, docs/config.md, docs/results.md, verdicts on pages."""
     from sign_ablate.terminal import generated
 
     stale = generated.write(Path(), check=check)

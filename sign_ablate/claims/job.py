@@ -31,6 +31,7 @@ def write(
         DamagedError: if campaign.json is damaged.
         OSError: if a file cannot be read or written.
     """
+    stated = model.load(claims)
     found = evidence.load(tables, tuned, theory, measurements)
-    table.write(ledger(model.load(claims), found), out, model.digest(claims))
+    table.write(ledger(stated, found), out, model.digest(claims))
     explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")

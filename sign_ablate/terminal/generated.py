@@ -1,4 +1,4 @@
-"""Generation of files from the code: the JSON schema, docs/config.md and docs/results.md.
+"""Generation of files: the JSON schema, docs/config.md and docs/results.md, and parts of other pages.
 
 `make check` fails if one of them is out of date.
 """
@@ -11,6 +11,8 @@ from sign_ablate.analysis import schemas
 from sign_ablate.claims import table as ledger
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
+from sign_ablate.store.layout import reference_folder
+from sign_ablate.terminal import pages
 from sign_ablate.theory import statements, tables
 
 
@@ -25,6 +27,9 @@ def write(root: Path, *, check: bool = False) -> list[str]:
         "docs/config.md": page_text(),
         "docs/results.md": results_text(),
     }
+    for name in pages.PAGES:
+        if (root / name).exists():
+            files[name] = pages.filled((root / name).read_text("utf-8"), reference_folder(root / "results"))
     stale = []
     for name, text in files.items():
         file = root / name
