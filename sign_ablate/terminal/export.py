@@ -1,5 +1,6 @@
 """`sign-ablate export`: the part of a campaign's results from which `rebuild` makes the rest."""
 
+import contextlib
 import datetime
 import json
 import shutil
@@ -8,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sign_ablate.analysis import schemas
+from sign_ablate.analysis import schemas, style
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.campaign.identity import campaign_spec
+from sign_ablate.claims import seeds, table
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError, read_json
 from sign_ablate.store.run_files import write_text
+from sign_ablate.terminal import pages
 from sign_ablate.tuning.choice import file_of
 from sign_ablate.tuning.search import searches
 
@@ -27,7 +30,6 @@ NEEDED = (
     schemas.TIMES,
     schemas.PREDICTIONS,
 )
-LEDGER = "claims.parquet"
 TABLE = "table1.md"
 TUNED = "tuned.json"
 PROVENANCE = "provenance.json"
@@ -40,7 +42,7 @@ class ExportError(Exception):
 def export(
     campaign: Campaign, config: Sequence[Path], results: Path, out: Path, partial: bool = False
 ) -> str:
-    """Copy tables, ledger, choices of the tuning and figures (PNG) of a campaign to `out`.
+    """Copy tables, ledger, choices of the tuning and figures (PNG) of a campaign, and draw its ledger.
 
     Also writes provenance.json: the command, the date, machines, commits, and core-hours by stage.
 
@@ -63,7 +65,7 @@ def export(
     if partial:
         folder /= layout.PARTIAL
     target = " partial" if partial else ""
-    if missing := [name for name in (*NEEDED, LEDGER, TABLE) if not (folder / name).exists()]:
+    if missing := [name for name in (*NEEDED, table.LEDGER, TABLE) if not (folder / name).exists()]:
         raise ExportError(f"{folder / missing[0]}: not found; run snakemake{target} for this campaign first")
     stored = read_json(folder / schemas.CAMPAIGN, Campaign, "delete it and run snakemake again")
     if campaign_spec(stored) != campaign_spec(campaign):
@@ -73,10 +75,11 @@ def export(
     figures = sorted(folder.glob("figures/*.png"))
     shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
     (out / "figures").mkdir(parents=True)
-    copied = [folder / name for name in (*NEEDED, schemas.PROBES, LEDGER, TABLE)]
+    copied = [folder / name for name in (*NEEDED, schemas.PROBES, table.LEDGER, TABLE)]
     for path in [*copied, *figures]:
         if path.exists():
             shutil.copyfile(path, out / path.relative_to(folder))
+    _draw_ledger(out)
     tuned = file_of(campaign, results)
     if campaign.tuning is not None and tuned.exists():
         shutil.copyfile(tuned, out / TUNED)
@@ -84,6 +87,17 @@ def export(
     write_text(out / PROVENANCE, content + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return f"{out}: {size / 1e6:.1f} MB; sign-ablate rebuild {out} makes the ledger and the report of it"
+
+
+def _draw_ledger(out: Path) -> None:
+    """Draw the ledger's first screen and the seeds that its claims need. Neither if no claim is measured."""
+    rows = table.read(out)
+    figures = out / "figures"
+    with contextlib.suppress(pages.NoLedgerError):
+        pages.draw([out.name], out.parent, figures / "ledger.png")
+    if decisive := seeds.needed(rows):
+        with style.context():
+            seeds.figure(decisive).savefig(figures / "seeds.png", dpi=150, metadata={"Software": None})
 
 
 def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def read(names: Sequence[str], reference: Path) -> dict[str, list[Row]]:
 def draw(names: Sequence[str], reference: Path, out: Path) -> None:
     """Write the picture of the first screen of exported ledgers as a PNG.
 
+    Args:
+        names: names of the campaigns.
+        reference: folder of the exported campaigns.
+        out: file to write.
+
     Raises:
         NoLedgerError: if none of the campaigns was exported, or none of their claims is measured.
         OSError: if a file cannot be read or written.

@@ -37,7 +37,7 @@ class Results:
 def results(tmp_path: Path) -> Results:
     """Results of a campaign on images in a folder of this machine."""
     root = tmp_path / "results"
-    methods = {"sgd": {"optimizer": "sgd", "lr": 0.1}}
+    methods = {"sgd": {"optimizer": "sgd", "lr": 0.1}, "signsgd-m": {"optimizer": "signsgd-m", "lr": 0.1}}
     campaign = make_campaign(datasets={"c": {"source": "cifar10", "path": "/data/of/mine"}}, methods=methods)
     for run in expand(campaign):
         write_run(root, run, [0.2, 0.4, 0.5, 0.6])
@@ -60,6 +60,8 @@ def test_export_keeps_tables_and_figures_with_their_origin(results: Results, tmp
         "claims.parquet",
         "epochs.parquet",
         "figures/a.png",
+        "figures/ledger.png",
+        "figures/seeds.png",
         "predictions.parquet",
         "provenance.json",
         "runs.parquet",
@@ -69,7 +71,7 @@ def test_export_keeps_tables_and_figures_with_their_origin(results: Results, tmp
     ]
     origin = json.loads((out / "provenance.json").read_text())
     assert origin["command"] == "snakemake --cores all --configfile workflow/presets/test.yaml"
-    assert origin["stages"] == {"evaluation": {"runs": 3, "core_hours": 0.01}}  # 3 runs of 12.5 s
+    assert origin["stages"] == {"evaluation": {"runs": 6, "core_hours": 0.02}}  # 6 runs of 12.5 s
     assert exported(tmp_path / "reference") == [out]
     assert not any(b"/data/of/mine" in path.read_bytes() for path in out.rglob("*.*"))
 
@@ -78,7 +80,8 @@ def test_second_export_has_no_figure_that_is_gone(results: Results, tmp_path: Pa
     results.export(tmp_path / "out")
     (results.folder / "figures/a.png").rename(results.folder / "figures/b.png")
     results.export(tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out/figures").iterdir()] == ["b.png"]
+    names = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    assert names == {"b.png", "ledger.png", "seeds.png"}
 
 
 def test_missing_results_and_those_of_another_configuration(results: Results, tmp_path: Path) -> None:
