@@ -69,6 +69,8 @@ def test_table_has_verdict_effect_and_forest(rows: list[table.Row]) -> None:
     assert "proxy: supported</span>" in line
     assert page.numbers(row).startswith("+2.00 [+")
     assert page.numbers(row).endswith("] points")
+    exact = {**row, "effect": 0.25, "low": 0.25, "high": 0.25, "unit": "", "comparison": "theory"}
+    assert page.numbers(exact) == "0.25"
     assert "sgd − signsgd-m" in line
     missing = page._line(of(rows, "naive-sgd-rate"), several=False)
     assert "no arm naive-switch-sgd" in missing
