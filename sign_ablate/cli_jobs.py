@@ -133,16 +133,12 @@ def ledger(
     ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, explore, model, table
-    from sign_ablate.claims.ledger import ledger as evaluated
+    from sign_ablate.claims import job, model
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
-    path = claims or model.CLAIMS_FILE
     try:
-        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
-        table.write(evaluated(stated, found), out, model.digest(path))
-        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
+        job.write(tables, out, page, claims or model.CLAIMS_FILE, tuned, theory, measurements)
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 

@@ -30,6 +30,7 @@ class Evidence:
         runs: rows of runs.parquet.
         epochs: rows of epochs.parquet.
         predictions: rows of predictions.parquet, or None.
+        probes: rows of probes.parquet, or None for a campaign without probes.
         tuned: content of tuned.json: data set → label of a cell → choice. Empty without tuning.
         theory: claim → row of the theory lab's claims.parquet. Empty if the lab has not run.
         measurements: quantity → row of measurements.parquet. Empty if nothing was measured.
@@ -42,6 +43,7 @@ class Evidence:
     tuned: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     theory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measurements: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    probes: pd.DataFrame | None = None
 
     def cell(self, dataset: str, labels: Sequence[str]) -> str | None:
         """The first of `labels` that has a run on a data set, or None."""
@@ -71,8 +73,11 @@ class Evidence:
                 its change from epoch to epoch in points, over the second half of the run. first-passage:
                 epochs below `threshold` (a fraction) before it is first reached; all epochs if it never is.
                 hand-off: minimum over `epochs` epochs after T_switch minus the value before, in points.
-            **options: `threshold` or `epochs`.
+                probe: lowest value of `quantity` over the probes of a run for `side` above, else the highest.
+            **options: `threshold`; `epochs`; or `quantity`, `over` and `side` of a probe.
         """
+        if statistic == "probe":
+            return self._probed(dataset, label, **options)
         found: Values = {}
         for row in self._cells[dataset, label]:
             finished = row["status"] == "finished"
@@ -90,6 +95,17 @@ class Evidence:
             else:
                 found[row["seed"]] = _hand_off(curve, int(row["t_switch"]), options["epochs"])
         return found
+
+    def _probed(self, dataset: str, label: str, quantity: str, over: str | None, side: str) -> Values:
+        if self.probes is None:
+            return {}
+        of_cell = (self.probes["dataset"] == dataset) & (self.probes["label"] == label)
+        table = self.probes[of_cell].pivot(index=["seed", "step"], columns="quantity", values="value")
+        if not {quantity, over} - {None} <= set(table.columns):
+            return {}
+        values = (table[quantity] / table[over] if over else table[quantity]).dropna().groupby("seed")
+        found = values.min() if side == "above" else values.max()
+        return dict(zip(found.index.tolist(), found.tolist(), strict=True))
 
     def horizon(self, dataset: str, label: str) -> int:
         """Epochs of a cell's longest run."""
@@ -167,6 +183,7 @@ def load(
         json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
         _by(_table(theory) if theory else None, "claim"),
         _by(_table(measurements) if measurements else None, "quantity"),
+        _table(folder / schemas.PROBES),
     )
 
 

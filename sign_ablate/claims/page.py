@@ -27,15 +27,18 @@ table.ledger th.family { border-bottom: 1px solid #888; padding-top: 1rem; }
 _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH:.0f}", "n")
 
 
-def sentence(rows: Sequence[Row]) -> str:
-    """A few sentences that sum the ledger up."""
+def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
+    """A few sentences that sum up the ledger of a campaign, or of several."""
     ours = [row["verdict"] for row in rows if row["ours"]]
     said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if not row['ours']])}."]
     if proxies := [row for row in rows if row["proxy_verdict"]]:
         how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
+        one = campaigns == 1
         said.append(
-            f"This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing about "
-            f"it; for itself, of {len(proxies)} claims, {_split([row['proxy_verdict'] for row in proxies])}."
+            f"{'This campaign is a proxy' if one else 'These campaigns are proxies'} of the paper's setting "
+            f"({', '.join(how)}) and {'decides' if one else 'decide'} nothing about it; for "
+            f"{'itself' if one else 'themselves'}, of {len(proxies)} claims, "
+            f"{_split([row['proxy_verdict'] for row in proxies])}."
         )
     if ours:
         said.append(f"Of the controls and corrections, {_split(ours)}.")

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 LEDGER_VERSION = 1
 LEDGER = "claims.parquet"
 #: unit of the effect of a comparison, if it is not a point of test accuracy
-_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
+_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share", "probe": ""}
 
 _TEST = [
     field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),

@@ -1,5 +1,6 @@
 """Campaign model: a grid of methods × options × data sets × seeds, and how to run it."""
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -97,6 +98,12 @@ class Figure(Model):
         if self.cells and self.kind != "differences":
             raise ValueError("cells applies to kind: differences only")
         return self
+
+    def parameters(self) -> dict[str, str | int]:
+        """Parameters that the notebook of this kind has beside those of all kinds."""
+        if self.kind == "differences":
+            return {"reference": str(self.reference), "cells": json.dumps(self.cells)}
+        return {} if self.t_switch is None else {"t_switch": self.t_switch}
 
 
 class RunConfig(Model):

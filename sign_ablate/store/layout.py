@@ -9,9 +9,9 @@ from pathlib import Path
 #: the results folder, relative to Snakemake's working directory
 RESULTS = Path("results")
 
-_DATA, _REFERENCE, _RUNS, _THEORY = "data", "reference", "runs", "theory"
+_DATA, _REBUILT, _REFERENCE, _RUNS, _THEORY = "data", "rebuilt", "reference", "runs", "theory"
 #: folders in the results folder that do not belong to a campaign
-RESERVED = {_DATA, _REFERENCE, _RUNS, _THEORY}
+RESERVED = {_DATA, _REBUILT, _REFERENCE, _RUNS, _THEORY}
 
 # Files of a run.
 METRICS = "metrics.parquet"
@@ -66,6 +66,16 @@ def data_file(results: Path, data: str) -> Path:
 def campaign_folder(results: Path, campaign: str) -> Path:
     """Folder of a campaign's tables, figures, report and logs."""
     return results / campaign
+
+
+def reference_folder(results: Path) -> Path:
+    """Folder of the campaigns that `sign-ablate export` kept: each is a folder, as in the results folder."""
+    return results / _REFERENCE
+
+
+def rebuilt_folder(results: Path) -> Path:
+    """Folder of the campaigns that `sign-ablate rebuild` made again: each is a folder."""
+    return results / _REBUILT
 
 
 def theory_folder(results: Path) -> Path:

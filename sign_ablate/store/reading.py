@@ -38,6 +38,8 @@ class Environment(BaseModel):
     git_commit: str | None = None
     versions: dict[str, str] | None = None
     device: str | None = None
+    cpu: str | None = None
+    threads: int | None = None
     host: str | None = None
     seconds: float | None = None
 

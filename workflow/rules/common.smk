@@ -373,13 +373,10 @@ def drawn_by(notebook):
 
 def figure_arguments(name):
     """Parameters of a figure's notebook that only its kind has."""
-    figure = CAMPAIGN.figures[name]
-    if figure.kind == "differences":
-        cells = json.dumps(figure.cells)
-        return shlex.join(
-            ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
-        )
-    return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
+    words = []
+    for key, value in CAMPAIGN.figures[name].parameters().items():
+        words += ["-n" if isinstance(value, int) else "-p", f"{key}={value}"]
+    return shlex.join(words)
 
 
 def content_of(path):
