@@ -9,7 +9,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from sign_ablate.distributed.adversaries import Adversary, corrupted
-from sign_ablate.distributed.rules import Memory, Place, Rule
+from sign_ablate.distributed.rule import Memory, Place, Rule
 
 _Bucket = dist.GradBucket
 #: renamed in torch 2.14

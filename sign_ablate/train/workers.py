@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sign_ablate.config.train import Train
 from sign_ablate.distributed import Compressed, MajorityVote, Mean, Rule, TwoSidedSign
 from sign_ablate.distributed.adversaries import corrupted
-from sign_ablate.distributed.rules import Memory, Place
+from sign_ablate.distributed.rule import Memory, Place
 from sign_ablate.distributed.virtual import finish
 from sign_ablate.optim import QSGD, ScaledSign, TernGrad, TopK
 from sign_ablate.train.buffers import same_buffers
