@@ -38,11 +38,20 @@ def plan(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Also list the runs done after so long.")
     ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Snakemake profile of a cluster: also show queue slots and hours.")
+    ] = None,
 ) -> None:
     """Show the cells, the runs left to do, and their time as estimated from past runs."""
+    from sign_ablate.config import ConfigError
+    from sign_ablate.terminal.cluster import read_profile
     from sign_ablate.terminal.plan import plan as text
 
-    print(text(_campaign(config, overrides, results), results, minutes))
+    try:
+        cluster = None if profile is None else read_profile(profile)
+    except ConfigError as error:
+        fail(error)
+    print(text(_campaign(config, overrides, results), results, minutes, cluster))
 
 
 @app.command()

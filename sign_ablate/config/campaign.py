@@ -41,6 +41,14 @@ class Execution(Model):
     threads: int = Field(
         1, gt=0, description="CPU threads per run. More runs at a time are faster than more threads per run."
     )
+    max_ranks: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Runs of up to this many workers have a process for each (torch.distributed: gloo on "
+        "CPUs, NCCL on GPUs), with `threads` threads or a GPU of its own. Runs of more workers have one "
+        "process for all. The numbers are the same.",
+    )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
         description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
@@ -54,6 +62,10 @@ class Execution(Model):
     checkpoint_seconds: int = Field(
         60, gt=0, description="Seconds between checkpoints, from which an interrupted run resumes."
     )
+
+    def ranks(self, workers: int) -> int:
+        """Number of processes that train a run of so many workers."""
+        return workers if workers <= self.max_ranks else 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -290,6 +290,11 @@ def prepare_command(wildcards, output):
     )
 
 
+def ranks_of(run):
+    """Number of processes that train a run."""
+    return CAMPAIGN.execution.ranks(run.config.train.workers)
+
+
 def train_command(wildcards, input, output):
     """Command that trains a run.
 
@@ -307,6 +312,7 @@ def train_command(wildcards, input, output):
         "compile": execution.compile,
         # Not the rule's threads, which --cores limits: their number can change the last bit of a result.
         "threads": execution.threads,
+        "ranks": ranks_of(run),
         "checkpoint-seconds": execution.checkpoint_seconds,
         "replaces": replaced(output[0], "train"),
     }
