@@ -289,6 +289,19 @@ def test_diagnostics_are_numbers_of_the_last_step(options):
         assert found["phase"] == 1
 
 
+@pytest.mark.parametrize("length", ["projected", "kept"])
+def test_rms_of_m_is_measured_while_m_is_updated(length):
+    options = {"switch_step": 3, "length": length, "dither": "pre", "alpha": 0.1}
+    params, optimizer = run(HybridSignSGD, {**options, "after": "sign"}, steps=5)
+    m = torch.cat([optimizer.state[p]["momentum_buffer"].flatten() for p in params])
+    found = optimizer.diagnostics()
+    assert found["phase"] == 1
+    assert float(found["momentum_rms"]) == pytest.approx(float(m.square().mean().sqrt()))
+    assert not found.keys() & {"sigma", "flip_fraction"}  # dither ends at the switch
+    _, optimizer = run(HybridSignSGD, {**options, "after": "gradient"}, steps=5)
+    assert not optimizer.diagnostics().keys() & {"momentum_rms", "sigma", "flip_fraction"}
+
+
 def test_flip_fraction_counts_the_signs_that_dither_changed():
     torch.manual_seed(0)
     p = torch.nn.Parameter(torch.zeros(100_000))
