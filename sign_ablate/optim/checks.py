@@ -61,6 +61,18 @@ def same_for_all(values: Group, shared: Group) -> None:
             )
 
 
+def saved(name: str, groups: Sequence[Group], numbers: Sequence[str]) -> None:
+    """Raise ValueError for a saved group that has some of its phase's numbers, but not all, or no step."""
+    for values in groups:
+        known = [key for key in numbers if values.get(key) is not None]
+        absent = [key for key in (*numbers, "step") if values.get(key) is None]
+        if known and absent:
+            raise ValueError(
+                f"state of {name} has {known[0]!r} but no {', '.join(map(repr, absent))}: "
+                "the phase cannot be continued without; load a complete state_dict()"
+            )
+
+
 def effects(options: type, groups: Sequence[Group]) -> None:
     """Raise ValueError for an option that has no effect in any of the groups that set it."""
     found = [dict.fromkeys(inert(options, values)) for values in groups]

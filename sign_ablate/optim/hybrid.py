@@ -70,6 +70,7 @@ class HybridSignSGD(SignSGD):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        checks.saved("HybridSignSGD", state["param_groups"], projection.STATE)
         super().__setstate__(state)
         self._loss = None
         for group in self.param_groups:  # of a state dict of another optimizer

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim import HybridSignSGD, SignSGD, projection
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, run, set_grads
 
 TRIGGERS = {
@@ -266,6 +266,21 @@ def test_a_state_dict_of_bfloat16_parameters_keeps_lambda_phase_and_seed():
     assert torch.equal(ours["lambda_ema"], theirs["lambda_ema"])
     assert ours["lambda_skipped"].dtype == theirs["lambda_skipped"].dtype == torch.int32
     assert (theirs["seed"], theirs["step"]) == (2**40 + 1, 2)
+
+
+@pytest.mark.parametrize("key", [*projection.STATE, "step"])
+def test_a_state_without_a_number_of_lambda_is_refused_on_load(key):
+    params, optimizer = run(HybridSignSGD, {"switch_step": 1}, steps=2)
+    state = optimizer.state_dict()
+    del state["param_groups"][0][key]
+    with pytest.raises(
+        ValueError, match=f"^state of HybridSignSGD has 'lambda_.*' but no '{key}': the phase"
+    ):
+        optimizer.load_state_dict(state)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()  # a refused state leaves the optimizer as it was
+    assert optimizer.param_groups[0]["step"] == 3
 
 
 def test_plateau_needs_the_loss():
