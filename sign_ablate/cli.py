@@ -59,6 +59,7 @@ def status(
     ] = None,
 ) -> None:
     """Show the finished, running and failed runs, the newest results and the remaining time."""
+    from sign_ablate.config import ConfigError
     from sign_ablate.jobs.log import complain
     from sign_ablate.terminal import status as people
     from sign_ablate.terminal.current import running
@@ -67,10 +68,13 @@ def status(
     for other in current[1:]:
         complain(f"sign-ablate: {other.campaign} is also running; sign-ablate status --config FILE shows it")
     campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides, results)
-    if watch is None:
-        print(people.status(campaign, results))
-    else:
-        people.watch(campaign, results, watch)
+    try:
+        if watch is None:
+            print(people.status(campaign, results))
+        else:
+            people.watch(campaign, results, watch)
+    except ConfigError as error:  # the file of choices of a campaign that runs
+        fail(error)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from sign_ablate.config.train import Train
 from sign_ablate.config.tuning import Tuning
 from sign_ablate.store.layout import RESERVED
 
-#: data set → label of a cell → key → value
-Tuned = dict[Name, dict[str, dict[str, float]]]
+#: data set → label of a cell → key → value; None for a cell all of whose trials diverged
+Tuned = dict[Name, dict[str, dict[str, float] | None]]
 
 
 class Execution(Model):

@@ -102,7 +102,8 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         raise ConfigError(
             f"tuning.seed = {campaign.tuning.seed}: is one of seeds; trials need a seed of their own"
         )
-    _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
+    if not campaign.tuned:  # with choices, it is a job's: checked already, and cells may be left out
+        _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
     return campaign
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.grid import Run, expand, left_out
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
 from sign_ablate.store.layout import run_folder
@@ -52,6 +52,8 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
         lines.append(
             f"{counted(len(trials), 'run')} of them search for the values of the others: snakemake tune."
         )
+    if omitted := left_out(campaign):
+        lines.append(omitted)
     if minutes is not None and todo:
         lines.append(_fits(runs, seconds_of, estimate.at_a_time(campaign, kind), minutes))
     return "\n".join(lines)

@@ -37,7 +37,7 @@ from sign_ablate.campaign.preflight import warnings
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
-from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.grid import expand, left_out
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import (
@@ -50,7 +50,7 @@ from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
 from sign_ablate.tuning import search as tuning
-from sign_ablate.tuning.choice import file_of
+from sign_ablate.tuning.choice import file_of, missing
 
 # Messages of Snakemake about `update` outputs: there is no older file to restore after a failure, and a file
 # was made by another Snakemake process.
