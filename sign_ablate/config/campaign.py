@@ -122,7 +122,8 @@ class Campaign(Model):
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
         description="Label → an optimizer, its options, and training parameters for this method only. "
-        "`tuned_as: <cell>` takes the values that `tuning` chose for another cell.",
+        "`tuned_as: <cell>` takes the values that `tuning` chose for a cell of another method; the method "
+        "itself must not set these keys.",
     )
     tuning: Tuning | None = Field(None, description="Search for options on validation images. Unset: none.")
     tuned: SkipJsonSchema[Tuned] = Field({}, description="The choices of `tuning`, from its file.")

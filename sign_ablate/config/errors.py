@@ -85,7 +85,7 @@ def line(error: ErrorDetails, kind: Any, prefix: str = "") -> str:
     label = bool(path) and path[-1] == "[key]"
     key = ".".join(filter(None, [prefix, *(path[:-1] if label else path)]))
     if label:
-        return f"{key}: a label {_describe(error)}"
+        return f"{key}: a label {describe(error)}"
     if problem == "extra_forbidden":
         return unknown(key, path[-1], known, "unknown key")
     if problem == "missing":
@@ -99,7 +99,7 @@ def line(error: ErrorDetails, kind: Any, prefix: str = "") -> str:
         return ".".join(filter(None, [key, str(context["error"])]))
     if problem == "value_error" and isinstance(value, dict):
         return f"{key}: {context['error']}"
-    what = _describe(error)
+    what = describe(error)
     if value is None:
         return f"{key}: has no value; it {what}"
     if isinstance(value, list) and path[:1] == ["datasets"]:
@@ -121,7 +121,7 @@ _WORDS = {
 }
 
 
-def _describe(error: ErrorDetails) -> str:
+def describe(error: ErrorDetails) -> str:
     """Describe what the value must be, and how to write it."""
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})

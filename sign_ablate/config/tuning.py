@@ -17,7 +17,7 @@ DIMENSIONS = 4
 def _pair(bounds: Any) -> Any:
     """Accept [low, high] as YAML gives it: a list, with whole numbers."""
     if not isinstance(bounds, list | tuple) or len(bounds) != 2 or not {*map(type, bounds)} <= {int, float}:
-        raise ValueError("must be [low, high], two numbers")
+        raise ValueError("must be [low, high], two numbers (a list in the method makes a cell of each value)")
     return tuple(map(float, bounds))
 
 
@@ -39,7 +39,7 @@ class Tuning(Model):
         min_length=1,
         description="Label of a method → key → [low, high]. The method must not set these keys. A method "
         "with axes is tuned for each combination on its own. `tuned_as: <cell>` in another method takes the "
-        "values of that cell.",
+        "values of that cell, and must not set these keys either.",
     )
     trials: int = Field(16, ge=2, le=1024, description="Trials per cell: the first points of one sequence.")
     seed: Seed = Field(1000, description="Seed of all trials. It must not be one of `seeds`.")

@@ -95,6 +95,11 @@ def test_points_fill_every_sixteenth_of_each_range_once() -> None:
     assert len(SPACE) == DIMENSIONS
 
 
+def test_rounding_does_not_leave_the_range() -> None:
+    low, high = 0.9001, 0.9999  # three digits of the ends are 0.9 and 1
+    assert all(low <= point["beta"] <= high for point in points({"beta": (low, high)}, 1024))
+
+
 def test_points_have_three_digits() -> None:
     assert all(float(f"{v:.3g}") == v for point in points(SPACE, 16) for v in point.values())
 
@@ -241,7 +246,14 @@ def test_middle_of_a_range_may_equal_a_value_of_another_method(config: dict[str,
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[1, 0.1]), r"low < high"),
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[0, 0.1]), r"0 < low"),
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=["a", 1]), r"tuning.spaces.sgd.lr"),
-        (lambda c: c["tuning"]["spaces"]["sgd"].update(epochs=[1, 9]), r"epochs.*only options that are real"),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(epochs=[1, 9]),
+            r"epochs = .*: only real numbers can be searched; a list in methods.sgd.epochs makes a cell",
+        ),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(nesterov=[False, True]),
+            r"tuning.spaces.sgd.nesterov = \[False, True\]: must be \[low, high\], two numbers",
+        ),
         (lambda c: c["methods"]["sgd"].update(lr=0.1), r"methods.sgd.lr = 0.1: tuning.spaces.sgd.lr sea"),
         (lambda c: c["methods"]["post"].update(tuned_as="pre"), r"methods.post.tuned_as = 'pre': no tuned"),
         (lambda c: c["methods"]["post"].update(tuned_as="preset"), r"tuned_as = 'preset': no tuned cell"),
@@ -249,7 +261,22 @@ def test_middle_of_a_range_may_equal_a_value_of_another_method(config: dict[str,
         (lambda c: c["methods"]["post"].update(tuned_as=3), r"must be the label of a cell"),
         (lambda c: c["tuning"].update(val=96), r"tuning.val = 96.*can be held out"),
         (lambda c: c["tuning"].update(trials=1), r"tuning.trials = 1"),
-        (lambda c: c["tuning"]["spaces"]["sgd"].update(momentum=[0.5, 2]), r"methods.sgd.momentum"),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(momentum=[0.5, 2]),
+            r"tuning.spaces.sgd.momentum = \[0.5, 2.0\]: 2 must be less than 1$",
+        ),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[1e-33, 1]),
+            r"tuning.spaces.sgd.lr = \[1e-33, 1.0\]: 1e-33 out of range; must be between",
+        ),
+        (
+            lambda c: c["methods"]["post"].update(lr=0.1),
+            r"methods.post.lr = 0.1: tuned_as takes it from 'pre alpha=0.1'; remove one",
+        ),
+        (
+            lambda c: c["methods"]["pre"].update(tuned_as="pre alpha=0.1"),
+            r"methods.pre.tuned_as = 'pre alpha=0.1': a cell of the method itself; name one of another",
+        ),
         (lambda c: c.update(tuned={}), r"tuned: read from tuning.file"),
         (lambda c: c["methods"].update(x={"optimizer": "sgd"}), r"methods.x.lr: required, but missing"),
     ],
