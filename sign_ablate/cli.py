@@ -148,16 +148,20 @@ def compare(
 @app.command("claims")
 def show_claims(
     campaign: Annotated[
-        str | None, typer.Argument(help="Name of a campaign; default: that of config.yaml.")
+        str | None, typer.Argument(help="Name of a campaign; default: that of the configuration.")
     ] = None,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
 ) -> None:
     """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.claims import claims as text
 
+    if campaign is not None and not set("./").isdisjoint(campaign):
+        fail(ValueError(f"{campaign}: must be the name of a campaign; for its file: claims -c {campaign}"))
     try:
-        print(text(results, campaign or _campaign(DEFAULT_CONFIG, (), results).campaign))
+        print(text(results, campaign or _campaign(config, overrides, results).campaign))
     except NoLedgerError as error:
         fail(error)
 
