@@ -118,8 +118,8 @@ def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterat
     space = campaign.tuning.spaces.get(label, {}) if campaign.tuning else {}
     if isinstance(other, str) and other.split(" ")[0] == label:
         raise ConfigError(
-            f"{where}.{TUNED_AS} = {shown(other)}: a cell of the method itself; name one of another method, "
-            f"or remove {TUNED_AS} and give tuning.spaces.{label}"
+            f"{where}.{TUNED_AS} = {shown(other)}: a cell of the method itself; name one of another "
+            f"method (for values of its own: tuning.spaces.{label}, without {TUNED_AS})"
         )
     _reject_unknown(where, name, model, values, shared)
     if problems := list(space_problems(label, model, space, values)):

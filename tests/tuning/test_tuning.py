@@ -347,7 +347,11 @@ def diverging(config: dict[str, Any], results: Path) -> Campaign:
         "as-wild": {"optimizer": "signsgd", "tuned_as": "wild"},
     }
     config["tuning"]["spaces"]["wild"] = {"lr": [1e25, 1e29]}
-    config["figures"] = {"against-wild": {"kind": "differences", "dataset": "toy", "reference": "wild"}}
+    differences = {"kind": "differences", "dataset": "toy"}
+    config["figures"] = {
+        "to-wild": {**differences, "reference": "wild"},
+        "of-wild": {**differences, "reference": "sgd", "cells": ["wild", "as-wild"]},
+    }
     campaign = parse_campaign(config)
     (wild,) = [search for search in searches(campaign) if search.label == "wild"]
     for run in wild.runs():
@@ -375,6 +379,15 @@ def test_cell_whose_trials_all_diverge_is_left_out(diverging: Campaign, results:
     table = parse_campaign(json.loads(campaign_spec(diverging)))  # that of the aggregation
     assert [run.id for run in expand(table)] == [run.id for run in expand(diverging)]
     assert left_out(table) == left_out(diverging)
+
+
+def test_figure_whose_cells_are_all_left_out_is_not_drawn(
+    diverging: Campaign, config: dict[str, Any], results: Path
+) -> None:
+    path = results / "config.yaml"
+    path.write_text(json.dumps(config))
+    assert set(load_campaign([path], results=results).figures) == {"to-wild"}
+    assert set(load_campaign([path], results=results / "before-the-choice").figures) == {"to-wild", "of-wild"}
 
 
 def test_stale_choices_are_told_from_missing_ones(

@@ -15,9 +15,9 @@ if PENDING and workflow.is_main_process:
         "chooses; the next call goes on with the evaluation (make verdict calls both)."
     )
 if workflow.is_main_process and (omitted := left_out(CAMPAIGN)):
+    if not TO_TRAIN:
+        sys.exit(f"{TUNED_FILE}: no cell is left to evaluate. {omitted}")
     logger.warning(f"{TUNED_FILE}: {omitted}")
-    if not TO_TRAIN and not is_theory_alone():
-        sys.exit("No cell is left to evaluate.")
 
 
 # The file of the choices is not declared: it keeps the choices of other searches, and may lie in a repository.
