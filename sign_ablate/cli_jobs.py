@@ -90,12 +90,11 @@ def choose(
     from sign_ablate.config import ConfigError, parse_campaign
     from sign_ablate.jobs.log import say
     from sign_ablate.store.record import DamagedError
-    from sign_ablate.tuning.choice import NoChoiceError
     from sign_ablate.tuning.choice import choose as write
 
     try:
         say(f"choices: {write(parse_campaign(json.loads(campaign)), results)}")
-    except (ConfigError, NoChoiceError, DamagedError, OSError) as error:
+    except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 
 

@@ -13,8 +13,8 @@ from sign_ablate.config.train import Train
 from sign_ablate.config.tuning import Tuning
 from sign_ablate.store.layout import RESERVED
 
-#: data set → label of a cell → key → value
-Tuned = dict[Name, dict[str, dict[str, float]]]
+#: data set → label of a cell → key → value; None for a cell all of whose trials diverged
+Tuned = dict[Name, dict[str, dict[str, float] | None]]
 
 
 class Execution(Model):
@@ -141,7 +141,8 @@ class Campaign(Model):
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
         description="Label → an optimizer, its options, and training parameters for this method only. "
-        "`tuned_as: <cell>` takes the values that `tuning` chose for another cell.",
+        "`tuned_as: <cell>` takes the values that `tuning` chose for a cell of another method; the method "
+        "itself must not set these keys.",
     )
     tuning: Tuning | None = Field(None, description="Search for options on validation images. Unset: none.")
     tuned: SkipJsonSchema[Tuned] = Field({}, description="The choices of `tuning`, from its file.")

@@ -86,8 +86,8 @@ def read_json(path: Path, model: type[M], advice: str) -> M:
         return model.model_validate_json(content(path, advice))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        reason = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-        raise DamagedError(path, reason, advice) from None
+        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise DamagedError(path, f"{where}: {problem}" if where else problem, advice) from None
 
 
 def content(path: Path, advice: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
 import threading
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from sign_ablate.store import progress, run_files
-from sign_ablate.store.layout import PROGRESS
+from sign_ablate.store.layout import PROGRESS, choose_log
 from sign_ablate.store.progress import Failure
 from sign_ablate.terminal import states as people_runs
 from sign_ablate.terminal.status import _fitted, duration
-from tests.terminal.conftest import Campaigner
+from sign_ablate.tuning.choice import choose, with_choices
+from sign_ablate.tuning.search import runs_of_stage
+from tests.terminal.conftest import NOW, Campaigner
 
 
 def test_one_screen(made: Campaigner) -> None:
@@ -42,6 +45,50 @@ def test_one_screen(made: Campaigner) -> None:
         "2 of 6 runs done (33%), 1 of them diverged.",
         "About 6 min 17 s left, 1 at a time: until Tue 22:19.",
     ]
+
+
+@pytest.fixture
+def tuning(config: dict[str, Any], tmp_path: Path) -> Campaigner:
+    """A campaign before the choice for sgd, whose two trials diverged."""
+    del config["methods"]["sgd"]["lr"]
+    config["tuning"] = {"trials": 2, "val": 32, "spaces": {"sgd": {"lr": [1e25, 1e29]}}}
+    tuning = Campaigner(config, tmp_path)
+    tuning.runs = {f"trial-{run.trial}": run for run in runs_of_stage(tuning.campaign)}
+    tuning.diverge("trial-0", ago=600, step=1)
+    tuning.diverge("trial-1", ago=300, step=1)
+    return tuning
+
+
+def test_evaluation_waits_for_the_choice(tuning: Campaigner) -> None:
+    last = tuning.status()[-2:]
+    assert last[0] == "6 runs of the evaluation wait for `tuning`: no choice yet for sgd."
+    assert last[1] == "All trials are done: snakemake tune makes the choice."
+
+
+def test_choice_that_failed(tuning: Campaigner) -> None:
+    log = choose_log(tuning.results, tuning.campaign.campaign)
+    log.parent.mkdir(parents=True)
+    log.write_text("sign-ablate: error: tuned.json: cannot be written\n")
+    os.utime(log, (NOW - 200, NOW - 200))
+    shown = [
+        "failed  choice",
+        "  tuned.json: cannot be written",
+        f"  log: {log}",
+        "All trials are done: snakemake tune makes the choice.",
+    ]
+    assert tuning.status()[-4:] == shown
+    os.utime(log, (NOW - 400, NOW - 400))  # that of an earlier call
+    assert tuning.status()[-2].startswith("6 runs of the evaluation wait")
+
+
+def test_cells_that_are_left_out_of_the_evaluation(tuning: Campaigner) -> None:
+    choose(tuning.campaign, tuning.results)
+    tuning.campaign = with_choices(tuning.campaign, tuning.results)
+    lines = tuning.status()
+    assert "0 of 4 runs done (0%)." in lines
+    assert lines[-1].startswith(
+        "Left out of the evaluation: sgd on synthetic. No trial of sgd converged: search"
+    )
 
 
 def test_runs_in_the_queue_of_slurm(
