@@ -38,11 +38,20 @@ def plan(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Also list the runs done after so long.")
     ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Snakemake profile of a cluster: also show queue slots and hours.")
+    ] = None,
 ) -> None:
     """Show the cells, the runs left to do, and their time as estimated from past runs."""
+    from sign_ablate.config import ConfigError
+    from sign_ablate.terminal.cluster import read_profile
     from sign_ablate.terminal.plan import plan as text
 
-    print(text(_campaign(config, overrides, results), results, minutes))
+    try:
+        cluster = None if profile is None else read_profile(profile)
+    except ConfigError as error:
+        fail(error)
+    print(text(_campaign(config, overrides, results), results, minutes, cluster))
 
 
 @app.command()
@@ -59,6 +68,7 @@ def status(
     ] = None,
 ) -> None:
     """Show the finished, running and failed runs, the newest results and the remaining time."""
+    from sign_ablate.config import ConfigError
     from sign_ablate.jobs.log import complain
     from sign_ablate.terminal import status as people
     from sign_ablate.terminal.current import running
@@ -67,10 +77,13 @@ def status(
     for other in current[1:]:
         complain(f"sign-ablate: {other.campaign} is also running; sign-ablate status --config FILE shows it")
     campaign = current[0] if current else _campaign(config or DEFAULT_CONFIG, overrides, results)
-    if watch is None:
-        print(people.status(campaign, results))
-    else:
-        people.watch(campaign, results, watch)
+    try:
+        if watch is None:
+            print(people.status(campaign, results))
+        else:
+            people.watch(campaign, results, watch)
+    except ConfigError as error:  # the file of choices of a campaign that runs
+        fail(error)
 
 
 @app.command()
@@ -144,16 +157,20 @@ def compare(
 @app.command("claims")
 def show_claims(
     campaign: Annotated[
-        str | None, typer.Argument(help="Name of a campaign; default: that of config.yaml.")
+        str | None, typer.Argument(help="Name of a campaign; default: that of the configuration.")
     ] = None,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
 ) -> None:
     """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.claims import claims as text
 
+    if campaign is not None and not set("./").isdisjoint(campaign):
+        fail(ValueError(f"{campaign}: must be the name of a campaign; for its file: claims -c {campaign}"))
     try:
-        print(text(results, campaign or _campaign(DEFAULT_CONFIG, (), results).campaign))
+        print(text(results, campaign or _campaign(config, overrides, results).campaign))
     except NoLedgerError as error:
         fail(error)
 

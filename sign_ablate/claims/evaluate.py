@@ -148,6 +148,9 @@ class Tester:
         labels = readings.get(reading) or readings[ANY]
         label = self.evidence.cell(dataset, labels)
         if label is None:
+            for name in labels:
+                if source := self.evidence.unconverged(dataset, name):
+                    raise NotMeasuredError(f"no trial of {source} converged")
             raise NotMeasuredError(f"no arm {' or '.join(labels)}")
         return label
 

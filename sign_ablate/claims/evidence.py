@@ -122,7 +122,8 @@ class Evidence:
 
     def reached(self, dataset: str, label: str) -> float | None:
         """Accuracy of a cell as a fraction: on validation images in tuning, else its mean on the test set."""
-        if choice := self.tuned.get(dataset, {}).get(label):
+        choice = self.tuned.get(dataset, {}).get(label)
+        if choice and choice["val_acc"] is not None:
             return float(choice["val_acc"])
         finished = [
             row["final_test_acc"] for row in self._cells[dataset, label] if row["status"] == "finished"
@@ -143,9 +144,18 @@ class Evidence:
 
     def choice(self, dataset: str, label: str) -> Mapping[str, Any] | None:
         """Choice of tuned.json for a cell, or for its `tuned_as` cell. None for a cell that is not tuned."""
-        method = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
-        found: Mapping[str, Any] | None = self.tuned.get(dataset, {}).get(method.get("tuned_as", label))
+        found: Mapping[str, Any] | None = self.tuned.get(dataset, {}).get(self._source(label))
         return found
+
+    def unconverged(self, dataset: str, label: str) -> str | None:
+        """The cell whose choice a cell takes, if all of its trials diverged. None otherwise."""
+        source = self._source(label)
+        return source if self.campaign.tuned.get(dataset, {}).get(source, ()) is None else None
+
+    def _source(self, label: str) -> str:
+        """The cell whose choice a cell takes: that of `tuned_as`, or the cell itself."""
+        source: str = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {}).get("tuned_as", label)
+        return source
 
     def at_edge(self, dataset: str, label: str) -> tuple[str, ...]:
         """Tuned options of a cell, or of its `tuned_as` cell, with a value at the edge of the range."""

@@ -95,7 +95,7 @@ def _line(row: Row, several: bool) -> str:
             "".join(_verdict(row)),
             _effect(row),
             forest(row),
-            f"{row['n'] or ''}{_small(diverged)}",
+            (f"{row['n']:,}" if row["n"] else "") + _small(diverged),
         ]
     )
 
@@ -116,10 +116,12 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its interval and unit."""
+    """Effect of a row with its unit, and with its interval unless it is computed exactly."""
     form = ".3g" if row["unit"] in {"", "share"} else "+z.2f"
     ends = ["–" if row[key] is None else f"{row[key]:{form}}" for key in ("low", "high")]
-    return f"{row['effect']:{form}} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
+    exact = row["comparison"] == "theory" and row["low"] == row["high"]
+    interval = "" if exact else f" [{', '.join(ends)}]"
+    return f"{row['effect']:{form}}{interval} {row['unit']}".strip().replace("-", "−")
 
 
 def forest(row: Row) -> str:

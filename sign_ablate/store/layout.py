@@ -107,6 +107,11 @@ def chosen_mark(results: Path, campaign: str, search: str) -> Path:
     return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
 
 
+def choose_log(results: Path, campaign: str) -> Path:
+    """Log of the job that chooses among the trials of a campaign."""
+    return campaign_folder(results, campaign) / "logs" / "choose.log"
+
+
 def train_log(results: Path, campaign: str, run: str) -> Path:
     """Log of a campaign's training job.
 

@@ -73,9 +73,10 @@ def results_text() -> str:
         "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
         "`diverged` with `diverged_at_step`), the `spec` that identifies the run, and the `resolved` "
         "configuration with all defaults. Values that differ between repetitions are in `timing.parquet` "
-        "and `environment.json`. The latter contains the fingerprint of the training code, the git commit, "
-        "versions, device, compile mode, seconds, and the peak memory in MiB. The peak memory of a "
-        "warm-started run includes memory that it shares with other runs. Until a run is finished, "
+        "and `environment.json`, and a run counts without them if they are missing or damaged. The latter "
+        "contains the fingerprint of the training code, the git commit, versions, device, compile mode, "
+        "seconds, and the peak memory in MiB. The peak memory of a warm-started run includes memory that it "
+        "shares with other runs. Until a run is finished, "
         "`progress.json` contains its epoch and the end of its last attempt, and the next attempt resumes "
         "from `checkpoint.pt`.",
         "### `metrics.parquet`: one row per epoch",

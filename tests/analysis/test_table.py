@@ -43,6 +43,17 @@ SUMMARY = pd.DataFrame(
 )
 
 
+def test_cell_that_is_left_out_on_one_data_set_has_no_number_there_and_a_note() -> None:
+    campaign = make_campaign(
+        datasets={"digits": {"source": "digits"}, "c_10": {"source": "cifar10"}},
+        methods={"sgd": {"optimizer": "sgd"}, "adam": {"optimizer": "adam", "lr": 0.1}},
+        tuned={"digits": {"sgd": None}, "c_10": {"sgd": {"lr": 0.1}}},
+    )
+    text = to_markdown(table1(pd.DataFrame([row("c_10", "sgd", 0.9, 0.92, (3, 0))]), campaign))
+    assert "| sgd | – | 0 | 90.00 ± 2.00 | 3 |" in text
+    assert "Left out of the evaluation: sgd on digits. No trial of sgd converged" in text
+
+
 def test_markdown() -> None:
     lines = to_markdown(table1(SUMMARY, CAMPAIGN)).splitlines()
     assert lines[:5] == [
