@@ -229,7 +229,8 @@ def picture(
 ) -> None:
     """Draw the first screen of the ledger of exported campaigns, for a page."""
     from sign_ablate.store.layout import reference_folder
-    from sign_ablate.terminal.pages import NoLedgerError, draw
+    from sign_ablate.terminal.claims import NoLedgerError
+    from sign_ablate.terminal.pages import draw
 
     try:
         draw(campaigns, reference_folder(results), out)

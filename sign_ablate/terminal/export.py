@@ -18,6 +18,7 @@ from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError, read_json
 from sign_ablate.store.run_files import write_text
 from sign_ablate.terminal import pages
+from sign_ablate.terminal.claims import NoLedgerError
 from sign_ablate.tuning.choice import file_of
 from sign_ablate.tuning.search import searches
 
@@ -93,7 +94,7 @@ def _draw_ledger(out: Path) -> None:
     """Draw the ledger's first screen and the seeds that its claims need. Neither if no claim is measured."""
     rows = table.read(out)
     figures = out / "figures"
-    with contextlib.suppress(pages.NoLedgerError):
+    with contextlib.suppress(NoLedgerError):
         pages.draw([out.name], out.parent, figures / "ledger.png")
     if decisive := seeds.needed(rows):
         with style.context():

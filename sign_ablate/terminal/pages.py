@@ -10,14 +10,11 @@ from pathlib import Path
 
 from sign_ablate.claims import merge, page, table
 from sign_ablate.claims.table import Row
+from sign_ablate.terminal.claims import NoLedgerError
 
 #: pages with parts
 PAGES = ("README.md", "docs/verdict.md")
 _PART = re.compile(r"(<!-- (sentence|verdicts): ([\w .-]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-class NoLedgerError(LookupError):
-    """No campaign of a picture was exported."""
 
 
 def filled(text: str, reference: Path) -> str:

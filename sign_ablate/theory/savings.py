@@ -7,8 +7,9 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from sign_ablate.distributed.rules import MajorityVote, Rule
+from sign_ablate.distributed.rule import Rule
 from sign_ablate.distributed.traffic import all_reduce_bytes, bytes_per_step
+from sign_ablate.distributed.vote import MajorityVote
 from sign_ablate.models import build
 from sign_ablate.optim import HybridSignSGD, SignSGD
 from sign_ablate.store.run_files import field

@@ -12,7 +12,8 @@ from sign_ablate.claims.model import digest, load
 from sign_ablate.claims.picture import first_screen
 from sign_ablate.cli import app
 from sign_ablate.store.layout import reference_folder
-from sign_ablate.terminal.pages import NoLedgerError, draw, filled
+from sign_ablate.terminal.claims import NoLedgerError
+from sign_ablate.terminal.pages import draw, filled
 from tests.claims.conftest import evidence
 
 #: campaign → source of its data, and accuracies of its arms
