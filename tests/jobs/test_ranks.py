@@ -28,8 +28,8 @@ from tests.train.test_workers import config
 
 pytestmark = pytest.mark.slow
 
-#: keys of `train`: a run of two workers, whose votes may tie, and one of three. The batches of the latter have
-#: 44, 44 and 2 images, so that the last one leaves none for rank 2.
+#: keys of `train`: a run of two workers, whose votes may tie, and one of three. The batches of the latter
+#: have 44, 44 and 2 images, so that the last one leaves none for rank 2.
 TWO: dict[str, Any] = {
     "workers": 2, "aggregation": "vote", "worker_momentum": 0.9, "worker_alpha": 1e-4, "adversaries": 0.5,
 }  # fmt: skip
