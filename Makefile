@@ -62,6 +62,7 @@ bench: install  ## measure optimizers, engine and overhead against what people u
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.aggregate
+	$(BIN)/python -m benchmarks.collectives
 
 chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
 	$(BIN)/python -m benchmarks.chaos

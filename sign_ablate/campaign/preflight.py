@@ -150,6 +150,18 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
             "many times slower"
         )
     on_cpu = device.resolve(campaign.execution.device) == "cpu"
+    ranks = max((campaign.execution.ranks(run.config.train.workers) for run in runs), default=1)
+    key = f"execution.max_ranks = {campaign.execution.max_ranks}"
+    if on_cpu and threads <= cores < threads * ranks:
+        yield (
+            f"{key}: a run of {ranks} workers starts {ranks} processes ({threads * ranks} threads), and this "
+            f"machine has {cores} cores; one process for all is faster (max_ranks: 1)"
+        )
+    if not on_cpu and ranks > device.gpu_count():
+        yield (
+            f"{key}: a run of {ranks} workers needs {ranks} GPUs and fails here, where there are "
+            f"{device.gpu_count()}; set max_ranks: 1, which computes them on one"
+        )
     if on_cpu and any(_has_fused_step(run) for run in runs) and not native.is_obtainable():
         yield (
             "no C compiler is found (CC, cc, gcc, clang): sign-based methods take the plain step, which "

@@ -159,7 +159,7 @@ class DeclaredOptimizer(Optimizer):
         for _, own in itertools.groupby(entries, lambda entry: id(entry.group)):
             mine = list(own)
             group = mine[0].group
-            foreach = group["foreach"]
+            foreach = group.get("foreach", False)
             if foreach is None:
                 foreach = _default_to_fused_or_foreach([entry.p for entry in mine], differentiable=False)[1]
             alike: dict[Any, list[Entry]] = {}

@@ -204,7 +204,8 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
 
 def _both(square: Tensor, size: Tensor) -> list[Tensor]:
     """S(x²) and T(|x|)."""
-    if is_functorch_wrapped_tensor(size):  # vmap has no rules for foreach functions
+    # the compiler fuses both forms, and vmap has no rules for foreach functions
+    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(size):
         return [_horner(SHORT, square), _horner(TAIL, size)]
     # One launch for the operations of both. Two more coefficients of S, which are 0, change no bit.
     at = [square, size]

@@ -248,6 +248,7 @@ def test_launches_of_a_step_beside_network_and_optimizer(
     trainer = on_meta("hybrid-plateau", tiny, data)
     launches = Launches()
     backward, loss = trainer._backward, trainer.loss
+    monkeypatch.setattr(trainer.optimizer, "diagnostics", dict)  # once an epoch
     begin: list[int] = []
 
     def marked(*args: Any) -> Any:
