@@ -116,7 +116,7 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its unit, and with its interval unless it is computed exactly; shares in percent."""
+    """Effect of a row with its unit, and with its interval unless that is exact; shares in percent."""
     is_share = row["unit"] == "share"
     scale, unit = (100, "%") if is_share else (1, row["unit"])
     form = ".3g" if not unit else "z.2f" if is_share else "+z.2f"

@@ -80,10 +80,8 @@ def test_table_has_verdict_effect_and_forest(rows: list[table.Row]) -> None:
 
 
 def test_share_is_in_percent(rows: list[table.Row]) -> None:
-    share = {**rows[0], "comparison": "measurement", "unit": "share"}
-    assert (
-        page.numbers({**share, "effect": 0.000122, "low": -0.00003, "high": 0.012}) == "0.01 [0.00, 1.20] %"
-    )
+    share = {**rows[0], "comparison": "measurement", "unit": "share", "effect": 1.2e-4}
+    assert page.numbers({**share, "low": -3e-5, "high": 0.012}) == "0.01 [0.00, 1.20] %"
 
 
 def test_forest_is_in_margins_with_the_margin_shaded(rows: list[table.Row]) -> None:
