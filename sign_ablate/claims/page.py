@@ -116,12 +116,14 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its unit, and with its interval unless it is computed exactly."""
-    form = ".3g" if row["unit"] in {"", "share"} else "+z.2f"
-    ends = ["–" if row[key] is None else f"{row[key]:{form}}" for key in ("low", "high")]
+    """Effect of a row with its unit, and with its interval unless that is exact; shares in percent."""
+    is_share = row["unit"] == "share"
+    scale, unit = (100, "%") if is_share else (1, row["unit"])
+    form = ".3g" if not unit else "z.2f" if is_share else "+z.2f"
+    ends = ["–" if row[key] is None else f"{scale * row[key]:{form}}" for key in ("low", "high")]
     exact = row["comparison"] == "theory" and row["low"] == row["high"]
     interval = "" if exact else f" [{', '.join(ends)}]"
-    return f"{row['effect']:{form}}{interval} {row['unit']}".strip().replace("-", "−")
+    return f"{scale * row['effect']:{form}}{interval} {unit}".strip().replace("-", "−")
 
 
 def forest(row: Row) -> str:

@@ -79,6 +79,11 @@ def test_table_has_verdict_effect_and_forest(rows: list[table.Row]) -> None:
     assert "1 diverged" in page._line(of(rows, "post-marginal"), several=False)
 
 
+def test_share_is_in_percent(rows: list[table.Row]) -> None:
+    share = {**rows[0], "comparison": "measurement", "unit": "share", "effect": 1.2e-4}
+    assert page.numbers({**share, "low": -3e-5, "high": 0.012}) == "0.01 [0.00, 1.20] %"
+
+
 def test_forest_is_in_margins_with_the_margin_shaded(rows: list[table.Row]) -> None:
     row = {**of(rows, "sign-trails-sgd"), "effect": 0.5, "low": 0.25, "high": 0.75, "margin": 0.5}
     drawn = ElementTree.fromstring(page.forest({**row, "image_low": 0.0, "image_high": 1.0}))
