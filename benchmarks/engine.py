@@ -40,7 +40,7 @@ from benchmarks.measure import (
 )
 from sign_ablate import models
 from sign_ablate.data.batches import Loader
-from sign_ablate.jobs.training import set_up_cuda
+from sign_ablate.jobs.setup import set_up_cuda
 
 OUT = Path(__file__).parents[1] / "docs" / "bench-engine.md"
 NOTES = """\

@@ -45,7 +45,8 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a free GPU, otherwise cpu.")] = "cpu",
     deterministic: Annotated[int, typer.Option(min=0, max=1, help="1: reproducible on a GPU.")] = 0,
     runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs that may share a GPU.")] = 1,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads, of each rank.")] = 1,
+    ranks: Annotated[int, typer.Option(min=1, help="1, or a process for each worker of the run.")] = 1,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     replaces: Annotated[int, typer.Option(help="Modification time (ns) of the result to replace.")] = 0,
@@ -66,8 +67,8 @@ def train(
     try:
         result = training.train(
             spec, data, out,
-            device=claim(device, runs_per_gpu), deterministic=bool(deterministic), threads=threads,
-            compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
+            device=claim(device, runs_per_gpu, ranks), deterministic=bool(deterministic), threads=threads,
+            ranks=ranks, compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
             replaces=replaces,
         )  # fmt: skip
     except EXPECTED as error:
@@ -89,12 +90,11 @@ def choose(
     from sign_ablate.config import ConfigError, parse_campaign
     from sign_ablate.jobs.log import say
     from sign_ablate.store.record import DamagedError
-    from sign_ablate.tuning.choice import NoChoiceError
     from sign_ablate.tuning.choice import choose as write
 
     try:
         say(f"choices: {write(parse_campaign(json.loads(campaign)), results)}")
-    except (ConfigError, NoChoiceError, DamagedError, OSError) as error:
+    except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 
 
@@ -133,16 +133,12 @@ def ledger(
     ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, explore, model, table
-    from sign_ablate.claims.ledger import ledger as evaluated
+    from sign_ablate.claims import job, model
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
-    path = claims or model.CLAIMS_FILE
     try:
-        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
-        table.write(evaluated(stated, found), out, model.digest(path))
-        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
+        job.write(tables, out, page, claims or model.CLAIMS_FILE, tuned, theory, measurements)
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 

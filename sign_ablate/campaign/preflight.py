@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator
 
 from sign_ablate.campaign.grid import Run
-from sign_ablate.config.campaign import LEFT_OUT, Campaign
+from sign_ablate.config.campaign import LEFT_OUT, Campaign, Figure
 from sign_ablate.config.errors import unknown
 from sign_ablate.config.train import Train
 from sign_ablate.data.shape import Shape, count_problems, shape_of
@@ -45,6 +45,16 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
                     yield unknown(f"{key}.{name} = {cell!r}", cell, labels)
         if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
             yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
+
+
+def is_drawable(figure: Figure, runs: Runs) -> bool:
+    """Return True if there is a run to draw, beside those of the reference."""
+    labels = {
+        run.cell.label
+        for run in runs
+        if run.cell.dataset == figure.dataset and run.config.method.optimizer not in LEFT_OUT[figure.kind]
+    }
+    return not labels.isdisjoint(figure.cells or labels) and labels != {figure.reference}
 
 
 def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
@@ -140,6 +150,18 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
             "many times slower"
         )
     on_cpu = device.resolve(campaign.execution.device) == "cpu"
+    ranks = max((campaign.execution.ranks(run.config.train.workers) for run in runs), default=1)
+    key = f"execution.max_ranks = {campaign.execution.max_ranks}"
+    if on_cpu and threads <= cores < threads * ranks:
+        yield (
+            f"{key}: a run of {ranks} workers starts {ranks} processes ({threads * ranks} threads), and this "
+            f"machine has {cores} cores; one process for all is faster (max_ranks: 1)"
+        )
+    if not on_cpu and ranks > device.gpu_count():
+        yield (
+            f"{key}: a run of {ranks} workers needs {ranks} GPUs and fails here, where there are "
+            f"{device.gpu_count()}; set max_ranks: 1, which computes them on one"
+        )
     if on_cpu and any(_has_fused_step(run) for run in runs) and not native.is_obtainable():
         yield (
             "no C compiler is found (CC, cc, gcc, clang): sign-based methods take the plain step, which "

@@ -5,9 +5,12 @@ example. `aggregate` computes the same result for several workers in one process
 """
 
 from sign_ablate.distributed.hooks import HookState, register
-from sign_ablate.distributed.rules import Compressed, MajorityVote, Mean, Rule, TwoSidedSign
+from sign_ablate.distributed.means import Compressed, Mean
+from sign_ablate.distributed.rule import Rule
 from sign_ablate.distributed.traffic import all_reduce_bytes, bytes_per_step
+from sign_ablate.distributed.two_sided import TwoSidedSign
 from sign_ablate.distributed.virtual import aggregate
+from sign_ablate.distributed.vote import MajorityVote
 
 __all__ = [
     "Compressed",

@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from sign_ablate.distributed.rules import Place
+from sign_ablate.distributed.rule import Place
 from sign_ablate.optim import noise
 
 Adversary = Literal["invert", "random"]

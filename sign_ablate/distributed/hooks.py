@@ -1,5 +1,7 @@
 """Communication hook of DistributedDataParallel that aggregates gradients by a rule."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +11,14 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from sign_ablate.distributed.adversaries import Adversary, corrupted
-from sign_ablate.distributed.rules import Memory, Place, Rule
+from sign_ablate.distributed.agreement import require_equal
+from sign_ablate.distributed.rule import Memory, Place, Rule
+from sign_ablate.store import fingerprint
 
 _Bucket = dist.GradBucket
+Pairs = list[tuple[Tensor, int]]
 #: renamed in torch 2.14
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 class HookState:
@@ -107,20 +112,37 @@ class HookState:
             for g, p in zip(bucket.gradients(), bucket.parameters(), strict=True)
             if p.numel()
         ]
+        buffer = bucket.buffer()
+        if pairs:
+            return self._exchange(pairs, buffer)
+        nothing: Future[Tensor] = Future()
+        nothing.set_result(buffer)
+        return nothing
+
+    def aggregate(self, gradients: Sequence[Tensor]) -> None:
+        """Aggregate the gradients of all parameters in place, without DDP.
+
+        Args:
+            gradients: this rank's gradients, in the order and the shapes of the parameters.
+        """
+        pairs = [(g, number) for number, g in enumerate(gradients) if g.numel()]
+        if pairs:
+            self._exchange(pairs, pairs[0][0]).wait()
+
+    def _exchange(self, pairs: Pairs, result: Tensor) -> Future[Tensor]:
+        """Aggregate gradients in place, each given with the number of its parameter.
+
+        The value of the future is `result`, a tensor on their device: CUDA waits for what a value depends on.
+        """
         messages = [self.encode(*pair) for pair in pairs]
         places = [self.place(number) for _, number in pairs]
-        if self.rule.two_phase and pairs:
+        if self.rule.two_phase:
             messages = self._served(messages, pairs)
         for _, number in pairs:
             self._steps[number] += 1
-        buffer = bucket.buffer()
-        if not pairs:
-            nothing: Future[Tensor] = Future()
-            nothing.set_result(buffer)
-            return nothing
         sent = torch.cat(messages)
         received = sent.new_empty(self.workers * len(sent))
-        work = _all_gather(received, sent, group=self.group, async_op=True)
+        work = all_gather(received, sent, group=self.group, async_op=True)
         assert work is not None  # as it is on a process outside of the group
         self.bytes_sent += (self.workers - 1) * len(sent)
 
@@ -129,12 +151,12 @@ class HookState:
             parts = received.view(self.workers, -1).split([len(message) for message in messages], dim=1)
             for (g, _), rows, place in zip(pairs, parts, places, strict=True):
                 g.copy_(self.rule.decode(rows, place, g.shape, g.dtype))
-            return buffer
+            return result
 
         future: Future[Tensor] = work.get_future().then(decode)
         return future
 
-    def _served(self, messages: list[Tensor], pairs: list[tuple[Tensor, int]]) -> list[Tensor]:
+    def _served(self, messages: list[Tensor], pairs: Pairs) -> list[Tensor]:
         """Send each server its chunks, and return this rank's replies about its own.
 
         It waits: if the second phase of a bucket began in a callback, ranks could begin their collectives in
@@ -158,6 +180,12 @@ def _in_order(g: Tensor, p: Tensor) -> Tensor:
     return g.as_strided(p.shape, p.stride(), g.storage_offset()) if dense else g
 
 
+def _described(module: nn.Module) -> str:
+    """Number of the parameters, and a hash of their names, shapes and dtypes."""
+    facts = [(name, tuple(p.shape), str(p.dtype)) for name, p in module.named_parameters()]
+    return f"{len(facts)} parameters ({hashlib.sha256(repr(facts).encode()).hexdigest()[:8]})"
+
+
 def _hook(state: HookState, bucket: _Bucket) -> Future[Tensor]:
     return state.exchange(bucket)
 
@@ -172,8 +200,21 @@ def register(
 ) -> HookState:
     """Register the hook on a DDP model, before its first backward pass, and return the hook's state.
 
-    The arguments are those of `HookState`. `group` is that of the model.
+    The arguments are those of `HookState`. `group` is that of the model. All ranks call it together.
+
+    Raises:
+        ValueError: on all ranks, if their rules, seeds, models, versions of this code or of torch differ.
     """
     state = HookState(model, rule, seed=seed, group=group, adversary=adversary)
+    require_equal(
+        {
+            "rule": str(rule.as_dict()),
+            "seed": str(seed),
+            "model": _described(model.module),
+            "code": fingerprint.of_sources(("distributed", "optim")),
+            "torch": torch.__version__,
+        },
+        group,
+    )
     model.register_comm_hook(state, _hook)
     return state

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Iterable
 
-from sign_ablate.distributed.rules import Compressed, MajorityVote, Mean, Rule, TwoSidedSign, chunk_width
+from sign_ablate.distributed.means import Compressed, Mean
+from sign_ablate.distributed.rule import Rule, chunk_width
+from sign_ablate.distributed.two_sided import TwoSidedSign
+from sign_ablate.distributed.vote import MajorityVote
 from sign_ablate.distributed.wire import level_bits
 from sign_ablate.optim.compressors import QSGD, Compressor, OneBit, ScaledSign, TernGrad, TopK
 

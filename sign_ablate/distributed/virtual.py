@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sign_ablate.distributed.rules import Memory, Place, Rule
+from sign_ablate.distributed.rule import Memory, Place, Rule
 
 
 @torch.no_grad()

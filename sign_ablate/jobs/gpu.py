@@ -33,18 +33,20 @@ WAIT_SECONDS = 3600.0
 _held: list[IO[str]] = []
 
 
-def claim(device: str, runs_per_gpu: int = 1) -> str:
-    """Claim a device for this process. For a GPU, CUDA_VISIBLE_DEVICES is set to it.
+def claim(device: str, runs_per_gpu: int = 1, count: int = 1) -> str:
+    """Claim a device for each rank of this job. CUDA_VISIBLE_DEVICES is set to the claimed GPUs.
 
     Args:
-        device: "cpu"; "cuda", which waits for a GPU; or "auto", which uses the CPU if no GPU is free.
+        device: "cpu"; "cuda", which waits for GPUs; or "auto", which uses the CPU if too few are free.
         runs_per_gpu: number of runs that may share a GPU.
+        count: number of ranks.
 
     Returns:
         "cpu" or "cuda".
 
     Raises:
-        JobError: if no GPU became free within WAIT_SECONDS, or Snakemake ended in the meantime.
+        JobError: if there are too few GPUs, if none became free within WAIT_SECONDS, or if Snakemake ended in
+            the meantime.
     """
     if device == "cpu" or _held:
         return "cpu" if device == "cpu" else "cuda"
@@ -52,13 +54,18 @@ def claim(device: str, runs_per_gpu: int = 1) -> str:
     slurm = os.environ.get("SLURM_JOB_ID")
     if not devices:
         return "cpu" if device == "auto" else "cuda"  # the job reports that CUDA is missing
+    if count > len(devices):
+        raise JobError(
+            f"execution.max_ranks: this run has {count} workers and needs as many GPUs, this machine shows "
+            f"{len(devices)} ({', '.join(devices)}); set max_ranks: 1 to compute them in one process"
+        )
     if slurm and len(devices) == 1 and VISIBLE in os.environ:
         return "cuda"
-    taken = _first_free(devices, slurm, runs_per_gpu)
+    taken = _free(devices, slurm, runs_per_gpu, count)
     if taken is None and device == "auto":
         say(f"no GPU is free ({', '.join(devices)}): this run uses the CPU (cpu_fallback)")
         return "cpu"
-    os.environ[VISIBLE] = _wait(devices, slurm, runs_per_gpu) if taken is None else taken
+    os.environ[VISIBLE] = _wait(devices, slurm, runs_per_gpu, count) if taken is None else taken
     return "cuda"
 
 
@@ -75,6 +82,20 @@ def candidates() -> list[str]:
             break
         devices.append(entry)
     return list(dict.fromkeys(devices))
+
+
+def _free(devices: list[str], slurm: str | None, runs_per_gpu: int, count: int) -> str | None:
+    """Lock `count` free devices and return their names; None, and no lock, if there are fewer."""
+    before, found = len(_held), list[str]()
+    for _ in range(count):
+        device = _first_free([d for d in devices if d not in found], slurm, runs_per_gpu)
+        if device is None:
+            for lock in _held[before:]:
+                lock.close()
+            del _held[before:]
+            return None
+        found.append(device)
+    return ",".join(found)
 
 
 def _first_free(devices: list[str], slurm: str | None, runs_per_gpu: int) -> str | None:
@@ -106,13 +127,13 @@ def _try_lock(path: Path, *, shared: bool) -> IO[str] | None:
     return file
 
 
-def _wait(devices: list[str], slurm: str | None, runs_per_gpu: int) -> str:
+def _wait(devices: list[str], slurm: str | None, runs_per_gpu: int, count: int) -> str:
     names = ", ".join(devices)
     say(f"waiting for a GPU: {names} taken by this user's other jobs")
     owner, end = owner_pid(), time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.2)
-        taken = _first_free(devices, slurm, runs_per_gpu)
+        taken = _free(devices, slurm, runs_per_gpu, count)
         if taken is not None:
             return taken
         if not is_alive(owner):

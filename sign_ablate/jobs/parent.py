@@ -1,8 +1,12 @@
 """The owner of a job: its Snakemake process. A job stops when its owner ends."""
 
+import contextlib
+import ctypes
 import os
 import select
+import signal
 
+_PR_SET_PDEATHSIG = 1
 #: environment variable with the owner's process id on this machine
 VARIABLE = "SIGN_ABLATE_OWNER"
 
@@ -30,3 +34,15 @@ def is_alive(pid: int | None) -> bool:
         return not select.select([descriptor], [], [], 0)[0]
     finally:
         os.close(descriptor)
+
+
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Make the kernel send this process a signal when its parent process ends. Does nothing but on Linux.
+
+    Raises:
+        SystemExit: if the parent has ended already.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        raise SystemExit(128 + number)

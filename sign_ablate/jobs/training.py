@@ -1,11 +1,8 @@
 """Training job: trains one run and writes its files."""
 
-import copy
 import json
 import math
-import os
 import resource
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,13 @@ import pyarrow as pa
 import torch
 
 from sign_ablate.campaign.identity import parse_run
-from sign_ablate.data.prepared import read
 from sign_ablate.jobs import checkpoint, memory
 from sign_ablate.jobs.attempt import Attempt
 from sign_ablate.jobs.log import say
 from sign_ablate.jobs.progress import Progress
-from sign_ablate.jobs.run_lock import JobError, locked
+from sign_ablate.jobs.run_lock import locked
+from sign_ablate.jobs.setup import Setup
+from sign_ablate.jobs.team import Team, Word, led
 from sign_ablate.store import environment, record
 from sign_ablate.store.run_files import (
     CHECKPOINT,
@@ -52,6 +50,7 @@ def train(
     deterministic: bool = False,
     threads: int = 1,
     compile_mode: str = "none",
+    ranks: int = 1,
     checkpoint_seconds: float = math.inf,
     replaces: int = 0,
 ) -> Result | None:
@@ -67,8 +66,9 @@ def train(
         out: the run's folder.
         device: cpu or cuda.
         deterministic: make runs on a GPU bitwise reproducible. The setting stays for the rest of the process.
-        threads: CPU threads.
+        threads: CPU threads, of each rank.
         compile_mode: none, or the mode of torch.compile for the network.
+        ranks: 1, or the number of the run's workers, each of which then has a process of its own.
         checkpoint_seconds: time between two checkpoints. One is also written on SIGTERM, SIGINT and SIGHUP.
         replaces: modification time (ns) of the `metrics.parquet` to replace. A file with another time was
             written by another process in the meantime and is kept.
@@ -77,13 +77,14 @@ def train(
         The result, or None if the run was finished already.
 
     Raises:
-        JobError: if the device or a compiler is missing, or memory runs out.
+        JobError: if the device or a compiler is missing, memory runs out, or a rank ends early.
         ConfigError, DataError: if the specification or the data file cannot be used.
         OSError: if a file cannot be written. The last good checkpoint is kept.
         Interrupted: on SIGTERM, SIGINT and SIGHUP, after the checkpoint is written.
     """
     start = time.monotonic()
     run = parse_run(spec)
+    setup = Setup(spec, str(data), str(out), device, deterministic, threads, compile_mode, ranks)
     stop = checkpoint.StopSignal()
     # Signals are only recorded until the end, so that the files of a finished run are written in full.
     with stop.listening(), locked(out, stop.check):
@@ -91,15 +92,16 @@ def train(
             say(f"{out.name}  is done: another process has trained it")
             return None
         with Attempt(out).recorded() as attempt, memory.explained():
-            chosen = _device(device, deterministic)
-            _check_compiler(compile_mode, device)
-            torch.set_num_threads(threads)
+            chosen = setup.chosen_device()
             described = environment.describe(chosen, threads)  # before training: the code may be edited later
-            trainer = _resumed(Trainer(run, read(data), chosen, compile_mode), spec, out)
-            result = _fit(trainer, attempt, stop, spec, out, checkpoint_seconds)
+            with led(setup) as team:
+                trainer = _resumed(setup, chosen, team)
+                result = _fit(trainer, team, attempt, stop, setup, checkpoint_seconds)
             described |= {
                 "deterministic": deterministic or device == "cpu",
                 "compile": compile_mode,
+                "ranks": ranks,
+                "bytes_per_step": getattr(trainer.workers, "bytes_per_step", None),
                 "seconds": time.monotonic() - start,
                 "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
             }
@@ -119,40 +121,42 @@ def _is_done(out: Path, replaces: int) -> bool:
         return False
 
 
-def _resumed(trainer: Trainer, spec: str, out: Path) -> Trainer:
-    """Restore the trainer from the checkpoint in `out`, if there is one that can be loaded."""
-    state = checkpoint.load(out / CHECKPOINT, spec, trainer.device)
-    if state is None:
-        return trainer
-    fresh = copy.deepcopy(trainer.state_dict())
-    try:
-        trainer.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if memory.is_out_of_memory(error):
-            raise
-        checkpoint.set_aside(out / CHECKPOINT, error)
-        trainer.load_state_dict(fresh)
-    else:
-        say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
+def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
+    """Trainer that goes on from the run's checkpoint, if there is one that can be loaded."""
+    out, trainer = Path(setup.out), setup.trainer(device)
+    state = checkpoint.load(out / CHECKPOINT, setup.spec, device)
+    if state is not None:
+        try:
+            trainer.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if memory.is_out_of_memory(error):
+                raise
+            checkpoint.set_aside(out / CHECKPOINT, error)
+            state, trainer = None, setup.trainer(device)
+        else:
+            say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
+    team.agreed(Word.GO_ON if state is None else Word.SAVE)  # the other ranks then load it, too
     return trainer
 
 
 def _fit(
     trainer: Trainer,
+    team: Team,
     attempt: Attempt,
     stop: checkpoint.StopSignal,
-    spec: str,
-    out: Path,
+    setup: Setup,
     checkpoint_seconds: float,
 ) -> Result:
-    saved = time.monotonic()
+    out, saved = Path(setup.out), time.monotonic()
 
     def before_step() -> None:
         nonlocal saved
-        if stop() or time.monotonic() - saved > checkpoint_seconds:
-            checkpoint.save(out / CHECKPOINT, spec, trainer.state_dict())
+        due = time.monotonic() - saved > checkpoint_seconds
+        word = team.agreed(Word.STOP if stop() else Word.SAVE if due else Word.GO_ON)
+        if word is not Word.GO_ON:
+            checkpoint.save(out / CHECKPOINT, setup.spec, trainer.state_dict())
             saved = time.monotonic()
-        if stop.received is not None:
+        if word is Word.STOP and stop.received is not None:
             say(f"stopped by {stop.received.name}; a checkpoint is kept, and the next call goes on from it")
             raise checkpoint.Interrupted(stop.received)
 
@@ -193,33 +197,3 @@ def _write(result: Result, resolved: dict[str, Any], spec: str, out: Path) -> No
             (out / name).unlink(missing_ok=True)  # of an earlier result, made by other code
     write_text(out / RUN, recorded.model_dump_json(indent=2) + "\n")
     write_bytes(out / METRICS, content)
-
-
-def _device(name: str, deterministic: bool) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise JobError(
-            "execution.device = 'cuda': this machine shows no CUDA device; set auto or cpu, or run the job "
-            "where there is one"
-        )
-    if name == "cuda":
-        set_up_cuda(deterministic)
-    return torch.device(name)
-
-
-def _check_compiler(compile_mode: str, device: str) -> None:
-    if compile_mode != "none" and device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
-        raise JobError(
-            f"execution.compile = {compile_mode!r}: on a CPU, torch.compile needs a C++ compiler; "
-            "install g++, or set none"
-        )
-
-
-def set_up_cuda(deterministic: bool) -> None:
-    """Configure CUDA in this process for speed, or for bitwise reproducible runs."""
-    if deterministic:
-        # cuBLAS reads this on first use. 4096:8 is the faster of its two deterministic values.
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    # benchmark: cuDNN times its algorithms on the first batch. The fastest one may differ between runs.
-    torch.backends.cudnn.benchmark = not deterministic
-    torch.backends.cudnn.deterministic = deterministic
-    torch.use_deterministic_algorithms(deterministic)  # operations without one raise an error

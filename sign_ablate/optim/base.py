@@ -67,7 +67,7 @@ class DeclaredOptimizer(Optimizer):
 
     def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
         """Take the options, and what a group keeps beside them, as the defaults of every group."""
-        defaults = {"differentiable": False, **checks.python_numbers(vars(options)), **state}
+        defaults = {"differentiable": False, **checks.python_values(vars(options)), **state}
         self._check({**defaults, "params": []})
         super().__init__(params, defaults)
         checks.effects(self.options, self.param_groups)
@@ -78,9 +78,10 @@ class DeclaredOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # of a state dict from before an option was added
+        for group in self.param_groups:
             for option, default in self.defaults.items():
-                group.setdefault(option, default)
+                # The default: of a state dict from before an option was added.
+                group[option] = checks.python_value(group.get(option, default))
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group. It takes the values of the options that all groups share.
@@ -91,7 +92,7 @@ class DeclaredOptimizer(Optimizer):
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's words
-        options = checks.python_numbers(param_group)
+        options = checks.python_values(param_group)
         first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
         shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}
         shared["differentiable"] = self.defaults["differentiable"]  # the one that torch looks at
@@ -158,7 +159,7 @@ class DeclaredOptimizer(Optimizer):
         for _, own in itertools.groupby(entries, lambda entry: id(entry.group)):
             mine = list(own)
             group = mine[0].group
-            foreach = group["foreach"]
+            foreach = group.get("foreach", False)
             if foreach is None:
                 foreach = _default_to_fused_or_foreach([entry.p for entry in mine], differentiable=False)[1]
             alike: dict[Any, list[Entry]] = {}

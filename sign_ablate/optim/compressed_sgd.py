@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim.base import Batch, DeclaredOptimizer
-from sign_ablate.optim.checks import python_numbers
+from sign_ablate.optim.checks import python_values
 from sign_ablate.optim.compress_many import compressed
 from sign_ablate.optim.compressors import Compressor, from_dict
 from sign_ablate.optim.constructor import takes
@@ -97,4 +97,4 @@ def _as_dict(compressor: Any) -> Any:
     """A compressor as a dict of its own, with Python's numbers; None and what is no compressor unchanged."""
     if isinstance(compressor, Compressor):
         compressor = compressor.as_dict()
-    return python_numbers(compressor) if isinstance(compressor, dict) else compressor
+    return python_values(compressor) if isinstance(compressor, dict) else compressor

@@ -40,7 +40,7 @@ class Compressor(ABC):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # a frozen dataclass has no plain assignment, here either
-            object.__setattr__(self, name, checks.python_number(value))
+            object.__setattr__(self, name, checks.python_value(value))
         check(type(self), vars(self))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:

@@ -77,6 +77,13 @@ def dense_alike(tensors: Sequence[Tensor]) -> bool:
     return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
+def in_order_of(p: Tensor, x: Tensor) -> Tensor:
+    """`x` in the memory order of `p`: itself, or a copy where `p` is dense and has another order."""
+    if type(x) is not Tensor or x.stride() == p.stride() or x.shape != p.shape or memory_order(p) is None:
+        return x
+    return torch.empty_like(p, dtype=x.dtype, requires_grad=False).copy_(x)
+
+
 def check_shape(name: str, x: Any, p: Any) -> None:
     """Raise RuntimeError unless `x`, the gradient or a state of `p`, has its shape.
 

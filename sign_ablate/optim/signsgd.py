@@ -176,6 +176,8 @@ class SignSGD(DeclaredOptimizer):
     def _run_fused(self, work: list[Work], const: StepConstants, group: Group, sums: list[Any]) -> list[int]:
         """Step the parameters that a compiled step (C or Triton) supports. Returns the other indices."""
         rest, chosen = list(range(len(work))), []
+        if group["fused"]:  # by default the plain step takes a gradient in another memory order
+            work = [(p, x, layout.in_order_of(x, g), m, i, slot) for p, x, g, m, i, slot in work]
         for compiled in (fused, triton_step):
             if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_step(const):
                 continue

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim import checks
 from sign_ablate.optim.base import Batch, DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.flat import CHUNK, Flat
@@ -63,13 +64,7 @@ class SWATS(DeclaredOptimizer):
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for group in state["param_groups"]:
-            absent = [key for key in ("gamma", "lambda", "ratio") if group.get(key) is None]
-            if group.get("switched") is not None and absent:
-                raise ValueError(
-                    f"state of SWATS has 'switched' but no {', '.join(map(repr, absent))}: "
-                    "the phase cannot be continued without; load a complete state_dict()"
-                )
+        checks.saved("SWATS", state["param_groups"], [key for key in _NUMBERS if key != "stepped"])
         super().__setstate__(state)
 
     def _advance(self, entries: list[Entry]) -> None:

@@ -3,22 +3,26 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.grid import Run, expand, left_out
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
-from sign_ablate.store.layout import run_folder
+from sign_ablate.store.layout import data_file, run_folder
 from sign_ablate.terminal import estimate
+from sign_ablate.terminal.cluster import Profile, cost
 from sign_ablate.terminal.states import by_cell, columns, counted, state
 from sign_ablate.tuning.search import pending
 
 
-def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str:
+def plan(
+    campaign: Campaign, results: Path, minutes: float | None = None, profile: Profile | None = None
+) -> str:
     """Format the plan of a campaign: for each cell, its runs, those left to do, and their estimated time.
 
     Args:
         campaign: the campaign.
         results: the results folder.
         minutes: if given, the plan also says which runs will be done after this time.
+        profile: if given, the plan is for the cluster that this Snakemake profile submits to.
     """
     trials = [run for search in pending(campaign) for run in search.runs()]
     runs = [*trials, *expand(campaign, placeholders=True)]
@@ -36,7 +40,7 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
     known = {run: seconds for run, seconds in seconds_of.items() if seconds is not None}
     done, todo = len(runs) - len(seconds_of), len(seconds_of)
     lines = [*columns(rows), "", f"{counted(len(runs), 'run')}: {done} done, {todo} to do."]
-    if known:
+    if known and profile is None:
         shared = campaign.execution.runs_per_gpu
         on_gpu = "one at a time on the GPU" if shared == 1 else f"{shared} at a time on the GPU"
         jobs = on_gpu if kind == "cuda" else "divided by the number of cores"
@@ -48,12 +52,20 @@ def plan(campaign: Campaign, results: Path, minutes: float | None = None) -> str
             f"{counted(unknown, 'run')} without an estimate: none with the same data, model, batch size and "
             f"precision has been measured on {kind} below {results}/."
         )
+    if profile is not None and todo:
+        files = {run.data_id for run in runs if run.id in seconds_of}
+        missing = sum(not data_file(results, name).exists() for name in files)
+        lines += cost(profile, campaign, list(seconds_of.values()), kind, missing)
     if trials:
         lines.append(
             f"{counted(len(trials), 'run')} of them search for the values of the others: snakemake tune."
         )
+    if omitted := left_out(campaign):
+        lines.append(omitted)
     if minutes is not None and todo:
-        lines.append(_fits(runs, seconds_of, estimate.at_a_time(campaign, kind), minutes))
+        here = estimate.at_a_time(campaign, kind)
+        at_once = here if profile is None else profile.jobs * profile.runs
+        lines.append(_fits(runs, seconds_of, at_once, minutes))
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,8 +23,8 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train import probe
+from sign_ablate.train.ranks import workers_of
 from sign_ablate.train.schedule import lr_factor
-from sign_ablate.train.workers import Workers, rule_of
 
 Row = dict[str, Any]
 
@@ -57,13 +58,21 @@ class Trainer:
         data: prepared data set of the run.
         device: device of the network and the data.
         compile_mode: torch.compile's mode for the network, or "none".
+        on_ranks: compute the run's workers on the ranks of the default process group. This process is one of
+            them; rank 0 alone evaluates.
 
     Raises:
         JobError: if a probe lies after the end of the run.
     """
 
     def __init__(
-        self, run: RunConfig, data: PreparedData, device: torch.device, compile_mode: str = "none"
+        self,
+        run: RunConfig,
+        data: PreparedData,
+        device: torch.device,
+        compile_mode: str = "none",
+        *,
+        on_ranks: bool = False,
     ) -> None:
         train = run.train
         self.run, self.device = run, device
@@ -84,6 +93,8 @@ class Trainer:
             )
             if len(labels) and (name == "val" or run.evaluate == "both")
         }
+        if on_ranks and dist.get_rank():
+            self.evaluations = {}
         per_epoch = self.loader.steps_per_epoch
         self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch
         self.epochs = math.ceil(self.total_steps / per_epoch)
@@ -95,9 +106,8 @@ class Trainer:
         self.step = 0
         self.result = Result([], [])
         self._parameters = list(self.network.parameters())
-        rule = rule_of(train)
         #: None for a run with one worker, whose gradient is that of the batch
-        self.workers = None if rule is None else Workers(rule, train, run.seed, self._parameters)
+        self.workers = workers_of(run, self.network, on_ranks=on_ranks)
         #: number of a step, from 0 → epoch of the probe that it is measured for
         self.probes = probe.steps(self)
         self._restart_epoch()
@@ -105,6 +115,8 @@ class Trainer:
     def _restart_epoch(self) -> None:
         #: images, per-step sums (on the device) and seconds of the epoch in progress
         self.images, self.sums, self.seconds = 0, list[Tensor](), 0.0
+        #: the optimizer's diagnostics of the epoch's last step, as tensors on the device
+        self.diagnostics: dict[str, Tensor | float] = {}
 
     def fit(
         self,
@@ -150,17 +162,19 @@ class Trainer:
             self.seconds += time.perf_counter() - start
 
     def _train_step(self, x: Tensor, y: Tensor) -> None:
-        loss, logits = self._backward(x, y)
+        loss, correct = self._backward(x, y)
         gradients = self._combined_gradients()
         l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
         self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it
         if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
             self.optimizer.report_loss(loss)
         self.optimizer.step()
-        self.scheduler.step()
         self.step += 1
+        if self.step % self.loader.steps_per_epoch == 0 or self.step == self.total_steps:
+            # Before the scheduler changes lr, which λ̄ is proportional to.
+            self.diagnostics = getattr(self.optimizer, "diagnostics", dict)()
+        self.scheduler.step()
         self.images += len(y)
-        correct = (logits.argmax(1) == y).sum()
         # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
         self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
 
@@ -171,13 +185,13 @@ class Trainer:
         return cross_entropy(logits.float(), y), logits
 
     def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and logits of a batch. Leaves the gradient, or the workers' messages about theirs."""
+        """Mean loss and correct predictions. Leaves the gradient, or the workers' messages about theirs."""
         if self.workers is not None:
             return self.workers.backward(x, y, self.network, self.loss)
         self.optimizer.zero_grad()
         loss, logits = self.loss(x, y)
         loss.backward()
-        return loss, logits
+        return loss, (logits.argmax(1) == y).sum()
 
     def _combined_gradients(self) -> list[Tensor]:
         """Gradients that the optimizer steps with, one per parameter that has one.
@@ -229,8 +243,7 @@ class Trainer:
         self.images, self.sums, self.seconds = epoch["images"], epoch["sums"], epoch["seconds"]
 
     def _summary(self, steps: Tensor, images: int) -> Row:
-        diagnose = getattr(self.optimizer, "diagnostics", dict)
-        found: Row = {name: float(value) for name, value in diagnose().items()}
+        found: Row = {name: float(value) for name, value in self.diagnostics.items()}
         if others := unknown(found, METRICS_SCHEMA):
             raise JobError(
                 f"diagnostics of {type(self.optimizer).__name__}: {METRICS} has no column for {others}; "

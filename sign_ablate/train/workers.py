@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sign_ablate.config.train import Train
 from sign_ablate.distributed import Compressed, MajorityVote, Mean, Rule, TwoSidedSign
 from sign_ablate.distributed.adversaries import corrupted
-from sign_ablate.distributed.rules import Memory, Place
+from sign_ablate.distributed.rule import Memory, Place
 from sign_ablate.distributed.virtual import finish
 from sign_ablate.optim import QSGD, ScaledSign, TernGrad, TopK
 from sign_ablate.train.buffers import same_buffers
@@ -84,7 +84,7 @@ class Workers:
         network: nn.Module,
         loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     ) -> tuple[Tensor, Tensor]:
-        """Compute each worker's gradient and its messages. Return mean loss and logits of the whole batch.
+        """Compute each worker's gradient and messages. Return mean loss and correct predictions of the batch.
 
         Args:
             x: images of the batch.
@@ -92,19 +92,19 @@ class Workers:
             network: the network. Of its buffers, the updates of worker 0 remain, as with DDP.
             loss: returns mean loss and logits.
         """
-        total, logits = torch.zeros((), device=y.device), []
+        total, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device, dtype=torch.long)
         for rank in range(self.count):
             for p in self._parameters:
                 p.grad = None
             part, labels = (shard(batch, rank, self.count) for batch in (x, y))
             if len(labels):
                 with same_buffers(network) if rank else nullcontext():
-                    mean, found = loss(part, labels)
+                    mean, logits = loss(part, labels)
                     mean.backward()
                 total += mean.detach() * len(labels)
-                logits.append(found.detach())
+                correct += (logits.argmax(1) == labels).sum()
             self._send(rank)
-        return total / len(y), torch.cat(logits)
+        return total / len(y), correct
 
     @torch.no_grad()
     def _send(self, rank: int) -> None:

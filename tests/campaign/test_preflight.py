@@ -175,6 +175,11 @@ UNLIKELY: dict[str, tuple[dict[str, Any], str]] = {
         {"execution": {"threads": 5}},
         "execution.threads = 5: this machine has 4 cores; more threads than cores are many times slower",
     ),
+    "more ranks than cores": (
+        {"execution": {"max_ranks": 8}, "train": {"workers": 5}},
+        "execution.max_ranks = 8: a run of 5 workers starts 5 processes (5 threads), and this machine has 4 "
+        "cores; one process for all is faster (max_ranks: 1)",
+    ),
     "bfloat16 without hardware": (
         {"train": {"precision": "bfloat16"}},
         "train.precision = 'bfloat16': emulated on this CPU, and much slower than float32",
@@ -221,8 +226,20 @@ def test_what_is_likely_a_mistake_is_a_warning(name: str, tiny: dict[str, Any]) 
     tiny["methods"] = {label: values for label, values in tiny["methods"].items() if values}
     campaign = parse_campaign(tiny)
     assert _warnings(campaign) == [expected]
-    about_machine = "threads" in expected or "bfloat16" in expected
+    about_machine = "this machine" in expected or "bfloat16" in expected
     assert _warnings(campaign, local=False) == ([] if about_machine else [expected])
+
+
+def test_more_ranks_than_gpus_are_told_before_any_job(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "gpu_count", lambda: 2)
+    tiny["train"]["workers"] = 4
+    tiny["execution"] = {"device": "cuda", "max_ranks": 4}
+    (line,) = _warnings(parse_campaign(tiny))
+    assert line.startswith("execution.max_ranks = 4: a run of 4 workers needs 4 GPUs and fails here, where")
+    tiny["execution"]["max_ranks"] = 2
+    assert _warnings(parse_campaign(tiny)) == []
 
 
 @pytest.mark.usefixtures("_machine")

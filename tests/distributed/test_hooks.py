@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sign_ablate.distributed import HookState, MajorityVote, Mean, Rule, aggregate, bytes_per_step, register
 from sign_ablate.distributed.adversaries import corrupted
-from sign_ablate.distributed.rules import Memory, Place
+from sign_ablate.distributed.rule import Memory, Place
 from tests.conftest import ROOT
 from tests.distributed.test_rules import RULES
 

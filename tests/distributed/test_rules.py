@@ -22,7 +22,7 @@ from sign_ablate.distributed import (
     wire,
 )
 from sign_ablate.distributed.adversaries import corrupted
-from sign_ablate.distributed.rules import Memory, Place
+from sign_ablate.distributed.rule import Memory, Place
 from sign_ablate.optim import QSGD, OneBit, ScaledSign, TernGrad, TopK
 from sign_ablate.optim.compressors import Compressor
 

@@ -17,16 +17,17 @@ from tests.conftest import ROOT
 JOB = """
 import os, sys
 from sign_ablate.jobs.gpu import claim
-print(claim(sys.argv[1], int(sys.argv[2])), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+device, runs_per_gpu, count = sys.argv[1:]
+print(claim(device, int(runs_per_gpu), int(count)), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
 
 
 class Job:
-    def __init__(self, device: str, runs_per_gpu: int, environment: dict[str, str]) -> None:
+    def __init__(self, device: str, runs_per_gpu: int, count: int, environment: dict[str, str]) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            [sys.executable, "-c", JOB, device, str(runs_per_gpu)],
+            [sys.executable, "-c", JOB, device, str(runs_per_gpu), str(count)],
             env=environment,
             stdin=pipe,
             stdout=pipe,
@@ -49,11 +50,10 @@ Start = Callable[..., Job]
 def start(tmp_path: Path) -> "object":
     jobs: list[Job] = []
 
-    def start(device: str = "cuda", runs_per_gpu: int = 1, **variables: str) -> Job:
+    def start(device: str = "cuda", runs_per_gpu: int = 1, count: int = 1, **variables: str) -> Job:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "CUDA", "SIGN_ABLATE"))}
-        jobs.append(
-            Job(device, runs_per_gpu, {**kept, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **variables})
-        )
+        environment = {**kept, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **variables}
+        jobs.append(Job(device, runs_per_gpu, count, environment))
         return jobs[-1]
 
     yield start
@@ -70,6 +70,23 @@ def test_jobs_have_devices_of_their_own_and_one_too_many_waits(start: Start) -> 
     assert late.line() == "waiting for a GPU: 3, GPU-8f6a, MIG-1/2/0 taken by this user's other jobs"
     lines["cuda GPU-8f6a"].end(signal.SIGKILL)
     assert late.line() == "cuda GPU-8f6a"
+
+
+def test_ranks_of_a_job_have_a_device_each_or_none(start: Start) -> None:
+    visible = "3,GPU-8f6a,1"
+    first = start(count=2, CUDA_VISIBLE_DEVICES=visible)
+    assert first.line() == "cuda 3,GPU-8f6a"
+    second = start(count=2, CUDA_VISIBLE_DEVICES=visible)
+    assert second.line().startswith("waiting for a GPU")
+    assert start(CUDA_VISIBLE_DEVICES=visible).line() == "cuda 1"  # which the second does not hold
+    first.end()
+    assert second.line() == "cuda 3,GPU-8f6a"
+
+
+def test_more_ranks_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(JobError, match=r"^execution.max_ranks: this run has 4 workers .* shows 2 \(0, 1\);"):
+        gpu.claim("cuda", count=4)
 
 
 def test_slots_are_filled_device_by_device_and_end_with_their_jobs(start: Start) -> None:

@@ -92,6 +92,21 @@ def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> 
     assert "lambda_bar" not in rows["naive-switch"][0]
 
 
+@pytest.mark.parametrize("method", ["hybrid", "swats"])
+def test_lambda_bar_is_of_the_same_step_as_lr(method: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    """After the switch λ̄ is r̄ times the rate of the step, so the two fall together."""
+    tiny["train"]["schedule"] = "cosine"
+    options = (
+        {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3} if method == "swats" else tiny["methods"]["hybrid"]
+    )
+    tiny["methods"], tiny["figures"] = {method: options}, {}
+    rows = Trainer(cells(tiny)[method].config, data, CPU).fit().metrics
+    ratios = [row["lambda_bar"] / row["lr"] for row in rows if row["phase"] == "sgd"]
+    assert len(ratios) > 1
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-6)
+    assert ratios[0] > 0
+
+
 CALIBRATED = {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "hybrid-sign", "hybrid-kept"}
 DITHERED = {"pre-dither", "post-dither", "pre-dither-rms", "dithered-hybrid"}
 #: column → methods that have a value in it
@@ -233,6 +248,7 @@ def test_launches_of_a_step_beside_network_and_optimizer(
     trainer = on_meta("hybrid-plateau", tiny, data)
     launches = Launches()
     backward, loss = trainer._backward, trainer.loss
+    monkeypatch.setattr(trainer.optimizer, "diagnostics", dict)  # once an epoch
     begin: list[int] = []
 
     def marked(*args: Any) -> Any:

@@ -87,13 +87,13 @@ def test_text_of_the_command_is_no_part_of_a_run(finished: Repository, config: d
 
 def test_command_is_what_is_run(config: dict[str, Any], tmp_path: Path) -> None:
     """With a path that a shell would take apart, if it were not quoted."""
-    config |= {"methods": {"sgd": config["methods"]["sgd"]}, "seeds": [0], "figures": {}}
-    config["execution"] |= {"threads": 2, "compile": "none", "deterministic": True}
+    config |= {"methods": {"sgd": config["methods"]["sgd"] | {"workers": 2}}, "seeds": [0], "figures": {}}
+    config["execution"] |= {"threads": 2, "compile": "none", "deterministic": True, "max_ranks": 2}
     repository = make(tmp_path / "a folder's", config)
     (run,) = expand(parse_campaign(config))
     repository.call(f"results/runs/{run.id}/{METRICS}")
     environment = json.loads((repository.folder / "results/runs" / run.id / ENVIRONMENT).read_text())
-    assert (environment["threads"], environment["deterministic"]) == (2, True)
+    assert [environment[key] for key in ("threads", "deterministic", "ranks")] == [2, True, 2]
 
 
 def test_runs_of_other_code_are_listed_and_run_again(

@@ -24,9 +24,9 @@ rule train:
     retries: int(workflow.is_main_process)
     conda:
         "../../environment.yml"
-    threads: CAMPAIGN.execution.threads
+    threads: lambda wildcards: CAMPAIGN.execution.threads * ranks_of(RUNS[wildcards.run])
     resources:
-        gpu=1 if DEVICE == "cuda" else 0,
+        gpu=lambda wildcards: ranks_of(RUNS[wildcards.run]) if DEVICE == "cuda" else 0,
         slurm_extra=lambda wildcards: niceness_of(RUNS[wildcards.run]),
         # The second attempt ends at once if the first failed for a reason that would not change.
         attempt=lambda wildcards, attempt: attempt,

@@ -1,7 +1,6 @@
 """Warm server: forks a child for each job (`python -m sign_ablate.jobs.warm.server PID KIND`)."""
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -13,10 +12,10 @@ import struct
 import sys
 from typing import Any, NoReturn
 
+from sign_ablate.jobs.parent import die_with
 from sign_ablate.jobs.warm import NOTEBOOKS, STREAMS, TRAINING, WAIT_SECONDS, address
 from sign_ablate.store import fingerprint
 
-_PR_SET_PDEATHSIG = 1
 #: Modules that jobs import. Constructing an optimizer imports torch._dynamo, and pyarrow imports pandas for
 #: its first table. Notebooks save figures in three formats, and the report is exported.
 _MODULES = {
@@ -115,9 +114,7 @@ class Server:
         """Run the command in the child and exit. The kernel sends SIGTERM if the server ends."""
         code = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != server:  # the server ended before prctl
-                raise SystemExit(128 + signal.SIGTERM)
+            die_with(server, signal.SIGTERM)
             self.selector.close()
             self.listener.close()
             for connection in self.children:

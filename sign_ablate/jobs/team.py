@@ -1,0 +1,177 @@
+"""Ranks of a training job: processes on this machine, connected by torch.distributed.
+
+The job's own process is rank 0. It holds the locks, receives the signals, writes all files, and starts a
+process (`jobs.rank`) for each other rank. These ignore signals and act on rank 0's word; the kernel kills
+them if it ends. When a rank ends, the collectives of the others fail at once on gloo, and rank 0 says which
+one it was.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import enum
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from sign_ablate.distributed.agreement import require_equal
+from sign_ablate.jobs.log import complain
+from sign_ablate.jobs.run_lock import ADVICE, JobError
+from sign_ablate.jobs.setup import Setup
+from sign_ablate.store import fingerprint
+
+#: longest wait in a collective, such as that of the other ranks while rank 0 evaluates
+TIMEOUT = datetime.timedelta(minutes=30)
+#: longest wait for the end of a rank: of one whose connection is lost, and of all after the last step
+_GRACE_SECONDS = 10.0
+
+
+class RankError(JobError):
+    """A rank ended before the run did. Not final: the run goes on from its last checkpoint."""
+
+    final = False
+
+
+class Word(enum.IntEnum):
+    """What the ranks do before a step. That of the highest value counts."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2
+
+
+class Team:
+    """The ranks of a job, as one of them sees them.
+
+    Args:
+        count: their number.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def agreed(self, word: Word) -> Word:
+        """What all ranks do. All ranks call it together."""
+        if self.count == 1:
+            return word
+        words = torch.tensor(word)  # on the CPU: no rank waits for its GPU
+        dist.all_reduce(words, dist.ReduceOp.MAX)
+        return Word(int(words))
+
+
+def join(setup: Setup, rank: int, folder: Path) -> Team:
+    """Connect this process to the other ranks.
+
+    Raises:
+        JobError: on all ranks, if a rank has another configuration, code or version of torch.
+    """
+    loopback = {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}
+    for name in loopback:  # otherwise gloo looks up the name of the host, which need not have an address
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+    dist.init_process_group(
+        "gloo" if setup.device == "cpu" else "cpu:gloo,cuda:nccl",
+        store=dist.FileStore(str(folder / "store"), setup.ranks),
+        rank=rank,
+        world_size=setup.ranks,
+        timeout=TIMEOUT,
+    )
+    code, version = fingerprint.of_training(), torch.__version__
+    try:
+        require_equal({"configuration": setup.spec, "code": code, "torch": version})
+    except ValueError as error:
+        raise JobError(str(error)) from None
+    return Team(setup.ranks)
+
+
+@contextlib.contextmanager
+def led(setup: Setup) -> Iterator[Team]:
+    """Context manager that starts the other ranks of a job and waits for their end. This process is rank 0.
+
+    Raises:
+        RankError: if another rank ends before this one does.
+        JobError: like `join`.
+    """
+    if setup.ranks == 1:
+        yield Team(1)
+        return
+    with tempfile.TemporaryDirectory(prefix="sign-ablate-ranks-") as name:
+        folder = Path(name)
+        others = {rank: _start(setup, rank, folder) for rank in range(1, setup.ranks)}
+        try:
+            _await(others, folder)
+            yield join(setup, 0, folder)
+            for process in others.values():
+                process.wait(_GRACE_SECONDS)
+        except RuntimeError as error:
+            lost = None if isinstance(error, JobError) else _lost(others, folder)
+            if lost is None:
+                raise
+            raise RankError(f"{lost}; the run goes on from its last checkpoint") from error
+        finally:
+            for process in others.values():
+                process.kill()
+                process.wait()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _start(setup: Setup, rank: int, folder: Path) -> subprocess.Popen[bytes]:
+    request = {"setup": dataclasses.asdict(setup), "rank": rank, "folder": str(folder), "leader": os.getpid()}
+    return subprocess.Popen([sys.executable, "-m", "sign_ablate.jobs.rank", json.dumps(request)])
+
+
+def ready_file(folder: Path, rank: int) -> Path:
+    """File that a rank makes before it connects."""
+    return folder / f"ready.{rank}"
+
+
+def error_file(folder: Path, rank: int) -> Path:
+    """File into which a rank writes the error that ends it."""
+    return folder / f"error.{rank}"
+
+
+def _await(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> None:
+    """Wait until all ranks are about to connect: to connect to one that has ended takes until TIMEOUT."""
+    while not all(ready_file(folder, rank).exists() for rank in others):
+        if any(process.poll() is not None for process in others.values()):
+            raise RankError(_lost(others, folder) or "a rank ended before it began")
+        time.sleep(0.02)
+
+
+def _lost(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> str | None:
+    """Sentence about the rank whose end was the first, with its traceback to the log; None if none has ended.
+
+    The other ranks may end as a consequence, but no signal ends these.
+    """
+    end = time.monotonic() + _GRACE_SECONDS
+    while time.monotonic() < end:
+        ended = {rank: status for rank, process in others.items() if (status := process.poll()) is not None}
+        if ended:
+            time.sleep(0.1)  # of two that end together, one may be seen first
+            break
+        time.sleep(0.02)
+    else:
+        return None
+    ended = {rank: status for rank, process in others.items() if (status := process.poll()) is not None}
+    for rank, status in ended.items():
+        if status < 0:
+            hint = f"; out of memory? {ADVICE}" if status == -signal.SIGKILL else ""
+            return f"rank {rank} of {len(others) + 1} was ended by {signal.Signals(-status).name}{hint}"
+    errors = {error_file(folder, rank): rank for rank in ended if error_file(folder, rank).exists()}
+    if not errors:
+        rank = min(ended)
+        return f"rank {rank} of {len(others) + 1} ended with status {ended[rank]}"
+    first = min(errors, key=lambda path: path.stat().st_mtime_ns)
+    text = first.read_text().strip()
+    complain(text)
+    return f"rank {errors[first]} of {len(others) + 1} failed: {text.splitlines()[-1]}"

@@ -1,0 +1,126 @@
+"""Runs on real ranks: the bytes of virtual workers, a stop, a killed rank, and a rank with other code."""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.config import parse_campaign
+from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepared import read
+from sign_ablate.distributed import bytes_per_step
+from sign_ablate.jobs import checkpoint, training
+from sign_ablate.jobs.progress import Progress
+from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.models import build
+from sign_ablate.store import fingerprint
+from sign_ablate.store.run_files import ENVIRONMENT, METRICS, PREDICTIONS, RUN
+from sign_ablate.train.workers import rule_of
+from tests.train.test_workers import config
+
+pytestmark = pytest.mark.slow
+
+#: keys of `train`: a run of two workers, whose votes may tie, and one of three. The batches of the latter
+#: have 44, 44 and 2 images, so that the last one leaves none for rank 2.
+TWO: dict[str, Any] = {
+    "workers": 2, "aggregation": "vote", "worker_momentum": 0.9, "worker_alpha": 1e-4, "adversaries": 0.5,
+}  # fmt: skip
+THREE: dict[str, Any] = {
+    "workers": 3, "aggregation": "two-sided-ef", "batch_size": 44, "probe": [1], "epochs": 4,
+}  # fmt: skip
+
+
+def run_of(**train: Any) -> Run:
+    (run,) = expand(parse_campaign(config(**train)))
+    return run
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "synthetic"
+    prepare(run_of().config.data, path)
+    return path
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in (METRICS, RUN, PREDICTIONS)}
+
+
+def test_ranks_write_the_bytes_of_virtual_workers(file: Path, tmp_path: Path) -> None:
+    """The bytes sent, which environment.json has, are those of the formula."""
+    run = run_of(**TWO)
+    training.train(run.spec, file, tmp_path / "virtual", device="cpu")
+    training.train(run.spec, file, tmp_path / "real", device="cpu", ranks=2)
+    assert files(tmp_path / "real") == files(tmp_path / "virtual")
+    rule, data = rule_of(run.config.train), read(file)
+    assert rule is not None
+    network = build("small", data.channels, len(data.classes), seed=0)
+    found = json.loads((tmp_path / "real" / ENVIRONMENT).read_text())
+    assert found["ranks"] == 2
+    assert found["bytes_per_step"] == bytes_per_step(rule, [tuple(p.shape) for p in network.parameters()], 2)
+
+
+def children() -> list[int]:
+    """Process ids of this process's children, in the order of their start."""
+    pid = os.getpid()
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def train(run: Run, file: Path, out: Path, ranks: int, after_epoch: Callable[[], None]) -> None:
+    """Train with a checkpoint before each step, and call `after_epoch` once after the first epoch."""
+    report, calls = Progress.epoch, list[int]()
+
+    def epoch(*arguments: Any) -> None:
+        report(*arguments)
+        if not calls:
+            after_epoch()
+        calls.append(1)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Progress, "epoch", epoch)
+        training.train(run.spec, file, out, device="cpu", ranks=ranks, checkpoint_seconds=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_stopped_and_a_killed_run_end_with_the_bytes_of_virtual_workers(file: Path, tmp_path: Path) -> None:
+    """Ranks are told to stop, virtual workers as well, a rank is killed, and virtual workers go on."""
+    run, out = run_of(**THREE), tmp_path / "out"
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def kill() -> None:
+        os.kill(children()[-1], signal.SIGKILL)  # the last that was started
+
+    before = children()
+    for ranks in (3, 1):
+        with pytest.raises(checkpoint.Interrupted):
+            train(run, file, out, ranks, stop)
+    line = (
+        "rank 2 of 3 was ended by SIGKILL; out of memory? Run fewer jobs at a time (--cores); the run goes on"
+    )
+    start = time.monotonic()
+    with pytest.raises(JobError, match=f"^{re.escape(line)} on from its last checkpoint$") as lost:
+        train(run, file, out, 3, kill)
+    assert time.monotonic() - start < 60
+    assert not lost.value.final
+    assert children() == before
+    training.train(run.spec, file, out, device="cpu")
+    training.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
+    assert files(out) == files(tmp_path / "undisturbed")
+
+
+def test_rank_with_other_code_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "of_training", lambda: "edited")
+    with pytest.raises(
+        JobError, match=r"^rank 1 has code \w{12}, rank 0 has edited; all ranks need the same$"
+    ):
+        training.train(run_of(workers=2).spec, file, tmp_path / "out", device="cpu", ranks=2)
