@@ -12,7 +12,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo verdict test test-fast test-gpu test-slurm bench chaos verdict-sim check format clean
+.PHONY: help install demo verdict rebuild test test-fast test-gpu test-slurm bench chaos verdict-sim check format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ demo: install  ## run the default campaign (config.yaml) to its report
 verdict: install  ## both stages of a campaign that tunes: make verdict CONFIG=workflow/presets/c10.yaml
 	$(SNAKEMAKE) tune --configfile $(CONFIG)
 	$(SNAKEMAKE) --configfile $(CONFIG)
+
+rebuild: install  ## ledger and report of results/reference from its tables alone, in results/rebuilt
+	$(BIN)/sign-ablate rebuild
 
 test: install  ## unit tests, and a tiny campaign through the report
 	$(BIN)/python -m pytest -n auto --dist loadgroup
@@ -54,6 +57,7 @@ $(PLUGINS)/installed: $(VENV)/installed
 bench: install  ## measure optimizers, engine and overhead against what people use; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md --measurements results/reference/measurements.parquet
 	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || $(BIN)/python -m benchmarks.gpu --output docs/bench-gpu.md
+	$(BIN)/python -m benchmarks.launches --output docs/bench-launches.md
 	$(BIN)/python -m benchmarks.generators --output docs/bench-generators.md
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.overhead

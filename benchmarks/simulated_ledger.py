@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sign_ablate.claims.comparisons import Gap
+from sign_ablate.claims.comparisons import Gap, Probe
 from sign_ablate.claims.model import ANY, Claims
 from sign_ablate.claims.statistics import effect
 from sign_ablate.claims.verdict import above, any_reading, compound, greater, holm_levels, part, same, trend
@@ -95,6 +95,8 @@ def families(claims: Claims, source: str = "cifar10") -> dict[str, list[Simulate
     """Families of the claims that compare arms, with the margins of a data set."""
     found: dict[str, list[SimulatedClaim]] = {}
     for claim in claims.claims.values():
+        if isinstance(claim.test, Probe):  # its limits are far from any value in doubt
+            continue
         if contrasts := claim.test.contrasts():
             margin = claims.margin(claim.test.margin, source)
             scaled = margin if claim.test.measured == "accuracy" else MARGIN

@@ -1,6 +1,7 @@
 """`python -m sign_ablate` and the `sign-ablate` command."""
 
 import sys
+from typing import NoReturn
 
 #: commands that a warm server can run → its kind, and whether they start it if it is not running
 _WARM = {"train": ("training", True), "aggregate": ("training", False), "notebook": ("notebooks", True)}
@@ -23,7 +24,26 @@ def main() -> None:
         if error.name is None or error.name.split(".")[0] == "sign_ablate":
             raise
         sys.exit(f"sign-ablate: {error.name} is not installed: pip install 'sign-ablate[pipeline]'")
-    app()
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the end of Python, an error would be a traceback
+    except OSError as error:
+        _fail(error)
+
+
+def _fail(error: OSError) -> NoReturn:
+    """Exit with a line for an error that no command handles, mostly of standard output; silent for a pipe."""
+    from sign_ablate.files import advice
+    from sign_ablate.jobs.log import complain, discard
+
+    discard(sys.stdout)
+    if not isinstance(error, BrokenPipeError):
+        place = "standard output: " if error.filename is None and error.errno is not None else ""
+        complain(f"sign-ablate: error: {place}{error}{advice(error)}")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

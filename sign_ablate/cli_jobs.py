@@ -90,12 +90,11 @@ def choose(
     from sign_ablate.config import ConfigError, parse_campaign
     from sign_ablate.jobs.log import say
     from sign_ablate.store.record import DamagedError
-    from sign_ablate.tuning.choice import NoChoiceError
     from sign_ablate.tuning.choice import choose as write
 
     try:
         say(f"choices: {write(parse_campaign(json.loads(campaign)), results)}")
-    except (ConfigError, NoChoiceError, DamagedError, OSError) as error:
+    except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 
 
@@ -134,16 +133,12 @@ def ledger(
     ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import evidence, explore, model, table
-    from sign_ablate.claims.ledger import ledger as evaluated
+    from sign_ablate.claims import job, model
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
-    path = claims or model.CLAIMS_FILE
     try:
-        stated, found = model.load(path), evidence.load(tables, tuned, theory, measurements)
-        table.write(evaluated(stated, found), out, model.digest(path))
-        explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
+        job.write(tables, out, page, claims or model.CLAIMS_FILE, tuned, theory, measurements)
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 

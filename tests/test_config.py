@@ -217,15 +217,35 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "epochs and steps": ({"train": {"steps": 10}}, r"^train: give epochs or steps, one of the two$"),
     "multistep without milestones": (
         {"train": {"schedule": "multistep"}},
-        r"^train: schedule: multistep needs milestones \(schedule: constant has none\)$",
+        r"^train\.schedule = 'multistep': needs milestones \(schedule: constant has none\)$",
     ),
     "milestone after the end": (
         {"train": {"schedule": "cosine", "milestones": [1, 9]}},
-        r"^train: epoch 9 lies at or after the end of the run \(3 epochs\)$",
+        r"^train\.milestones = \[1, 9\]: must lie before the end of the run, which has 3 epochs$",
+    ),
+    "milestones that fall": (
+        {"train": {"milestones": [2, 1]}},
+        r"^train\.milestones = \[2, 1\]: must rise, with no epoch twice$",
+    ),
+    "milestone after the end of one method": (
+        {"train": {"milestones": [1, 2]}, "methods": {"sgd": {"epochs": 2}}},
+        r"^train\.milestones = \[1, 2\]: must lie before .* has 2 epochs \(in methods\.sgd\)$",
+    ),
+    "milestone of a method": (
+        {"methods": {"sgd": {"milestones": 5}}},
+        r"^methods\.sgd\.milestones = 5: must be a list; write \[5\]$",
+    ),
+    "warm-up after the end": (
+        {"methods": {"sgd": {"warmup_epochs": 3}}},
+        r"^methods\.sgd\.warmup_epochs = 3: must lie before the end of the run, which has 3 epochs$",
+    ),
+    "unknown key of tuning": (
+        {"tuning": {"val": 32, "spaces": {"sgd": {"lr": [0.1, 1]}}, "trial": 3}},
+        r"^tuning\.trial: unknown key; did you mean trials\? \(known: file, seed, spaces, trials, val\)$",
     ),
     "lr_decay without milestones": (
         {"train": {"schedule": "cosine", "lr_decay": 0.5}},
-        r"^train: lr_decay has no effect without milestones$",
+        r"^train\.lr_decay = 0\.5: has no effect without milestones$",
     ),
     "method that is not a mapping": (
         {"methods": {"sgd": None}},

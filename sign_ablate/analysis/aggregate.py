@@ -31,7 +31,8 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     """Write the tables of a campaign (`schemas`) and campaign.json to `out`.
 
     Only the runs that the campaign expands to are read, so runs of a removed method are ignored. All tables
-    but times.parquet are pure functions of the runs' metrics, predictions and probes.
+    but times.parquet are pure functions of the runs' metrics, predictions and probes. A damaged file on the
+    execution of a run (`reading.execution`) is reported on standard error, and its values are null.
 
     Args:
         campaign: the campaign.
@@ -97,11 +98,17 @@ def _read(
         else:
             intact[run.id] = found
     if damaged and not (partial and intact):
-        more = f" (damaged runs: {len(damaged)}; `sign-ablate status` names them)" if damaged[1:] else ""
-        raise AggregateError(f"{damaged[0][1]}{more}")
+        raise AggregateError(f"{damaged[0][1]}{_more(len(damaged), 'damaged runs')}")
     for _, problem in damaged:
         complain(f"sign-ablate: left out: {problem}")
+    left_out = [problem for content in intact.values() for problem in content.left_out]
+    if left_out:
+        complain(f"sign-ablate: warning: {left_out[0]}{_more(len(left_out), 'damaged files')}")
     return intact, [run for run, _ in damaged]
+
+
+def _more(count: int, what: str) -> str:
+    return f" ({what}: {count}; `sign-ablate status` names them)" if count > 1 else ""
 
 
 def _cell_row(run: Run) -> Row:

@@ -49,6 +49,8 @@ class Content:
     predictions: Row
     #: rows of probe.parquet; empty for a run without probes
     probes: list[Row]
+    #: errors of the files on the execution that are damaged, and left out
+    left_out: list[DamagedError] = dataclasses.field(default_factory=list)
 
 
 def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Content | DamagedError]:
@@ -80,19 +82,19 @@ def collect(runs: Sequence[Run], folders: Sequence[Path], kept: Path) -> list[Co
     settled = [
         (run.id, stamp, content)
         for run, stamp, content in zip(runs, stamps, whole, strict=True)
-        if isinstance(content, Content) and _newest(stamp) < now - _UNSETTLED_SECONDS
+        if isinstance(content, Content) and not content.left_out and _newest(stamp) < now - _UNSETTLED_SECONDS
     ]
-    if {name for name, _, _ in settled} != known.keys() or any(i for i in new if runs[i].id in known):
+    if {name for name, _, _ in settled} != known.keys() or any(runs[i].id in known for i in new):
         _keep(kept, settled)
     return whole
 
 
 def _read(run: Run, folder: Path) -> Content | DamagedError:
     try:
-        metrics, times, predictions = _metrics(run, folder), _times(folder), _predictions(folder)
-        probe = reading.probe(folder)
+        metrics, predictions, probe = _metrics(run, folder), _predictions(folder), reading.probe(folder)
     except DamagedError as error:
         return error
+    times, left_out = _times(folder)
     metadata = metrics.schema.metadata
     step = metadata[b"diverged_at_step"].decode()
     return Content(
@@ -102,6 +104,7 @@ def _read(run: Run, folder: Path) -> Content | DamagedError:
         times=times,
         predictions=predictions,
         probes=probe.to_pylist() if probe else [],
+        left_out=left_out,
     )
 
 
@@ -118,20 +121,19 @@ def _metrics(run: Run, folder: Path) -> pa.Table:
     return table
 
 
-def _times(folder: Path) -> Row:
-    """Columns of times.parquet. Both files that they are read from are optional."""
+def _times(folder: Path) -> tuple[Row, list[DamagedError]]:
+    """Columns of times.parquet, and the errors of the files that they are not read from."""
     row: Row = {}
-    timing = reading.timing(folder)
+    timing, environment, left_out = reading.execution(folder)
     if timing is not None:
         for name in ("train_seconds", "eval_seconds"):
             row[name] = math.fsum(timing[name].to_pylist())
         speeds = timing["images_per_second"].to_pylist()
         row["images_per_second"] = statistics.median(speeds) if speeds else None
-    environment = reading.environment(folder)
     row["total_seconds"] = environment.seconds
     row["versions"] = environment.versions and json.dumps(environment.versions, sort_keys=True)
     row.update({key: getattr(environment, key) for key in ("device", "host", "code", "git_commit")})
-    return row
+    return row, left_out
 
 
 def _predictions(folder: Path) -> Row:

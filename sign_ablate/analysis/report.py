@@ -14,7 +14,7 @@ import pandas as pd
 
 from sign_ablate.analysis import notes, schemas, stats, style
 from sign_ablate.analysis.table import read_campaign, table1, to_markdown
-from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.grid import expand, left_out
 from sign_ablate.config.campaign import Campaign
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def heading(report: Report) -> "HTML":
     text = f"{len(report.runs)} of {total} runs, {diverged} of them diverged; seeds {seeds}."
     if missing := notes.incomplete(report.summary, total):
         text = f"<strong>{missing}</strong> {text}"
+    if omitted := left_out(campaign):
+        text += f"</p><p><strong>{markup.escape(omitted)}</strong>"
     if different := notes.different_code(report.times):
         text += f"</p><p><strong>{markup.escape(different)}</strong>"
     return _html(f"<h1>{markup.escape(campaign.campaign)}: report</h1><p>{text}</p>")

@@ -13,7 +13,7 @@ import pandas as pd
 from sign_ablate.analysis import notes, paper
 from sign_ablate.analysis.schemas import CAMPAIGN
 from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
-from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.grid import expand, left_out
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store.record import read_json
 from sign_ablate.store.run_files import write_text
@@ -84,8 +84,14 @@ def table1(summary: pd.DataFrame, campaign: Campaign, times: pd.DataFrame | None
         entries = rows.setdefault(label, {})
         if dataset not in entries:
             entries[dataset] = _entry(found.get((dataset, label)), paper.paper_accuracy(run.config))
+    for entries in rows.values():  # a cell may be left out on one data set only
+        entries |= {dataset: Entry(None) for dataset in campaign.datasets if dataset not in entries}
     table = Table(tuple(campaign.datasets), rows, ())
-    of_runs = [notes.incomplete(summary, len(runs)), "" if times is None else notes.different_code(times)]
+    of_runs = [
+        left_out(campaign),
+        notes.incomplete(summary, len(runs)),
+        "" if times is None else notes.different_code(times),
+    ]
     return dataclasses.replace(table, notes=(*_notes(table), *filter(None, of_runs)))
 
 

@@ -103,9 +103,9 @@ def _trials(axes: Axes, choice: Choice, key: str, colour: str, lowest: float) ->
 
 def _limit(axes: Axes, choices: Mapping[str, Choice]) -> float:
     """Set the limits of the accuracy axis, and return the lower one."""
-    best = [100 * choice.val_acc for choice in choices.values()]
-    low = max(min(best) - ROOM, 0.0)
-    axes.set_ylim(low, max(best) + 1)
+    best = [100 * choice.val_acc for choice in choices.values() if choice.val_acc is not None]
+    low = max(min(best, default=0.0) - ROOM, 0.0)
+    axes.set_ylim(low, max(best, default=0.0) + 1)
     return low
 
 

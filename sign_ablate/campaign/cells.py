@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from sign_ablate.campaign.spaces import space_problems
 from sign_ablate.config.base import Model
 from sign_ablate.config.campaign import Campaign
-from sign_ablate.config.errors import ConfigError, line, shown, unknown
+from sign_ablate.config.errors import ConfigError, OptionError, line, shown, unknown
 from sign_ablate.config.methods import OPTIMIZERS, Optimizer
 from sign_ablate.config.train import Train
 from sign_ablate.config.tuning import Range, middle
@@ -114,8 +116,14 @@ def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterat
         raise ConfigError(unknown(f"{where}.optimizer = {shown(name)}", str(name), OPTIMIZERS))
     model = OPTIMIZERS[name]
     space = campaign.tuning.spaces.get(label, {}) if campaign.tuning else {}
+    if isinstance(other, str) and other.split(" ")[0] == label:
+        raise ConfigError(
+            f"{where}.{TUNED_AS} = {shown(other)}: a cell of the method itself; name one of another "
+            f"method (for values of its own: tuning.spaces.{label}, without {TUNED_AS})"
+        )
     _reject_unknown(where, name, model, values, shared)
-    _check_space(label, model, space, values)
+    if problems := list(space_problems(label, model, space, values)):
+        raise ConfigError("\n".join(problems))
     if other is not None and (space or not isinstance(other, str)):
         problem = f"tuning.spaces.{label} exists, too; remove one" if space else "must be the label of a cell"
         raise ConfigError(f"{where}.{TUNED_AS} = {shown(other)}: {problem}")
@@ -153,6 +161,14 @@ def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:
             continue
         space = sources[template.tuned_as].space if template.tuned_as else {}
         complete.append(dataclasses.replace(template, space=space))
+        twice = [key for key in space if key in template.own]
+        problems += [
+            f"methods.{template.method}.{key} = {shown(template.own[key])}: {TUNED_AS} takes it from "
+            f"{template.tuned_as!r}; remove one"
+            for key in twice
+        ]
+        if twice:
+            continue
         try:
             if space:
                 complete[-1].options(complete[-1].placeholder())
@@ -161,25 +177,6 @@ def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:
         except ConfigError as error:
             problems += str(error).splitlines()
     return complete, problems
-
-
-def _check_space(
-    label: str, model: type[Optimizer], space: Mapping[str, Range], values: Mapping[str, Any]
-) -> None:
-    fields = {**model.model_fields, **Train.model_fields}
-    problems = []
-    for key, bounds in space.items():
-        where = f"tuning.spaces.{label}.{key}"
-        if key not in fields:
-            problems.append(unknown(where, key, set(fields) - {"optimizer"}, "unknown key"))
-        elif float not in {fields[key].annotation, *typing.get_args(fields[key].annotation)}:
-            problems.append(f"{where} = {shown(bounds)}: only options that are real numbers can be tuned")
-        elif key in values:
-            problems.append(
-                f"methods.{label}.{key} = {shown(values[key])}: {where} searches for it; remove one"
-            )
-    if problems:
-        raise ConfigError("\n".join(problems))
 
 
 def _reject_unknown(
@@ -232,10 +229,19 @@ def _validate(model: type[M], chosen: Mapping[str, Any], where: str, own: Mappin
     except ValidationError as error:
         problems = []
         for detail in error.errors():
-            keys = set(detail["loc"][:1]) or set(model.model_fields)
-            shared = model is Train and keys.isdisjoint(own)
-            problems.append(line(detail, model, "train" if shared else where))
+            key = _key(detail)
+            shared = model is Train and ({key} if key else set(model.model_fields)).isdisjoint(own)
+            text = line(detail, model, "train" if shared else where)
+            # a shared value may contradict one of the method
+            contradicts = shared and not detail["loc"] and not own.keys().isdisjoint(chosen)
+            problems.append(f"{text} (in {where})" if contradicts else text)
         raise ConfigError("\n".join(problems)) from None
+
+
+def _key(error: ErrorDetails) -> Any:
+    """The key of a problem. None if it is of no key alone."""
+    problem = error.get("ctx", {}).get("error")
+    return problem.key if isinstance(problem, OptionError) else next(iter(error["loc"]), None)
 
 
 def _check_switch(where: str, method: Optimizer, train: Train) -> None:

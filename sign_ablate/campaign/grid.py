@@ -74,18 +74,21 @@ def expand(campaign: Campaign, *, placeholders: bool = False) -> list[Run]:
     Args:
         campaign: the campaign.
         placeholders: fill in the middle of the search space where `tuning` has not chosen values yet. Without
-            it, cells whose values are not known have no runs.
+            it, cells whose values are not known have no runs. A cell whose trials all diverged never has.
 
     Raises:
         ConfigError: with a line for each problem.
     """
-    cells, found = [], templates(campaign)
+    cells, guesses, found = [], [], templates(campaign)
     for name in campaign.datasets:
         for template in found:
             values = _tuned(campaign, name, template, placeholders)
             if values is not None:
                 options = template.options(values) if values else template.untuned
                 cells.append((Cell(name, template.method, template.axes), *options))
+                guesses.append(
+                    None if template.tuned_as in campaign.tuned.get(name, {}) else template.tuned_as
+                )
     data = {name: spec.without_location() for name, spec in campaign.datasets.items()}
     runs = [
         Run(
@@ -98,31 +101,53 @@ def expand(campaign: Campaign, *, placeholders: bool = False) -> list[Run]:
         for seed in campaign.seeds
         for cell, method, train in cells
     ]
-    _reject_duplicates(runs)
+    _reject_duplicates(runs[: len(cells)], guesses)
     return runs
 
 
 def _tuned(
     campaign: Campaign, dataset: str, template: Template, placeholders: bool
 ) -> Mapping[str, float] | None:
-    """Tuned values of a cell on a data set, or None if they are not known. Empty if it takes none."""
+    """Tuned values of a cell on a data set, or None if there are none. Empty if it takes none."""
+    known = campaign.tuned.get(dataset, {})
     if template.tuned_as is None:
         return {}
-    chosen = campaign.tuned.get(dataset, {}).get(template.tuned_as)
-    if chosen is None and placeholders:
+    if template.tuned_as not in known and placeholders:
         return template.placeholder()
-    return chosen
+    return known.get(template.tuned_as)
 
 
-def _reject_duplicates(runs: list[Run]) -> None:
-    seen: dict[str, Run] = {}
-    problems = []
-    for run in runs:
-        first = seen.setdefault(run.spec, run)
+def left_out(campaign: Campaign) -> str:
+    """Sentences on the cells without runs because no trial of their search converged. Empty if none."""
+    found = templates(campaign)
+    cells, sources = [], dict[str, None]()
+    for dataset, tuned in campaign.tuned.items():
+        for template in found:
+            if template.tuned_as in tuned and tuned[template.tuned_as] is None:
+                cells.append(f"{template.label} on {dataset}")
+                sources[template.tuned_as] = None
+    if not cells:
+        return ""
+    spaces = dict.fromkeys(f"tuning.spaces.{source.split(' ')[0]}" for source in sources)
+    return (
+        f"Left out of the evaluation: {', '.join(cells)}. No trial of {', '.join(sources)} converged: search "
+        f"lower values in {', '.join(spaces)}, and call snakemake tune."
+    )
+
+
+def _reject_duplicates(runs: list[Run], guesses: list[str | None]) -> None:
+    """Raise ConfigError if two runs are the same.
+
+    Args:
+        runs: a run of each cell.
+        guesses: for each run, the cell whose search space its placeholders are from. None if it has none.
+            Placeholders of two spaces, or of one space and a value that is set, are equal by accident.
+    """
+    seen: dict[tuple[str, str | None], Run] = {}
+    for run, guess in zip(runs, guesses, strict=True):
+        first = seen.setdefault((run.spec, guess), run)
         if first is not run:
-            problems.append(
+            raise ConfigError(
                 f"methods.{run.cell.method}: the run {run.cell.label!r} on {run.cell.dataset}, seed "
                 f"{run.config.seed}, is the same as {first.cell.label!r} on {first.cell.dataset}; remove one"
             )
-    if problems:
-        raise ConfigError(problems[0])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator
 
 from sign_ablate.campaign.grid import Run
-from sign_ablate.config.campaign import LEFT_OUT, Campaign
+from sign_ablate.config.campaign import LEFT_OUT, Campaign, Figure
 from sign_ablate.config.errors import unknown
 from sign_ablate.config.train import Train
 from sign_ablate.data.shape import Shape, count_problems, shape_of
@@ -45,6 +45,16 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
                     yield unknown(f"{key}.{name} = {cell!r}", cell, labels)
         if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
             yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
+
+
+def is_drawable(figure: Figure, runs: Runs) -> bool:
+    """Return True if there is a run to draw, beside those of the reference."""
+    labels = {
+        run.cell.label
+        for run in runs
+        if run.cell.dataset == figure.dataset and run.config.method.optimizer not in LEFT_OUT[figure.kind]
+    }
+    return not labels.isdisjoint(figure.cells or labels) and labels != {figure.reference}
 
 
 def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:

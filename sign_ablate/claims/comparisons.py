@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from sign_ablate.config.base import Model
 
 #: quantity of a run that a contrast is made of
-Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off"]
+Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
 #: rule that turns the interval of a contrast into a verdict
-Rule = Literal["greater", "same", "not worse", "trend"]
+Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Contrast:
         weights: arm → weight.
         rule: greater: the sum exceeds 0. same: it lies within ± the margin. not worse: it exceeds − the
             margin. trend: the statistic rises from arm to arm; the sum is the last minus the first.
+            above, below: the sum lies above or below the margin, which is a limit.
     """
 
     weights: Mapping[str, float]
@@ -222,6 +223,26 @@ class Value(Tested):
         return [Contrast({self.arm: 1.0}, "same")]
 
 
+class Probe(Tested):
+    """A quantity of probed steps (probes.parquet) lies on one side of the margin at every probe of a run."""
+
+    comparison: Literal["probe"] = "probe"
+    arm: str
+    quantity: str = Field(description="Quantity of probe.parquet.")
+    over: str | None = Field(None, description="Quantity of the same probe by which it is divided.")
+    side: Literal["above", "below"] = Field(description="Side of the margin on which the claim holds.")
+    doubt: str = Field(
+        "",
+        description="Another cause that brings the quantity to the other side. With it, the claim is "
+        "unresolved there instead of refuted.",
+    )
+    measured: ClassVar[Statistic] = "probe"
+
+    def contrasts(self) -> list[Contrast]:
+        """The value of the probe that comes nearest to the other side, or lies farthest on it."""
+        return [Contrast({self.arm: 1.0}, self.side)]
+
+
 class Measurement(Tested):
     """A measured quantity of a step, such as a cost in shares of its time, is below the margin."""
 
@@ -255,6 +276,7 @@ AnyComparison = Annotated[
     | FirstPassage
     | HandOff
     | Value
+    | Probe
     | Measurement
     | Theory,
     Field(discriminator="comparison"),

@@ -13,6 +13,7 @@ from sign_ablate.claims.comparisons import (
     Greater,
     HandOff,
     Interaction,
+    Probe,
     Rougher,
     Value,
 )
@@ -84,6 +85,8 @@ class Tester:
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
         if isinstance(test, FirstPassage):
             outcome = self._with_threshold(outcome, terms, values, options["threshold"])
+        if isinstance(test, Probe):
+            outcome = _doubted(outcome, test)
         return self._unless_at_edge(outcome, terms)
 
     def _margin(self, test: Comparison, terms: Sequence[Term]) -> float:
@@ -134,6 +137,8 @@ class Tester:
         label = terms[0].label
         if isinstance(test, HandOff) and self.evidence.option(self.dataset, label, "t_switch") is None:
             raise NotMeasuredError(f"{label} has no fixed T_switch")
+        if isinstance(test, Probe) and self.evidence.probes is None:
+            raise NotMeasuredError("no probes in this campaign: train.probe is not set")
         if isinstance(test, Rougher) and self.evidence.horizon(self.dataset, label) < LEAST_EPOCHS:
             raise NotMeasuredError(f"runs of fewer than {LEAST_EPOCHS} epochs")
         return terms
@@ -143,6 +148,9 @@ class Tester:
         labels = readings.get(reading) or readings[ANY]
         label = self.evidence.cell(dataset, labels)
         if label is None:
+            for name in labels:
+                if source := self.evidence.unconverged(dataset, name):
+                    raise NotMeasuredError(f"no trial of {source} converged")
             raise NotMeasuredError(f"no arm {' or '.join(labels)}")
         return label
 
@@ -155,6 +163,8 @@ class Tester:
     def _options(self, test: Comparison, reading: str) -> dict[str, Any]:
         if isinstance(test, HandOff):
             return {"epochs": test.epochs}
+        if isinstance(test, Probe):
+            return {"quantity": test.quantity, "over": test.over, "side": test.side}
         if not isinstance(test, FirstPassage):
             return {}
         if self.is_paper:
@@ -185,6 +195,17 @@ class Tester:
             return outcome
         reason = f"{outcome.verdict}, but at the edge of the range that was searched: {', '.join(edges)}"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
+
+
+def _doubted(outcome: Outcome, test: Probe) -> Outcome:
+    """The outcome of a probe with its quantity; unresolved if another cause could refute the claim."""
+    name = test.quantity + (f"/{test.over}" if test.over else "")
+    outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
+    if outcome.verdict != "refuted" or not test.doubt:
+        return outcome
+    return dataclasses.replace(
+        outcome, verdict="unresolved", reason=f"beyond the limit, where {test.doubt} would be, too"
+    )
 
 
 def _text(terms: Sequence[Term]) -> str:

@@ -30,6 +30,7 @@ class Evidence:
         runs: rows of runs.parquet.
         epochs: rows of epochs.parquet.
         predictions: rows of predictions.parquet, or None.
+        probes: rows of probes.parquet, or None for a campaign without probes.
         tuned: content of tuned.json: data set → label of a cell → choice. Empty without tuning.
         theory: claim → row of the theory lab's claims.parquet. Empty if the lab has not run.
         measurements: quantity → row of measurements.parquet. Empty if nothing was measured.
@@ -42,6 +43,7 @@ class Evidence:
     tuned: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     theory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measurements: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    probes: pd.DataFrame | None = None
 
     def cell(self, dataset: str, labels: Sequence[str]) -> str | None:
         """The first of `labels` that has a run on a data set, or None."""
@@ -71,8 +73,11 @@ class Evidence:
                 its change from epoch to epoch in points, over the second half of the run. first-passage:
                 epochs below `threshold` (a fraction) before it is first reached; all epochs if it never is.
                 hand-off: minimum over `epochs` epochs after T_switch minus the value before, in points.
-            **options: `threshold` or `epochs`.
+                probe: lowest value of `quantity` over the probes of a run for `side` above, else the highest.
+            **options: `threshold`; `epochs`; or `quantity`, `over` and `side` of a probe.
         """
+        if statistic == "probe":
+            return self._probed(dataset, label, **options)
         found: Values = {}
         for row in self._cells[dataset, label]:
             finished = row["status"] == "finished"
@@ -91,6 +96,17 @@ class Evidence:
                 found[row["seed"]] = _hand_off(curve, int(row["t_switch"]), options["epochs"])
         return found
 
+    def _probed(self, dataset: str, label: str, quantity: str, over: str | None, side: str) -> Values:
+        if self.probes is None:
+            return {}
+        of_cell = (self.probes["dataset"] == dataset) & (self.probes["label"] == label)
+        table = self.probes[of_cell].pivot(index=["seed", "step"], columns="quantity", values="value")
+        if not {quantity, over} - {None} <= set(table.columns):
+            return {}
+        values = (table[quantity] / table[over] if over else table[quantity]).dropna().groupby("seed")
+        found = values.min() if side == "above" else values.max()
+        return dict(zip(found.index.tolist(), found.tolist(), strict=True))
+
     def horizon(self, dataset: str, label: str) -> int:
         """Epochs of a cell's longest run."""
         return max(int(row["epochs"]) for row in self._cells[dataset, label])
@@ -106,7 +122,8 @@ class Evidence:
 
     def reached(self, dataset: str, label: str) -> float | None:
         """Accuracy of a cell as a fraction: on validation images in tuning, else its mean on the test set."""
-        if choice := self.tuned.get(dataset, {}).get(label):
+        choice = self.tuned.get(dataset, {}).get(label)
+        if choice and choice["val_acc"] is not None:
             return float(choice["val_acc"])
         finished = [
             row["final_test_acc"] for row in self._cells[dataset, label] if row["status"] == "finished"
@@ -127,9 +144,18 @@ class Evidence:
 
     def choice(self, dataset: str, label: str) -> Mapping[str, Any] | None:
         """Choice of tuned.json for a cell, or for its `tuned_as` cell. None for a cell that is not tuned."""
-        method = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
-        found: Mapping[str, Any] | None = self.tuned.get(dataset, {}).get(method.get("tuned_as", label))
+        found: Mapping[str, Any] | None = self.tuned.get(dataset, {}).get(self._source(label))
         return found
+
+    def unconverged(self, dataset: str, label: str) -> str | None:
+        """The cell whose choice a cell takes, if all of its trials diverged. None otherwise."""
+        source = self._source(label)
+        return source if self.campaign.tuned.get(dataset, {}).get(source, ()) is None else None
+
+    def _source(self, label: str) -> str:
+        """The cell whose choice a cell takes: that of `tuned_as`, or the cell itself."""
+        source: str = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {}).get("tuned_as", label)
+        return source
 
     def at_edge(self, dataset: str, label: str) -> tuple[str, ...]:
         """Tuned options of a cell, or of its `tuned_as` cell, with a value at the edge of the range."""
@@ -167,6 +193,7 @@ def load(
         json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
         _by(_table(theory) if theory else None, "claim"),
         _by(_table(measurements) if measurements else None, "quantity"),
+        _table(folder / schemas.PROBES),
     )
 
 

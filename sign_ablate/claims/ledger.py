@@ -110,7 +110,7 @@ def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
 
 def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> str:
     """Differences of a campaign from the setting that decides a claim; empty if there are none."""
-    if claim.scope != "paper":
+    if claim.scope not in {"paper", "step-level"}:
         return ""
     source = evidence.campaign.datasets[dataset].source
     if source not in claims.settings:
@@ -124,6 +124,8 @@ def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> st
             if label is not None:
                 model, epochs, whole = evidence.setting(dataset, label)
                 found |= {} if model == paper.model else {f"network: {model}": None}
+                if claim.scope == "step-level":
+                    continue
                 found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
                 found |= {} if whole else {"a part of the images": None}
                 found |= {} if evidence.choice(dataset, label) else {"not tuned": None}

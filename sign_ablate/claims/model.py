@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
 from sign_ablate.claims.comparisons import AnyComparison, Comparison
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
-from sign_ablate.config.read import parse_yaml
+from sign_ablate.config.read import parse_yaml, read_yaml
+from sign_ablate.config.train import Network
 from sign_ablate.repository import CLAIMS_FILE
 
 #: the reading of an arm on which the paper leaves nothing open
@@ -26,7 +27,7 @@ Source = Literal["cifar10", "cifar100"]
 class Setting(Model):
     """Network and epochs of the paper on one data set. Other runs do not decide claims on the paper's."""
 
-    model: str
+    model: Network
     epochs: int
 
 
@@ -85,10 +86,9 @@ class Claims(Model):
 
 def load(path: Path = CLAIMS_FILE) -> Claims:
     """Load claims.yaml. Raises ConfigError with a line for each problem."""
+    values = read_yaml(path)
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; run in the repository's folder or name a file") from None
+        return _validated(values)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
@@ -98,6 +98,10 @@ def parse(text: str) -> Claims:
     values = parse_yaml(text)
     if not isinstance(values, dict):
         raise ConfigError(f"{shown(values)}: must be a mapping of keys, such as `claims:`")
+    return _validated(values)
+
+
+def _validated(values: dict[str, Any]) -> Claims:
     try:
         claims = Claims.model_validate(values)
     except ValidationError as error:

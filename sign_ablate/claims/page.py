@@ -27,15 +27,18 @@ table.ledger th.family { border-bottom: 1px solid #888; padding-top: 1rem; }
 _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH:.0f}", "n")
 
 
-def sentence(rows: Sequence[Row]) -> str:
-    """A few sentences that sum the ledger up."""
+def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
+    """A few sentences that sum up the ledger of a campaign, or of several."""
     ours = [row["verdict"] for row in rows if row["ours"]]
     said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if not row['ours']])}."]
     if proxies := [row for row in rows if row["proxy_verdict"]]:
         how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
+        one = campaigns == 1
         said.append(
-            f"This campaign is a proxy of the paper's setting ({', '.join(how)}) and decides nothing about "
-            f"it; for itself, of {len(proxies)} claims, {_split([row['proxy_verdict'] for row in proxies])}."
+            f"{'This campaign is a proxy' if one else 'These campaigns are proxies'} of the paper's setting "
+            f"({', '.join(how)}) and {'decides' if one else 'decide'} nothing about it; for "
+            f"{'itself' if one else 'themselves'}, of {len(proxies)} claims, "
+            f"{_split([row['proxy_verdict'] for row in proxies])}."
         )
     if ours:
         said.append(f"Of the controls and corrections, {_split(ours)}.")
@@ -92,7 +95,7 @@ def _line(row: Row, several: bool) -> str:
             "".join(_verdict(row)),
             _effect(row),
             forest(row),
-            f"{row['n'] or ''}{_small(diverged)}",
+            (f"{row['n']:,}" if row["n"] else "") + _small(diverged),
         ]
     )
 
@@ -113,10 +116,14 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its interval and unit."""
-    form = ".3g" if row["unit"] in {"", "share"} else "+z.2f"
-    ends = ["–" if row[key] is None else f"{row[key]:{form}}" for key in ("low", "high")]
-    return f"{row['effect']:{form}} [{', '.join(ends)}] {row['unit']}".strip().replace("-", "−")
+    """Effect of a row with its unit, and with its interval unless that is exact; shares in percent."""
+    is_share = row["unit"] == "share"
+    scale, unit = (100, "%") if is_share else (1, row["unit"])
+    form = ".3g" if not unit else "z.2f" if is_share else "+z.2f"
+    ends = ["–" if row[key] is None else f"{scale * row[key]:{form}}" for key in ("low", "high")]
+    exact = row["comparison"] == "theory" and row["low"] == row["high"]
+    interval = "" if exact else f" [{', '.join(ends)}]"
+    return f"{scale * row['effect']:{form}}{interval} {unit}".strip().replace("-", "−")
 
 
 def forest(row: Row) -> str:

@@ -100,4 +100,8 @@ def _verdict(sample: Sample, rule: Rule, margin: float, alpha: float) -> Verdict
 def _judge(rule: Rule, effect: statistics.Effect, margin: float) -> Verdict:
     if rule == "same":
         return verdicts.same(effect, margin)
-    return verdicts.greater(effect, margin) if rule == "greater" else verdicts.above(effect, -margin)
+    if rule == "greater":
+        return verdicts.greater(effect, margin)
+    if rule == "below":
+        return verdicts.below(effect, margin)
+    return verdicts.above(effect, margin if rule == "above" else -margin)

@@ -219,11 +219,17 @@ def seeds_needed(sd: float, gap: float, alpha: float = ALPHA, power: float = 0.8
 
     Args:
         sd: standard deviation of the differences over seeds.
-        gap: true difference, in the unit of `sd`.
+        gap: true difference, in the unit of `sd`; not 0.
         alpha: level of the test.
         power: probability to find it.
     """
     from statsmodels.stats.power import TTestPower
 
-    found = TTestPower().solve_power(effect_size=abs(gap) / sd, alpha=alpha, power=power)
+    if sd == 0:
+        return 2
+    test, size = TTestPower(), abs(gap) / sd
+    for n in range(2, 5):
+        if not test.power(effect_size=size, nobs=n, alpha=alpha) < power:  # NaN where it is 1 up to rounding
+            return n
+    found = test.solve_power(effect_size=size, alpha=alpha, power=power)
     return math.ceil(float(np.asarray(found).item()))

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 #: Bump when a column is added, removed or changes its meaning.
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 LEDGER = "claims.parquet"
 #: unit of the effect of a comparison, if it is not a point of test accuracy
-_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share"}
+_UNITS = {"first-passage": "epochs", "theory": "", "measurement": "share", "probe": ""}
 
 _TEST = [
     field("reading", pa.string(), "reading of the paper; any where it leaves nothing open"),
     field("arms", pa.string(), "the contrast, by labels of cells"),
     field("cells", pa.list_(pa.string()), "the labels of its cells"),
     field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
+    field("sd", pa.float64(), "standard deviation of the contrast over seeds; null for n < 2"),
     field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
     field("high", pa.float64(), "upper end of it"),
     field("image_low", pa.float64(), "lower end of its interval for new seeds and new test images"),
@@ -120,6 +121,7 @@ def _numbers(outcome: Outcome) -> Row:
         "arms": outcome.arms,
         "cells": list(outcome.cells),
         "effect": _number(effect and effect.mean),
+        "sd": _number(sampled and sampled.sd),
         "low": _number(effect and effect.low),
         "high": _number(effect and effect.high),
         "image_low": _number(images[0]),

@@ -1,5 +1,6 @@
 """Campaign model: a grid of methods × options × data sets × seeds, and how to run it."""
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -12,8 +13,8 @@ from sign_ablate.config.train import Train
 from sign_ablate.config.tuning import Tuning
 from sign_ablate.store.layout import RESERVED
 
-#: data set → label of a cell → key → value
-Tuned = dict[Name, dict[str, dict[str, float]]]
+#: data set → label of a cell → key → value; None for a cell all of whose trials diverged
+Tuned = dict[Name, dict[str, dict[str, float] | None]]
 
 
 class Execution(Model):
@@ -110,6 +111,12 @@ class Figure(Model):
             raise ValueError("cells applies to kind: differences only")
         return self
 
+    def parameters(self) -> dict[str, str | int]:
+        """Parameters that the notebook of this kind has beside those of all kinds."""
+        if self.kind == "differences":
+            return {"reference": str(self.reference), "cells": json.dumps(self.cells)}
+        return {} if self.t_switch is None else {"t_switch": self.t_switch}
+
 
 class RunConfig(Model):
     """Complete configuration of a run, which determines its numbers."""
@@ -134,7 +141,8 @@ class Campaign(Model):
     methods: dict[Name, dict[str, Any]] = Field(
         min_length=1,
         description="Label → an optimizer, its options, and training parameters for this method only. "
-        "`tuned_as: <cell>` takes the values that `tuning` chose for another cell.",
+        "`tuned_as: <cell>` takes the values that `tuning` chose for a cell of another method; the method "
+        "itself must not set these keys.",
     )
     tuning: Tuning | None = Field(None, description="Search for options on validation images. Unset: none.")
     tuned: SkipJsonSchema[Tuned] = Field({}, description="The choices of `tuning`, from its file.")

@@ -19,6 +19,20 @@ class ConfigError(ValueError):
     """Raised for an invalid configuration. The message is for the user, without a traceback."""
 
 
+class OptionError(ValueError):
+    """Raised by a model for a key whose value does not fit the other values.
+
+    Args:
+        key: the key.
+        value: its value.
+        problem: completes the message "<key> = <value>: …".
+    """
+
+    def __init__(self, key: str, value: Any, problem: str) -> None:
+        super().__init__(f"{key} = {shown(value)}: {problem}")
+        self.key = key
+
+
 #: maximum length of a value or key in a message
 SHOWN_CHARS = 60
 
@@ -57,32 +71,40 @@ def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [line(detail, model) for detail in error.errors()]
 
 
-def line(error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
-    """Format one problem as a line. Its key is prefixed with `prefix`."""
-    value, kind = error["input"], error["type"]
+def line(error: ErrorDetails, kind: Any, prefix: str = "") -> str:
+    """Format one problem as a line.
+
+    Args:
+        error: the problem.
+        kind: type that was validated: a model, or a mapping of models.
+        prefix: prefix of the key.
+    """
+    value, problem = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
-    path, known = _walk(model, error["loc"])
+    path, known = _walk(kind, error["loc"])
     label = bool(path) and path[-1] == "[key]"
     key = ".".join(filter(None, [prefix, *(path[:-1] if label else path)]))
     if label:
-        return f"{key}: a label {_describe(error)}"
-    if kind == "extra_forbidden":
+        return f"{key}: a label {describe(error)}"
+    if problem == "extra_forbidden":
         return unknown(key, path[-1], known, "unknown key")
-    if kind == "missing":
+    if problem == "missing":
         return f"{key}: required, but missing"
-    if kind.startswith("union_tag"):
+    if problem.startswith("union_tag"):
         tag = context["discriminator"].strip("'")
         if value.get(tag) is None:
             return f"{key}.{tag}: required, but missing (known: {', '.join(known)})"
         return unknown(f"{key}.{tag} = {shown(value[tag])}", str(value[tag]), known)
-    if kind == "value_error" and isinstance(value, dict):
+    if problem == "value_error" and isinstance(context["error"], OptionError):
+        return ".".join(filter(None, [key, str(context["error"])]))
+    if problem == "value_error" and isinstance(value, dict):
         return f"{key}: {context['error']}"
-    what = _describe(error)
+    what = describe(error)
     if value is None:
         return f"{key}: has no value; it {what}"
-    if isinstance(value, list) and path[0] == "datasets":
+    if isinstance(value, list) and path[:1] == ["datasets"]:
         what += " (an axis cannot be here; give each value a data set of its own)"
-    return f"{key} = {shown(value)}: {what}"
+    return f"{key} = {shown(value)}: {what}".removeprefix(" = ")
 
 
 #: pydantic's error type → text for the user
@@ -99,7 +121,7 @@ _WORDS = {
 }
 
 
-def _describe(error: ErrorDetails) -> str:
+def describe(error: ErrorDetails) -> str:
     """Describe what the value must be, and how to write it."""
     value, kind = error["input"], error["type"]
     context: dict[str, Any] = error.get("ctx", {})
@@ -139,14 +161,14 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, int | float | str) and all(map(_is_number, str(value).split(",")))
 
 
-def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+def _walk(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     """Return the user's keys in `loc`, and the names allowed in place of the last one.
 
     pydantic's location contains the chosen variant of a discriminated union as a key of its own. If the
     variant itself is the problem, the allowed names are those of the variants.
     """
-    current: Any = model
-    path, known = [], list(model.model_fields)
+    current = kind
+    path, known = [], list(kind.model_fields) if _is_model(kind) else []
     for part in loc:
         variants = _variants(current)
         text = str(part)
@@ -167,9 +189,16 @@ def _inside(kind: Any, part: int | str) -> Any:
     """Type of the value at key or index `part` of the type `kind`."""
     if _is_model(kind):
         field = kind.model_fields.get(part)
-        return field.annotation if field else None
+        return _unless_none(field.annotation) if field else None
     arguments = typing.get_args(kind)
     return arguments[-1] if arguments else None
+
+
+def _unless_none(kind: Any) -> Any:
+    """The type X of X | None. Other types as they are."""
+    parts = [part for part in typing.get_args(kind) if part is not type(None)]
+    optional = typing.get_origin(kind) in {typing.Union, types.UnionType} and len(parts) == 1
+    return parts[0] if optional else kind
 
 
 def _variants(kind: Any) -> dict[str, type[BaseModel]]:

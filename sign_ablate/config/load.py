@@ -76,7 +76,7 @@ def load_campaign(
         campaign = parse_campaign(values)
         _raise(size_problems(campaign, expand(campaign, placeholders=True)))
         if campaign.tuning is not None:
-            campaign = with_choices(campaign, results)
+            campaign = _with_drawable_figures(with_choices(campaign, results))
             expand(campaign)  # the values that were chosen are in the range of their options
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))
@@ -102,8 +102,21 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         raise ConfigError(
             f"tuning.seed = {campaign.tuning.seed}: is one of seeds; trials need a seed of their own"
         )
-    _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
+    if not campaign.tuned:  # with choices, it is a job's: checked already, and cells may be left out
+        _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
     return campaign
+
+
+def _with_drawable_figures(campaign: Campaign) -> Campaign:
+    """Copy of the campaign without the figures all of whose cells are left out of the evaluation."""
+    from sign_ablate.campaign.grid import expand, left_out
+    from sign_ablate.campaign.preflight import is_drawable
+
+    if not left_out(campaign):
+        return campaign
+    runs = expand(campaign, placeholders=True)
+    figures = {label: figure for label, figure in campaign.figures.items() if is_drawable(figure, runs)}
+    return campaign.model_copy(update={"figures": figures})
 
 
 def _with_contents(campaign: Campaign) -> Campaign:

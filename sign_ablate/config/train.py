@@ -5,12 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sign_ablate.config.base import Model
+from sign_ablate.config.errors import OptionError
+
+Network = Literal["small", "resnet18", "resnet18-imagenet"]
 
 
 class Train(Model):
     """Training parameters: under `train` for all methods, or in a method for that method only."""
 
-    model: Literal["small", "resnet18", "resnet18-imagenet"] = Field(
+    model: Network = Field(
         "small",
         description="small: 3 convolutions, for CPUs. resnet18: 3×3 CIFAR stem. resnet18-imagenet: 7×7 stem.",
     )
@@ -76,25 +79,25 @@ class Train(Model):
     @model_validator(mode="after")
     def _aggregated(self) -> Self:
         if self.workers > self.batch_size:
-            raise ValueError(
-                f"workers = {self.workers}: more than the images of a batch (batch_size {self.batch_size})"
+            raise OptionError(
+                "workers", self.workers, f"more than the images of a batch (batch_size {self.batch_size})"
             )
         if self.adversaries and not self.adversary_count:
-            raise ValueError(
-                f"adversaries = {self.adversaries}: rounds to none of {self.workers} workers; "
-                f"give at least {1 / (2 * self.workers):g}"
-            )
+            least = 1 / (2 * self.workers)
+            problem = f"rounds to none of {self.workers} workers; give at least {least:g}"
+            raise OptionError("adversaries", self.adversaries, problem)
         defaults = {name: field.default for name, field in Train.model_fields.items()}
         needs = {
-            "worker_momentum": ("a vote", "vote" in self.aggregation),
-            "worker_alpha": ("a vote", "vote" in self.aggregation),
+            "worker_momentum": ("aggregation: vote or two-phase-vote", "vote" in self.aggregation),
+            "worker_alpha": ("aggregation: vote or two-phase-vote", "vote" in self.aggregation),
             "worker_gamma": ("worker_alpha", self.worker_alpha > 0),
             "worker_scale": ("worker_alpha", self.worker_alpha > 0),
             "adversary": ("adversaries", self.adversaries > 0),
         }
         for key, (need, met) in needs.items():
-            if getattr(self, key) != defaults[key] and not met:
-                raise ValueError(f"{key} has no effect without {need}")
+            value = getattr(self, key)
+            if value != defaults[key] and not met:
+                raise OptionError(key, value, f"has no effect without {need}")
         return self
 
     @model_validator(mode="after")
@@ -102,21 +105,18 @@ class Train(Model):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give epochs or steps, one of the two")
         if self.schedule == "multistep" and not self.milestones:
-            raise ValueError("schedule: multistep needs milestones (schedule: constant has none)")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError("milestones must rise")
-        if list(self.probe) != sorted(set(self.probe)):
-            raise ValueError("probe must rise")
+            raise OptionError("schedule", self.schedule, "needs milestones (schedule: constant has none)")
+        for key, epochs in (("milestones", self.milestones), ("probe", self.probe)):
+            if list(epochs) != sorted(set(epochs)):
+                raise OptionError(key, epochs, "must rise, with no epoch twice")
         if self.lr_decay != Train.model_fields["lr_decay"].default and not self.milestones:
-            raise ValueError("lr_decay has no effect without milestones")
+            raise OptionError("lr_decay", self.lr_decay, "has no effect without milestones")
         if self.epochs is not None:
+            ends = f"the end of the run, which has {self.epochs} epoch{'s' * (self.epochs != 1)}"
             if self.probe and self.probe[-1] > self.epochs:
-                raise ValueError(
-                    f"probe {self.probe[-1]} lies after the end of the run ({self.epochs} epochs)"
-                )
-            late = [m for m in (*self.milestones, self.warmup_epochs) if m >= self.epochs]
-            if late:
-                raise ValueError(
-                    f"epoch {late[0]} lies at or after the end of the run ({self.epochs} epochs)"
-                )
+                raise OptionError("probe", self.probe, f"{self.probe[-1]} lies after {ends}")
+            if self.milestones and self.milestones[-1] >= self.epochs:
+                raise OptionError("milestones", self.milestones, f"must lie before {ends}")
+            if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+                raise OptionError("warmup_epochs", self.warmup_epochs, f"must lie before {ends}")
         return self

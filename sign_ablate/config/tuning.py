@@ -1,15 +1,24 @@
 """Model of a campaign's tuning: search spaces, and the choices that were made in them."""
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sign_ablate.config.base import Model, Name, Seed
+from sign_ablate.config.errors import OptionError
 
 #: Coordinates of every trial's point. Methods with fewer tuned options use the first of them, so that all
 #: methods share points, and an option that is added to a search space moves none of the others.
 DIMENSIONS = 4
+
+
+def _pair(bounds: Any) -> Any:
+    """Accept [low, high] as YAML gives it: a list, with whole numbers."""
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2 or not {*map(type, bounds)} <= {int, float}:
+        raise ValueError("must be [low, high], two numbers (a list in the method makes a cell of each value)")
+    return tuple(map(float, bounds))
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -18,7 +27,7 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
+Range = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_rising)]
 #: key of a method → its range
 Space = Annotated[dict[str, Range], Field(min_length=1, max_length=DIMENSIONS)]
 
@@ -30,7 +39,7 @@ class Tuning(Model):
         min_length=1,
         description="Label of a method → key → [low, high]. The method must not set these keys. A method "
         "with axes is tuned for each combination on its own. `tuned_as: <cell>` in another method takes the "
-        "values of that cell.",
+        "values of that cell, and must not set these keys either.",
     )
     trials: int = Field(16, ge=2, le=1024, description="Trials per cell: the first points of one sequence.")
     seed: Seed = Field(1000, description="Seed of all trials. It must not be one of `seeds`.")
@@ -42,26 +51,6 @@ class Tuning(Model):
     file: str | None = Field(
         None, min_length=1, description="File of the choices. Unset: results/<campaign>/tuned.json."
     )
-
-    @field_validator("spaces", mode="before")
-    @classmethod
-    def _lists_are_pairs(cls, spaces: Any) -> Any:
-        """Accept [low, high] as YAML gives it, with whole numbers."""
-        if not isinstance(spaces, dict):
-            return spaces
-        return {label: _pairs(space) for label, space in spaces.items()}
-
-
-def _pairs(space: Any) -> Any:
-    if not isinstance(space, dict):
-        return space
-    return {key: _pair(bounds) for key, bounds in space.items()}
-
-
-def _pair(bounds: Any) -> Any:
-    if isinstance(bounds, list | tuple) and all(type(b) in {int, float} for b in bounds):
-        return tuple(map(float, bounds))
-    return bounds
 
 
 class Trial(Model):
@@ -75,22 +64,43 @@ class Trial(Model):
 
 
 class Choice(Model):
-    """The choice for one cell on one data set: an entry of tuned.json."""
+    """The choice for one cell on one data set: an entry of tuned.json.
 
-    #: hash of the search: its ranges, trials, and the cell's other options
+    Attributes:
+        search: hash of the search: its ranges, trials, and the cell's other options.
+        values: values of the best trial. None if all trials diverged.
+        val_acc: accuracy of the best trial. None if all trials diverged.
+        at_edge: keys whose value lies in the outer tenth of its range.
+        ranges: key → range that was searched.
+        trials: all trials, in their order.
+    """
+
     search: str
-    values: dict[str, float]
-    val_acc: float
-    #: keys whose value lies in the outer tenth of its range
+    values: dict[str, float] | None
+    val_acc: float | None
     at_edge: Annotated[tuple[str, ...], Field(strict=False)] = ()
     ranges: dict[str, Range]
     trials: Annotated[tuple[Trial, ...], Field(strict=False)]
 
     @model_validator(mode="after")
-    def _is_a_trial(self) -> Self:
-        if self.values not in [trial.values for trial in self.trials]:
-            raise ValueError("values: not those of one of the trials")
+    def _is_the_best_trial(self) -> Self:
+        best = best_of(self.trials)
+        if best is None:
+            if self.values is not None or self.val_acc is not None:
+                raise OptionError("values", self.values, "all of its trials diverged; must be null")
+            return self
+        of_best = f"of the best of its trials, {best.run}"
+        if self.val_acc != best.val_acc:
+            raise OptionError("val_acc", self.val_acc, f"must be {best.val_acc}, that {of_best}")
+        if (self.values, self.val_acc) not in [(trial.values, trial.val_acc) for trial in self.trials]:
+            raise OptionError("values", self.values, f"must be {best.values}, those {of_best}")
         return self
+
+
+def best_of(trials: Iterable[Trial]) -> Trial | None:
+    """The trial of the highest accuracy, the first of several. None if all diverged."""
+    finished = [trial for trial in trials if trial.val_acc is not None]
+    return max(finished, key=lambda trial: trial.val_acc or 0.0, default=None)
 
 
 def middle(bounds: tuple[float, float]) -> float:

@@ -109,7 +109,7 @@ class StopSignal:
             raise Interrupted(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)  # Ctrl-C is followed by Snakemake's SIGTERM
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

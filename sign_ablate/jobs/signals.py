@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from sign_ablate.jobs import parent
 
@@ -21,11 +22,12 @@ def stop_signals() -> list[signal.Signals]:
 
 
 def pass_on_to_jobs(report: Callable[[str], None]) -> None:
-    """Make this Snakemake process end on SIGTERM and SIGHUP once its training jobs have written checkpoints.
+    """Make this Snakemake process end on a stop signal once its training jobs have written checkpoints.
 
-    By default, Snakemake waits on SIGTERM until its running jobs have finished, and is killed by SIGHUP,
-    which leaves its lock behind. Must be called after Snakemake has installed its handler of SIGTERM. That
-    handler is kept; it stops Snakemake from starting further jobs.
+    By default, Snakemake waits on SIGTERM and SIGINT until its running jobs have finished, unless a terminal
+    sends them SIGINT too, and is killed by SIGHUP, which leaves its lock behind. Must be called after
+    Snakemake has installed its handler of SIGTERM. That handler is kept; it stops Snakemake from starting
+    further jobs. SIGINT still raises KeyboardInterrupt, on which Snakemake cancels the jobs of a cluster.
 
     Args:
         report: called with a line for the user.
@@ -49,10 +51,17 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
                         os.kill(pid, signal.SIGTERM)
             time.sleep(_POLL_SECONDS)
 
+    interrupt = signal.getsignal(signal.SIGINT)
+
+    def received(number: int, frame: FrameType | None) -> None:
+        os.write(writer, b"!")
+        if number == signal.SIGINT and callable(interrupt):
+            interrupt(number, frame)
+
     threading.Thread(target=stop, daemon=True).start()
     for number in stop_signals():
-        if number != signal.SIGINT:  # a terminal sends it to the jobs as well
-            signal.signal(number, lambda *_: os.write(writer, b"!"))
+        if number != signal.SIGINT or callable(interrupt):  # a script's shell ignores it in the background
+            signal.signal(number, received)
 
 
 def _jobs() -> Iterator[int]:

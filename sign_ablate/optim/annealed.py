@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import noise
-from sign_ablate.optim.base import DeclaredOptimizer, Entry
+from sign_ablate.optim.base import Batch, DeclaredOptimizer, Entry
 from sign_ablate.optim.ops import Group, local
 from sign_ablate.optim.sign_step import shards
-from sign_ablate.optim.sign_step.inputs import annealed
+from sign_ablate.optim.sign_step.inputs import Item, annealed
 
 
 class AnnealedOptimizer(DeclaredOptimizer):
@@ -31,14 +30,14 @@ class AnnealedOptimizer(DeclaredOptimizer):
         for group in self.param_groups:
             group["step"] += 1
 
-    @staticmethod
-    def _words(p: Tensor, x: Tensor, number: int, group: Group) -> Tensor:
-        """Random words for the local, real tensor x of parameter p."""
-        shards.check_block(p)
-        out = torch.empty_like(x, dtype=torch.int64, requires_grad=False)
-        item = shards.item(p, out, out, None, number, 0)
-        item.p.copy_(item.random(group["seed"], group["step"], noise.DITHER))
-        return out
+    def _items(self, batch: Batch, g: list[Tensor], buffer: str | None) -> list[Item]:
+        """The parameters, with g and the state `buffer`, in the memory order that numbers the noise."""
+        m: list[Any] = [None] * len(g) if buffer is None else self._buffers(batch, buffer)
+        items = []
+        for (p, _, number, slot), *own in zip(batch.entries, batch.x, g, m, strict=True):
+            shards.check_block(p)
+            items.append(shards.item(p, own[0], own[1], own[2], number, slot))
+        return items
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:

@@ -5,19 +5,28 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
-from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    Optimizer,
+    ParamsT,
+    _default_to_fused_or_foreach,
+    _use_grad_for_differentiable,
+)
 
 from sign_ablate.optim import checks
 from sign_ablate.optim.constructor import with_arguments
-from sign_ablate.optim.layout import check_shape
-from sign_ablate.optim.ops import Group, real
+from sign_ablate.optim.layout import check_shape, memory_order
+from sign_ablate.optim.ops import Group, local, real
 from sign_ablate.optim.options.declare import declared
+from sign_ablate.optim.sign_step.joined import MOST
 
 #: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
 _HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
     Optimizer, "_accelerator_graph_capture_health_check", None
 ) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
+
+
+_JOINED = (nn.Parameter, Tensor)
 
 
 class Entry(NamedTuple):
@@ -29,12 +38,24 @@ class Entry(NamedTuple):
     slot: int  #: its number in its group
 
 
+class Batch(NamedTuple):
+    """Parameters of one group that are updated together: one, or by foreach as many as are alike."""
+
+    group: Group
+    entries: list[Entry]
+
+    @property
+    def x(self) -> list[Tensor]:
+        """The parameters' local, real tensors."""
+        return [local(real(entry.p)) for entry in self.entries]
+
+
 class DeclaredOptimizer(Optimizer):
     """An optimizer whose options are declared by a dataclass (`sign_ablate.optim.options`).
 
     A subclass names the declaration in `options`, takes it in its constructor (`constructor.takes`), and
-    moves one parameter in `_update`, or all of them in `_advance`. Numbers that `load_state_dict` must not
-    cast to the parameter's dtype are Python ints in the state or live in the parameter groups.
+    moves a batch of parameters in `_update`, or all of them in `_advance`. Numbers that `load_state_dict`
+    must not cast to the parameter's dtype are Python ints in the state or live in the parameter groups.
     """
 
     options: ClassVar[type]
@@ -46,7 +67,7 @@ class DeclaredOptimizer(Optimizer):
 
     def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
         """Take the options, and what a group keeps beside them, as the defaults of every group."""
-        defaults = {"differentiable": False, **checks.python_numbers(vars(options)), **state}
+        defaults = {"differentiable": False, **checks.python_values(vars(options)), **state}
         self._check({**defaults, "params": []})
         super().__init__(params, defaults)
         checks.effects(self.options, self.param_groups)
@@ -57,9 +78,10 @@ class DeclaredOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # of a state dict from before an option was added
+        for group in self.param_groups:
             for option, default in self.defaults.items():
-                group.setdefault(option, default)
+                # The default: of a state dict from before an option was added.
+                group[option] = checks.python_value(group.get(option, default))
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group. It takes the values of the options that all groups share.
@@ -70,7 +92,7 @@ class DeclaredOptimizer(Optimizer):
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's words
-        options = checks.python_numbers(param_group)
+        options = checks.python_values(param_group)
         first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
         shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}
         shared["differentiable"] = self.defaults["differentiable"]  # the one that torch looks at
@@ -125,29 +147,73 @@ class DeclaredOptimizer(Optimizer):
 
     def _advance(self, entries: list[Entry]) -> None:
         """Update all parameters."""
-        for p, group, number, _ in entries:
-            self._update(p, number, group)
+        for batch in self._batches(entries):
+            self._update(batch)
 
-    def _update(self, p: Tensor, number: int, group: Group) -> Any:
-        """Update one parameter."""
+    def _update(self, batch: Batch) -> Any:
+        """Update the parameters of a batch."""
         raise NotImplementedError
 
-    def _gradient(self, p: Tensor, group: Group, decay: float = 0.0) -> Tensor:
-        """The direction of ascent: the gradient with coupled weight decay, negated if it maximizes."""
-        assert p.grad is not None
-        g = real((-p.grad if group.get("maximize") else p.grad).resolve_conj())
-        return g.add(real(p), alpha=decay) if decay else g
+    def _batches(self, entries: list[Entry]) -> Iterator[Batch]:
+        """The parameters one by one, or by foreach those of one group, device, dtype and number of steps."""
+        for _, own in itertools.groupby(entries, lambda entry: id(entry.group)):
+            mine = list(own)
+            group = mine[0].group
+            foreach = group.get("foreach", False)
+            if foreach is None:
+                foreach = _default_to_fused_or_foreach([entry.p for entry in mine], differentiable=False)[1]
+            alike: dict[Any, list[Entry]] = {}
+            for entry in mine:
+                alike.setdefault(self._kind(entry) if foreach else entry.number, []).append(entry)
+            for batch in alike.values():
+                for piece in _pieces(batch):
+                    yield Batch(group, piece)
+
+    def _kind(self, entry: Entry) -> Any:
+        """What the parameters of a batch have in common; a number of its own for one that stays alone."""
+        p, g = entry.p, entry.p.grad
+        assert g is not None
+        if type(p) not in _JOINED or memory_order(p) is None:
+            return entry.number
+        return p.device, p.dtype, g.dtype, self.state.get(p, {}).get("step")
+
+    def _gradients(self, batch: Batch, decay: float = 0.0) -> list[Tensor]:
+        """The directions of ascent: gradients with coupled weight decay, negated if it maximizes."""
+        grads: list[Any] = [entry.p.grad for entry in batch.entries]
+        gs = [local(real(g.resolve_conj())) for g in grads]
+        if batch.group.get("maximize"):
+            gs = list(torch._foreach_neg(gs))
+        return list(torch._foreach_add(gs, batch.x, alpha=decay)) if decay else gs
+
+    def _buffers(self, batch: Batch, name: str) -> list[Tensor]:
+        """The state tensors `name`, zero at first; as pairs of reals if the parameters are complex."""
+        return [local(real(self._buffer(entry.p, name))) for entry in batch.entries]
 
     def _buffer(self, p: Tensor, name: str) -> Tensor:
-        """The state tensor `name` of p, zero at first; as pairs of reals if p is complex."""
         state = self.state[p]
         if name not in state:
             state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
         check_shape(name, state[name], p)
-        return real(state[name])
+        buffer: Tensor = state[name]
+        return buffer
 
-    def _count(self, p: Tensor) -> int:
-        """The number of p's steps, this one included. An int: it is exact and never read from a device."""
-        state = self.state[p]
-        state["step"] = int(state.get("step", 0)) + 1
-        return int(state["step"])
+    def _count(self, batch: Batch) -> int:
+        """The batch's number of steps, this one included. An int: exact, and never read from a device."""
+        states = [self.state[entry.p] for entry in batch.entries]
+        count = int(states[0].get("step", 0)) + 1
+        for state in states:
+            state["step"] = count
+        return count
+
+
+def _pieces(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """The entries in lists of at most MOST coordinates each, or of one."""
+    piece: list[Entry] = []
+    room = MOST
+    for entry in entries:
+        if piece and entry.p.numel() > room:
+            yield piece
+            piece, room = [], MOST
+        piece.append(entry)
+        room -= entry.p.numel()
+    yield piece

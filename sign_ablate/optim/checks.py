@@ -20,23 +20,28 @@ def learning_rate(lr: Any) -> Any:
     return 0.0 if lr.device.type == "meta" else lr.item()
 
 
-def python_number(value: Any) -> Any:
-    """Convert a number of another type, such as numpy's, to int or float. Return other values unchanged.
+def python_value(value: Any) -> Any:
+    """Convert a number or string of another type, such as numpy's, to int, float or str; also in a container.
 
-    Options end up in the integer arithmetic of the noise, and in state dicts that load with `weights_only`.
+    Other values are returned unchanged. Options end up in the integer arithmetic of the noise, and in state
+    dicts that load with `weights_only`.
     """
+    if type(value) is dict:
+        return python_values(value)
     if type(value) in {tuple, list}:
-        return type(value)(map(python_number, value))
+        return type(value)(map(python_value, value))
     if not isinstance(value, Tensor) and getattr(value, "ndim", 0) == 1:  # an array of numpy's
         return tuple(value.tolist())
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def python_numbers(options: Group) -> dict[str, Any]:
-    """Options with their numbers converted by `python_number`."""
-    return {name: python_number(value) for name, value in dict(options).items()}
+def python_values(options: Group) -> dict[str, Any]:
+    """Options converted by `python_value`."""
+    return {name: python_value(value) for name, value in dict(options).items()}
 
 
 def group(options: type, values: Group) -> None:
@@ -53,6 +58,18 @@ def same_for_all(values: Group, shared: Group) -> None:
             raise ValueError(
                 f"{name} is the optimizer's and {value!r}, not one of a group, which has {values[name]!r}: "
                 "give it to the constructor"
+            )
+
+
+def saved(name: str, groups: Sequence[Group], numbers: Sequence[str]) -> None:
+    """Raise ValueError for a saved group that has some of its phase's numbers, but not all, or no step."""
+    for values in groups:
+        known = [key for key in numbers if values.get(key) is not None]
+        absent = [key for key in (*numbers, "step") if values.get(key) is None]
+        if known and absent:
+            raise ValueError(
+                f"state of {name} has {known[0]!r} but no {', '.join(map(repr, absent))}: "
+                "the phase cannot be continued without; load a complete state_dict()"
             )
 
 

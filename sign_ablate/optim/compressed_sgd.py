@@ -3,14 +3,16 @@
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.base import DeclaredOptimizer
-from sign_ablate.optim.checks import python_numbers
+from sign_ablate.optim.base import Batch, DeclaredOptimizer
+from sign_ablate.optim.checks import python_values
+from sign_ablate.optim.compress_many import compressed
 from sign_ablate.optim.compressors import Compressor, from_dict
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, decay, descend, rate, real, whole
+from sign_ablate.optim.ops import Group, decay, descend, rate
 from sign_ablate.optim.options.compressed_sgd import CompressedSGDOptions
 
 
@@ -64,43 +66,35 @@ class CompressedSGD(DeclaredOptimizer):
         if group["compressor"] is not None:
             from_dict(group["compressor"])
 
-    def _update(self, p: Tensor, number: int, group: Group) -> None:
-        x, lr, step = real(p), rate(group), self._count(p)
-        u = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
+    def _update(self, batch: Batch) -> None:
+        group = batch.group
+        x, lr, step = batch.x, rate(group), self._count(batch)
+        u = self._gradients(batch, 0.0 if group["decoupled"] else group["weight_decay"])
         if group["decoupled"]:
             decay(x, group)
         if group["momentum"] and not group["momentum_after"]:
-            u = self._heavy_ball(p, u, group)
-        compress = None if group["compressor"] is None else from_dict(group["compressor"])
-        if compress is None:
+            u = self._heavy_ball(batch, u)
+        if group["compressor"] is None:
             descend(x, u, lr)
             return
-        error = self._buffer(p, "error") if group["error_feedback"] else None
+        error = self._buffers(batch, "error") if group["error_feedback"] else None
         if error is not None:
             descend(error, u, -lr)  # the buffer holds p = e + lr·u, until Δ leaves it below
             u, lr = error, 1.0
-        sent = _compressed(compress, u, step, number)
-        late = group["momentum_after"]
-        descend(x, self._heavy_ball(p, sent, group) if late else sent, lr)
+        sent = compressed(from_dict(group["compressor"]), u, step, batch)
+        descend(x, self._heavy_ball(batch, sent) if group["momentum_after"] else sent, lr)
         if error is not None:
-            error.sub_(sent)
+            torch._foreach_sub_(error, sent)
 
-    def _heavy_ball(self, p: Tensor, u: Tensor, group: Group) -> Tensor:
-        return self._buffer(p, "momentum_buffer").mul_(group["momentum"]).add_(u)
-
-
-def _compressed(compress: Compressor, u: Any, step: int, index: int) -> Tensor:
-    """C(u); where u is a DTensor, this process's part of the whole tensor's."""
-    if not hasattr(u, "full_tensor"):
-        return compress(u, step, index)
-    from torch.distributed.tensor import distribute_tensor
-
-    sent = compress(whole(u), step, index)  # equal in all processes: nothing is sent to share it
-    return distribute_tensor(sent, u.device_mesh, u.placements, src_data_rank=None)
+    def _heavy_ball(self, batch: Batch, u: list[Tensor]) -> list[Tensor]:
+        v = self._buffers(batch, "momentum_buffer")
+        torch._foreach_mul_(v, batch.group["momentum"])
+        torch._foreach_add_(v, u)
+        return v
 
 
 def _as_dict(compressor: Any) -> Any:
     """A compressor as a dict of its own, with Python's numbers; None and what is no compressor unchanged."""
     if isinstance(compressor, Compressor):
         compressor = compressor.as_dict()
-    return python_numbers(compressor) if isinstance(compressor, dict) else compressor
+    return python_values(compressor) if isinstance(compressor, dict) else compressor

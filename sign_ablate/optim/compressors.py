@@ -40,7 +40,7 @@ class Compressor(ABC):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # a frozen dataclass has no plain assignment, here either
-            object.__setattr__(self, name, checks.python_number(value))
+            object.__setattr__(self, name, checks.python_value(value))
         check(type(self), vars(self))
 
     def __call__(self, x: Tensor, step: int, index: int) -> Tensor:
@@ -75,8 +75,8 @@ class ScaledSign(ScaledSignOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """The signs, and their scale."""
-        wide = _wide(x)
-        scale = wide.abs().mean() if self.norm == "l1" else wide.square().mean().sqrt()
+        values = wide(x)
+        scale = values.abs().mean() if self.norm == "l1" else values.square().mean().sqrt()
         return Message((sign(x), scale), x.shape, x.dtype)
 
     def decode(self, message: Message) -> Tensor:
@@ -101,7 +101,7 @@ class OneBit(OneBitOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """The signs, as "is negative", and for each column the means of its negative and its other values."""
-        matrix = _wide(x.flatten(1) if self.columns and x.dim() > 1 else x.reshape(-1, 1))
+        matrix = wide(x.flatten(1) if self.columns and x.dim() > 1 else x.reshape(-1, 1))
         negative = matrix < 0  # false for NaN, which then makes its column's other mean NaN
         count = negative.sum(0)
         below = matrix.where(negative, 0).sum(0) / count.clamp(min=1)
@@ -136,10 +136,10 @@ class QSGD(QSGDOptions, Compressor):
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """Of each bucket the norm, and the signs and levels of its coordinates; the last is filled up."""
         count, width = self.rows(x.numel())
-        rows = torch.nn.functional.pad(_wide(x).reshape(-1), (0, count * width - x.numel())).view(-1, width)
+        rows = torch.nn.functional.pad(wide(x).reshape(-1), (0, count * width - x.numel())).view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
         # the clamp: |v|/‖v‖₂ of a lone non-zero coordinate may round to just above 1
-        scaled = (rows.abs() / _nonzero(norm) * self.levels).clamp(max=self.levels)
+        scaled = (rows.abs() / nonzero(norm) * self.levels).clamp(max=self.levels)
         floor = scaled.floor()
         up = noise.uniform(rows.shape, self.seed, step, index, x.device) < scaled - floor
         return Message((rows.sign(), norm, floor + up), x.shape, x.dtype)
@@ -177,13 +177,13 @@ class TernGrad(TernGradOptions, Compressor):
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
         """The signs, the scale s, and b."""
-        g = _wide(x)
+        g = wide(x)
         if self.clip is not None:
             sigma = g.std(correction=0)
             bound = torch.where(sigma == 0, torch.inf, self.clip * sigma)
             g = g.clamp(-bound, bound)
         scale = g.abs().amax()
-        b = noise.uniform(x.shape, self.seed, step, index, x.device) < g.abs() / _nonzero(scale)
+        b = noise.uniform(x.shape, self.seed, step, index, x.device) < g.abs() / nonzero(scale)
         return Message((g.sign(), scale, b), x.shape, x.dtype)
 
     def decode(self, message: Message) -> Tensor:
@@ -243,11 +243,11 @@ def from_dict(values: dict[str, Any]) -> Compressor:
         raise ValueError(f"compressor {name!r}: {error}") from None
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """x in at least float32: sums and quotients of half precision lose too much."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _nonzero(norm: Tensor) -> Tensor:
+def nonzero(norm: Tensor) -> Tensor:
     """A divisor: 1 where the norm is 0, and all that it divides; NaN stays."""
     return torch.where(norm == 0, 1, norm)

@@ -70,6 +70,7 @@ class HybridSignSGD(SignSGD):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        checks.saved("HybridSignSGD", state["param_groups"], projection.STATE)
         super().__setstate__(state)
         self._loss = None
         for group in self.param_groups:  # of a state dict of another optimizer
@@ -213,6 +214,9 @@ class HybridSignSGD(SignSGD):
     def diagnostics(self) -> dict[str, Tensor | float]:
         """Diagnostics of SignSGD, the phase of the last step, and diagnostics of λ.
 
+        After the switch there is no `sigma` and no `flip_fraction`, and `momentum_rms` only with
+        `after="sign"`, which goes on updating m.
+
         `phase` is 0 for sign and 1 for SGD. `lambda_bar` is λ̄ and `lambda_k` the last averaged λ_k, both as
         means over the groups or tensors of the scope. `lambda_skipped` is the number of λ_k that were not
         averaged.
@@ -221,7 +225,10 @@ class HybridSignSGD(SignSGD):
         if not isinstance(group["step"], Tensor) and group["step"] == 0:
             return {}
         in_sgd = self._last_phase()
-        out = {} if in_sgd is True else super().diagnostics()
+        updated = in_sgd is not True or group["after"] == "sign"  # the last step has updated m
+        out = super().diagnostics() if updated else {}
+        if in_sgd is True:  # without dither
+            out = {key: value for key, value in out.items() if key == "momentum_rms"}
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
         return out | projection.summary(self.param_groups, in_sgd)
 

@@ -1,8 +1,9 @@
 """Memory layout of tensors: the order of their coordinates, their shapes, and the bounds of their storage."""
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,17 +21,23 @@ def memory_order(x: Tensor) -> tuple[int, ...] | None:
     >>> memory_order(torch.zeros(4, 3)[::2]) is None
     True
     """
-    if x.is_contiguous():
-        return tuple(range(x.dim()))
-    strides, sizes = x.stride(), x.shape
+    return tuple(range(x.dim())) if x.is_contiguous() else _order(x.shape, x.stride())
+
+
+def _order(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, ...] | None:
     # Dimensions of size 1 have no place of their own: they go first, where their strides do not matter.
-    order = sorted(range(x.dim()), key=lambda d: (sizes[d] > 1, -strides[d]))
+    order = sorted(range(len(sizes)), key=lambda d: (sizes[d] > 1, -strides[d]))
     expected = 1
     for d in reversed(order):
         if sizes[d] > 1 and strides[d] != expected:
             return None
         expected *= sizes[d]
     return tuple(order)
+
+
+@functools.lru_cache(1024)
+def _is_dense(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+    return math.prod(sizes) == 0 or _order(sizes, strides) is not None
 
 
 def contiguous_strides(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -52,15 +59,29 @@ def dense_alike(tensors: Sequence[Tensor]) -> bool:
         RuntimeError: if a shape differs, or a storage is too small.
     """
     p = tensors[0]
-    if not all(t.is_contiguous() for t in tensors):
-        strides = p.stride()
-        if memory_order(p) is None or any(t.stride() != strides for t in tensors):
-            return False
+    shape, strides = p.shape, p.stride()
+    # Written for speed: an eager step of many small tensors spends most of its time here.
+    same = True
     for t in tensors:
-        check_shape("gradient or momentum", t, p)
+        same = same and t.stride() == strides
+    if not (same and _is_dense(shape, strides)) and not all(t.is_contiguous() for t in tensors):
+        return False
+    spans = []
+    for t in tensors:
+        if t.shape != shape:
+            check_shape("gradient or momentum", t, p)
         check_storage(t)
-    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+        start = t.data_ptr()
+        spans.append((start, start + t.nbytes))
+    spans.sort()
     return all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def in_order_of(p: Tensor, x: Tensor) -> Tensor:
+    """`x` in the memory order of `p`: itself, or a copy where `p` is dense and has another order."""
+    if type(x) is not Tensor or x.stride() == p.stride() or x.shape != p.shape or memory_order(p) is None:
+        return x
+    return torch.empty_like(p, dtype=x.dtype, requires_grad=False).copy_(x)
 
 
 def check_shape(name: str, x: Any, p: Any) -> None:
@@ -76,7 +97,7 @@ def check_shape(name: str, x: Any, p: Any) -> None:
         )
 
 
-def check_inference(*tensors: Tensor | None) -> None:
+def check_inference(tensors: Iterable[Tensor | None]) -> None:
     """Raise RuntimeError for an inference tensor outside inference mode, as in-place operations do."""
     if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
         return

@@ -1,12 +1,11 @@
 """Lion: Algorithm 2 of Chen et al. 2023, arXiv 2302.06675."""
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.base import DeclaredOptimizer
+from sign_ablate.optim.base import Batch, DeclaredOptimizer
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, decay, descend, rate, real, sign
+from sign_ablate.optim.ops import decay, descend, rate, signs
 from sign_ablate.optim.options.lion import LionOptions
 
 
@@ -35,10 +34,10 @@ class Lion(DeclaredOptimizer):
     def __init__(self, params: ParamsT, options: LionOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, number: int, group: Group) -> None:
-        x, g, m = real(p), self._gradient(p, group), self._buffer(p, "exp_avg")
-        beta1, beta2 = group["betas"]
-        direction = sign(torch.lerp(m, g, 1 - beta1))
-        decay(x, group)
-        descend(x, direction, rate(group))
-        m.lerp_(g, 1 - beta2)
+    def _update(self, batch: Batch) -> None:
+        x, g, m = batch.x, self._gradients(batch), self._buffers(batch, "exp_avg")
+        beta1, beta2 = batch.group["betas"]
+        direction = signs(torch._foreach_lerp(m, g, 1 - beta1))
+        decay(x, batch.group)
+        descend(x, direction, rate(batch.group))
+        torch._foreach_lerp_(m, g, 1 - beta2)

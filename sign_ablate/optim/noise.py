@@ -108,7 +108,12 @@ def words(
 
 def centred(random: Tensor) -> Tensor:
     """Words as float32 in [−½, ½]: odd multiples of 2⁻³³, rounded, and so finest around 0."""
-    signed = random.to(torch.int32) ^ -(1 << 31)  # random − 2³¹, which int32 turns to float faster than int64
+    return _centred(random.to(torch.int32))
+
+
+def _centred(low: Tensor) -> Tensor:
+    """`centred` of the words' lower halves."""
+    signed = low ^ -(1 << 31)  # random − 2³¹, which int32 turns to float faster than int64
     return signed.float().add_(0.5).mul_(2.0**-32)
 
 
@@ -175,24 +180,42 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
         random: words, of the shape of x.
         x: float32.
     """
-    size = x.abs()
-    near = centred(random).neg_() < _horner(SHORT, x * x).mul_(x)
+    size, low = x.abs(), random.to(torch.int32)
+    square = x * x
     if (
         type(x) is Tensor
         and x.device.type == "cpu"
         and not (torch.compiler.is_compiling() or is_functorch_wrapped_tensor(x))
         and bool((size <= 1).all())
     ):
-        return near  # nothing to wait for, and the usual case
+        # nothing to wait for, and the usual case
+        return _centred(low).neg_() < _horner(SHORT, square).mul_(x)
+    near, tail = _both(square, size)
+    inner = _centred(low).neg_() < near.mul_(x)
     positive = x > 0
-    tail = _horner(TAIL, size)
     for _ in range(4):
         tail = tail * tail
     # The distance of u to the end of its range that −x is near to, in 31 bits, which step.c's int has.
     other_end = positive.to(torch.int32).sub_(1)  # 0 or all bits set, for random or its complement
-    distance = ((random.to(torch.int32) ^ other_end) >> 1).bitwise_and_(0x7FFFFFFF)
+    distance = ((low ^ other_end) >> 1).bitwise_and_(0x7FFFFFFF)
     flips = distance.float().add_(0.5).mul_(tail) < 2.0**30
-    return torch.where(size <= 1, near, positive ^ flips)
+    return torch.where(size <= 1, inner, positive ^ flips)
+
+
+def _both(square: Tensor, size: Tensor) -> list[Tensor]:
+    """S(x²) and T(|x|)."""
+    # the compiler fuses both forms, and vmap has no rules for foreach functions
+    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(size):
+        return [_horner(SHORT, square), _horner(TAIL, size)]
+    # One launch for the operations of both. Two more coefficients of S, which are 0, change no bit.
+    at = [square, size]
+    first, *middle, last = zip((0.0, 0.0, *SHORT), TAIL, strict=True)
+    values = list(torch._foreach_mul(at, first))
+    for c in middle:
+        torch._foreach_add_(values, c)
+        torch._foreach_mul_(values, at)
+    torch._foreach_add_(values, last)
+    return values
 
 
 def _horner(coefficients: tuple[float, ...], t: Tensor) -> Tensor:

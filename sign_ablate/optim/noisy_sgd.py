@@ -1,13 +1,18 @@
 """SGD with annealed gradient noise: Neelakantan et al. 2015, arXiv 1511.06807."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from sign_ablate.optim import noise
 from sign_ablate.optim.annealed import AnnealedOptimizer
+from sign_ablate.optim.base import Batch
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, descend, local, rate, real
+from sign_ablate.optim.ops import descend, rate
 from sign_ablate.optim.options.noisy_sgd import NoisySGDOptions
+from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import annealed
 
 
@@ -36,14 +41,23 @@ class NoisySGD(AnnealedOptimizer):
     def __init__(self, params: ParamsT, options: NoisySGDOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, number: int, group: Group) -> None:
-        x, g, mu = local(real(p)), local(self._gradient(p, group)), group["momentum"]
+    def _update(self, batch: Batch) -> None:
+        group, mu = batch.group, batch.group["momentum"]
+        items = self._items(batch, self._gradients(batch), "momentum_buffer" if mu else None)
+        x, g = [item.p for item in items], [item.g for item in items]
         sigma = annealed(group, group["step"])
         if sigma:
-            g = g + noise.gaussian(self._words(p, x, number, group)).mul_(sigma).to(g.dtype)
+
+            def noisy(g: Tensor, item: Any) -> Tensor:
+                words = item.random(group["seed"], group["step"], noise.DITHER)
+                return g + noise.gaussian(words).mul_(sigma).to(g.dtype)
+
+            g = joined.apply(noisy, g, items)
         if group["weight_decay"]:
-            g = g.add(x, alpha=group["weight_decay"])
+            g = list(torch._foreach_add(g, x, alpha=group["weight_decay"]))
         if mu:
-            u = local(self._buffer(p, "momentum_buffer")).mul_(mu).add_(g)
-            g = g.add(u, alpha=mu) if group["nesterov"] else u
+            u = [item.m for item in items if item.m is not None]
+            torch._foreach_mul_(u, mu)
+            torch._foreach_add_(u, g)
+            g = list(torch._foreach_add(g, u, alpha=mu)) if group["nesterov"] else u
         descend(x, g, rate(group))

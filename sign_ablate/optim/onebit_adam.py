@@ -2,13 +2,15 @@
 
 import math
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.base import DeclaredOptimizer
+from sign_ablate.optim.base import Batch, DeclaredOptimizer
+from sign_ablate.optim.compress_many import compressed
 from sign_ablate.optim.compressors import ScaledSign
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, decay, rate, real
+from sign_ablate.optim.ops import decay, descend, rate
 from sign_ablate.optim.options.onebit_adam import OneBitAdamOptions
 
 
@@ -46,30 +48,35 @@ class OneBitAdam(DeclaredOptimizer):
     def __init__(self, params: ParamsT, options: OneBitAdamOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, number: int, group: Group) -> None:
-        x, k = real(p), self._count(p)
-        g = self._gradient(p, group, 0.0 if group["decoupled"] else group["weight_decay"])
-        m, v = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
+    def _update(self, batch: Batch) -> None:
+        group, x, k = batch.group, batch.x, self._count(batch)
+        g = self._gradients(batch, 0.0 if group["decoupled"] else group["weight_decay"])
+        m, v = self._buffers(batch, "exp_avg"), self._buffers(batch, "exp_avg_sq")
         beta1, beta2 = group["betas"]
-        m.lerp_(g, 1 - beta1)
+        torch._foreach_lerp_(m, g, 1 - beta1)
         if k <= group["warmup_steps"]:
-            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, g, g, value=1 - beta2)
         else:
-            error = self._buffer(p, "error").add_(m)
-            m.copy_(ScaledSign(group["norm"])(error, k, number))
-            error.sub_(m)
+            error = self._buffers(batch, "error")
+            torch._foreach_add_(error, m)
+            sent = compressed(ScaledSign(group["norm"]), error, k, batch)
+            torch._foreach_copy_(m, sent)
+            torch._foreach_sub_(error, m)
         correction1 = correction2 = 1.0
         if group["bias_correction"]:
             correction1 = 1 - beta1**k
             correction2 = 1 - beta2 ** min(k, group["warmup_steps"])
         if group["decoupled"]:
             decay(x, group)
-        denominator = (v.sqrt() / math.sqrt(correction2)).add_(group["eps"])
+        denominator = torch._foreach_sqrt(v)
+        torch._foreach_div_(denominator, math.sqrt(correction2))
+        torch._foreach_add_(denominator, group["eps"])
         size = rate(group) / correction1
         if isinstance(size, Tensor):
-            x.sub_(m / denominator * size)
+            descend(x, list(torch._foreach_div(m, denominator)), size)
         else:
-            x.addcdiv_(m, denominator, value=-size)
+            torch._foreach_addcdiv_(x, m, denominator, value=-size)
 
     def diagnostics(self) -> dict[str, Tensor | float]:
         """`phase`: the fraction of tensors past their warm-up; 0 is Adam, 1 compressed."""

@@ -1,5 +1,6 @@
 """Tensor operations that the steps share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,20 +31,22 @@ def local(x: Any) -> Tensor:
     return part
 
 
-def whole(x: Any) -> Tensor:
-    """x, gathered from all processes if it is a DTensor (FSDP2)."""
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
+def signs(xs: Sequence[Tensor]) -> list[Tensor]:
+    """`sign` of many tensors."""
+    found = list(torch._foreach_sign(list(xs)))
+    torch._foreach_add_(found, list(xs), alpha=0)
+    return found
 
 
-def descend(x: Tensor, direction: Tensor, by: float | Tensor) -> None:
-    """x ← x − by·direction, as `torch.optim` rounds it where `by` is a float."""
+def descend(xs: list[Tensor], directions: list[Tensor], by: float | Tensor) -> None:
+    """x ← x − by·direction of many tensors, as `torch.optim` rounds it where `by` is a float."""
     if isinstance(by, Tensor):
-        x.sub_(direction * by)
+        torch._foreach_sub_(xs, torch._foreach_mul(directions, by))
     else:
-        x.add_(direction, alpha=-by)
+        torch._foreach_add_(xs, directions, alpha=-by)
 
 
-def decay(x: Tensor, group: Group) -> None:
-    """Decoupled weight decay: x ← (1 − lr·weight_decay)·x."""
+def decay(xs: list[Tensor], group: Group) -> None:
+    """Decoupled weight decay of many tensors: x ← (1 − lr·weight_decay)·x."""
     if group["weight_decay"]:
-        x.mul_(1 - rate(group) * group["weight_decay"])
+        torch._foreach_mul_(xs, 1 - rate(group) * group["weight_decay"])

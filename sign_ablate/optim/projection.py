@@ -18,17 +18,8 @@ def rows(values: list[Any], device: torch.device) -> Tensor:
         return torch.tensor(
             [value or (0.0, 0.0, 0.0) for value in values], dtype=torch.float32, device=device
         )
-    empty = torch.zeros(3, dtype=torch.float32, device=device)
-    return torch.stack(
-        [
-            value.to(device)
-            if isinstance(value, Tensor)
-            else torch.tensor(value, device=device)
-            if value
-            else empty
-            for value in values
-        ]
-    )
+    known = [(0.0, 0.0, 0.0) if value is None else value for value in values]
+    return torch.stack([torch.as_tensor(value, dtype=torch.float32, device=device) for value in known])
 
 
 def ratio(sums: Tensor, group: Group) -> tuple[Tensor, Tensor]:
@@ -81,8 +72,9 @@ def observe(group: Group, sums: Tensor, slots: list[int], size: int, phase: bool
         value, use = values[of], useful[of]
         average = torch.lerp(ema, value, one)
         seen = weight + (1 - weight) * (one if group["bias_correction"] else 1.0)
-        for old, new in ((ema, average), (weight, seen), (last, value)):
-            old.copy_(torch.where(use, new, old))
+        pairs = (ema, average), (weight, seen), (last, value)
+        new = [torch.where(use, now, before) for before, now in pairs]
+        torch._foreach_copy_([before for before, _ in pairs], new)
         skipped.add_(useless[of])
     return found
 

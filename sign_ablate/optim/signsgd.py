@@ -59,7 +59,7 @@ class SignSGD(DeclaredOptimizer):
     def _check(self, group: Group) -> None:
         super()._check(group)
         if group["fused"]:
-            for other in ("foreach", "differentiable", "capturable"):
+            for other in ("foreach", "differentiable"):
                 if group[other]:
                     raise ValueError(f"fused and {other} cannot both be True")
         if group["foreach"] and group["differentiable"]:
@@ -76,9 +76,7 @@ class SignSGD(DeclaredOptimizer):
 
     def _advance(self, entries: list[Entry]) -> None:
         groups = self._work(entries)
-        for _, work in groups:
-            for p, _, _, m, *_ in work:
-                layout.check_inference(p, m)
+        layout.check_inference(t for _, work in groups for x in work for t in (x[0], x[3]))
         todo = self._with_constants(groups)
         self._track([(group, work, self._run(work, const, group)) for group, work, const in todo])
         self._finish()
@@ -178,20 +176,23 @@ class SignSGD(DeclaredOptimizer):
     def _run_fused(self, work: list[Work], const: StepConstants, group: Group, sums: list[Any]) -> list[int]:
         """Step the parameters that a compiled step (C or Triton) supports. Returns the other indices."""
         rest, chosen = list(range(len(work))), []
+        if group["fused"]:  # by default the plain step takes a gradient in another memory order
+            work = [(p, x, layout.in_order_of(x, g), m, i, slot) for p, x, g, m, i, slot in work]
         for compiled in (fused, triton_step):
             if group["differentiable"] or torch.compiler.is_compiling() or not compiled.takes_step(const):
                 continue
             mine = [
                 i for i in rest if work[i][0] is work[i][1] and compiled.takes_tensors(*work[i][1:4])
             ]  # fmt: skip
-            rest = [i for i in rest if i not in set(mine)]
+            taken = set(mine)
+            rest = [i for i in rest if i not in taken]
             chosen.append((compiled, mine))
         late = const.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
         if group["fused"] and (rest or late):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a step without rms, zero, heavy-ball or sgd_momentum options, and a C compiler; or "
-                "dense float32 or bfloat16 on a CUDA device, and Triton"
+                "CPU, a step without capturable, rms, zero, heavy-ball or sgd_momentum options, and a C "
+                "compiler; or dense float32 or bfloat16 on a CUDA device, and Triton"
             )
         for compiled, mine in chosen:
             found = compiled.step([work[i][1:] for i in mine], const) if mine else []

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from sign_ablate.optim.base import DeclaredOptimizer, Entry
+from sign_ablate.optim import checks
+from sign_ablate.optim.base import Batch, DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, rate, real, whole
+from sign_ablate.optim.flat import CHUNK, Flat
+from sign_ablate.optim.ops import Group, rate, real
 from sign_ablate.optim.options.swats import SWATSOptions
+from sign_ablate.optim.sign_step import shards
 
 #: for each parameter, p_kᵀp_k and −p_kᵀg_k of its Adam step p_k
-Products = dict[Tensor, tuple[Tensor, Tensor]]
+Products = dict[Tensor, Tensor]
 _NUMBERS = ("gamma", "lambda", "switched", "stepped", "ratio")
 
 
@@ -61,13 +64,7 @@ class SWATS(DeclaredOptimizer):
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for group in state["param_groups"]:
-            absent = [key for key in ("gamma", "lambda", "ratio") if group.get(key) is None]
-            if group.get("switched") is not None and absent:
-                raise ValueError(
-                    f"state of SWATS has 'switched' but no {', '.join(map(repr, absent))}: "
-                    "the phase cannot be continued without; load a complete state_dict()"
-                )
+        checks.saved("SWATS", state["param_groups"], [key for key in _NUMBERS if key != "stepped"])
         super().__setstate__(state)
 
     def _advance(self, entries: list[Entry]) -> None:
@@ -76,7 +73,17 @@ class SWATS(DeclaredOptimizer):
         groups = [group for group in self.param_groups if group["params"]]
         for group in groups:
             self._place(group, senior=groups[0])
-        self._track(groups, {p: self._update(p, slot, group) for p, group, _, slot in entries})
+        batches = list(self._batches(entries))
+        products: Products = {}
+        for batch in batches:
+            found = self._update(batch)
+            products |= {entry.p: row for entry, row in zip(batch.entries, found.unbind(), strict=True)}
+        switched = self._track(groups, products)
+        for batch in batches:
+            self._restart(batch, switched[id(batch.group)])
+        for p, group, number, slot in self._parameters():
+            if p in self.state and p not in products:
+                self._restart(Batch(group, [Entry(p, group, number, slot)]), switched[id(group)])
 
     @staticmethod
     def _place(group: Group, senior: Group) -> None:
@@ -96,42 +103,63 @@ class SWATS(DeclaredOptimizer):
         for key in _NUMBERS:
             group[key] = group[key].to(first.device)
 
-    def _update(self, p: Tensor, slot: int, group: Group) -> tuple[Tensor, Tensor]:
-        """Move p, number `slot` of its group, by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k."""
-        x, g, k = real(p), self._gradient(p, group, group["weight_decay"]), self._count(p)
-        m, a = self._buffer(p, "exp_avg"), self._buffer(p, "exp_avg_sq")
+    def _update(self, batch: Batch) -> Tensor:
+        """Move the parameters by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k, a row for each."""
+        group, x, k = batch.group, batch.x, self._count(batch)
+        g = self._gradients(batch, group["weight_decay"])
+        m, a = self._buffers(batch, "exp_avg"), self._buffers(batch, "exp_avg_sq")
         beta1, beta2 = group["betas"]
         lr = rate(group)
-        m.lerp_(g, 1 - beta1)
-        a.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        denominator = (a.sqrt() / math.sqrt(1 - beta2**k)).add_(group["eps"])
-        adam = (m / denominator).mul_(lr / (1 - beta1**k))
-        sgd = m * (group["ratio"][slot] * lr)
-        x.sub_(torch.where(group["switched"][slot], sgd, adam))
-        dtype = group["lambda"].dtype
-        return whole(adam.square().sum(dtype=dtype)), whole((adam * g).sum(dtype=dtype))
+        torch._foreach_lerp_(m, g, 1 - beta1)
+        torch._foreach_mul_(a, beta2)
+        torch._foreach_addcmul_(a, g, g, value=1 - beta2)
+        denominator = torch._foreach_sqrt(a)
+        torch._foreach_div_(denominator, math.sqrt(1 - beta2**k))
+        torch._foreach_add_(denominator, group["eps"])
+        adam = list(torch._foreach_div(m, denominator))
+        torch._foreach_mul_(adam, lr / (1 - beta1**k))
+        switched, factor = _of(batch, group["switched"]), _of(batch, group["ratio"]) * lr
+        flat = Flat(x, CHUNK)
+        if len(x) == 1:
+            chosen = [torch.where(switched[0], m[0] * factor[0], adam[0])]
+        else:
+            sgd = (flat.cat(m) * flat.spread(factor)).to(m[0].dtype)
+            chosen = flat.split(torch.where(flat.spread(switched), sgd, flat.cat(adam)))
+        torch._foreach_sub_(x, chosen)
+        return shards.reduced([entry.p for entry in batch.entries], _products(adam, g, flat, factor.dtype))
 
-    def _track(self, groups: list[Group], products: Products) -> None:
-        """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on."""
-        zero = torch.zeros_like(groups[0]["lambda"][0])
+    def _restart(self, batch: Batch, switched: Tensor) -> None:
+        """Set the momentum to 0 where a tensor has switched."""
+        m, now = self._buffers(batch, "exp_avg"), _of(batch, switched)
+        if len(m) == 1:
+            m[0].masked_fill_(now[0], 0)
+        else:
+            flat = Flat(m)
+            torch._foreach_copy_(m, flat.split(flat.cat(m).masked_fill_(flat.spread(now), 0)))
+
+    def _track(self, groups: list[Group], products: Products) -> dict[int, Tensor]:
+        """Update γ, λ and the phase. The parameters have moved: a switch acts from the next step on.
+
+        Returns for each group, by its id, a mask of the tensors that switch now.
+        """
+        zero = torch.zeros_like(groups[0]["lambda"][0]).expand(2)
         unit = _largest_rate(groups)
         sums, joint = [], []
         for group in groups:
-            pairs = [torch.stack(products.get(p, (zero, zero))) for p in group["params"]]
-            own = torch.stack(pairs, dim=1)  # 2 × tensors
+            own = torch.stack([products.get(p, zero) for p in group["params"]], dim=1)  # 2 × tensors
             sums.append(torch.where(own.isfinite().all(0), own, 0))
             if _is_global(group):
                 pp, pg = sums[-1].sum(1)
                 joint.append(torch.stack([pp, pg * (rate(group) / unit)]))
+        switched = {}
         for group, own in zip(groups, sums, strict=True):
             group["step"] += 1
             both = own
             if _is_global(group):
                 both = torch.stack(joint).sum(0).to(own.dtype)[:, None].expand_as(own)
-            just = self._trigger(group, both[0], both[1], unit if _is_global(group) else rate(group))
-            for p, now in zip(group["params"], just, strict=True):
-                if p in self.state:
-                    self._buffer(p, "exp_avg").masked_fill_(now, 0)
+            reference = unit if _is_global(group) else rate(group)
+            switched[id(group)] = self._trigger(group, both[0], both[1], reference)
+        return switched
 
     @staticmethod
     def _trigger(group: Group, pp: Tensor, pg: Tensor, unit: float | Tensor) -> Tensor:
@@ -171,6 +199,22 @@ class SWATS(DeclaredOptimizer):
             "gamma_k": torch.cat(gammas).mean(),
             "lambda_bar": torch.cat(bars).mean(),
         }
+
+
+def _of(batch: Batch, values: Tensor) -> Tensor:
+    """The values of a batch's parameters, of one value per parameter of its group."""
+    slots = [entry.slot for entry in batch.entries]
+    return values if slots == list(range(len(values))) else torch.stack([values[slot] for slot in slots])
+
+
+def _products(adam: list[Tensor], g: list[Tensor], flat: Flat, dtype: torch.dtype) -> Tensor:
+    """‖p‖² and pᵀg of each tensor; on a CPU in the order of a single tensor's sum."""
+    if len(adam) > 1 and adam[0].device.type != "cpu":
+        p = flat.cat(adam)
+        return flat.sums(torch.stack([p * p, p * flat.cat(g)]).to(dtype)).T
+    pairs = zip(adam, g, strict=True)
+    sums = [(p.square().sum(dtype=dtype), (p * g).sum(dtype=dtype)) for p, g in pairs]
+    return torch.stack([torch.stack(pair) for pair in sums])
 
 
 def _is_global(group: Group) -> bool:

@@ -1,15 +1,19 @@
 """The linear twin of pre-sign dither, to which Algorithm 1 of arXiv 2604.25550 reduces for σ_k ≫ |m|."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from sign_ablate.optim import noise
 from sign_ablate.optim.annealed import AnnealedOptimizer
+from sign_ablate.optim.base import Batch
 from sign_ablate.optim.constructor import takes
-from sign_ablate.optim.ops import Group, decay, descend, local, rate, real
+from sign_ablate.optim.ops import decay, descend, rate
 from sign_ablate.optim.options.twin import LinearTwinOptions
+from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import annealed
 
 
@@ -42,20 +46,28 @@ class LinearTwin(AnnealedOptimizer):
     def __init__(self, params: ParamsT, options: LinearTwinOptions) -> None:
         self._start(params, options)
 
-    def _update(self, p: Tensor, number: int, group: Group) -> None:
-        x, g = local(real(p)), local(self._gradient(p, group)) * group["loss_scale"]
+    def _update(self, batch: Batch) -> None:
+        group, g = batch.group, self._gradients(batch)
+        g = list(torch._foreach_mul(g, group["loss_scale"]))
         if not group["decoupled"]:
-            g = g.add(x, alpha=group["weight_decay"])
-        m = g
+            torch._foreach_add_(g, batch.x, alpha=group["weight_decay"])
+        items = self._items(batch, g, "momentum_buffer" if group["beta"] else None)
+        x, m = [item.p for item in items], [item.g for item in items]
         if group["beta"]:
-            m = local(self._buffer(p, "momentum_buffer"))
+            g, m = m, [item.m for item in items if item.m is not None]
             if group["momentum_form"] == "heavy_ball":
-                m.mul_(group["beta"]).add_(g)
+                torch._foreach_mul_(m, group["beta"])
+                torch._foreach_add_(m, g)
             else:
-                m.lerp_(g, 1 - group["beta"])
-        step = m * (math.sqrt(2 / math.pi) / annealed(group, group["step"]))
+                torch._foreach_lerp_(m, g, 1 - group["beta"])
+        step = list(torch._foreach_mul(m, math.sqrt(2 / math.pi) / annealed(group, group["step"])))
         if group["noise"]:
-            step += torch.where(self._words(p, x, number, group) < 1 << 31, -1.0, 1.0)
+
+            def noisy(step: Tensor, item: Any) -> Tensor:
+                words = item.random(group["seed"], group["step"], noise.DITHER)
+                return step.add_(torch.where(words < 1 << 31, -1.0, 1.0))
+
+            step = joined.apply(noisy, step, items)
         if group["decoupled"]:
             decay(x, group)
         descend(x, step, rate(group))

@@ -9,9 +9,9 @@ from pathlib import Path
 #: the results folder, relative to Snakemake's working directory
 RESULTS = Path("results")
 
-_DATA, _REFERENCE, _RUNS, _THEORY = "data", "reference", "runs", "theory"
+_DATA, _REBUILT, _REFERENCE, _RUNS, _THEORY = "data", "rebuilt", "reference", "runs", "theory"
 #: folders in the results folder that do not belong to a campaign
-RESERVED = {_DATA, _REFERENCE, _RUNS, _THEORY}
+RESERVED = {_DATA, _REBUILT, _REFERENCE, _RUNS, _THEORY}
 
 # Files of a run.
 METRICS = "metrics.parquet"
@@ -68,6 +68,16 @@ def campaign_folder(results: Path, campaign: str) -> Path:
     return results / campaign
 
 
+def reference_folder(results: Path) -> Path:
+    """Folder of the campaigns that `sign-ablate export` kept: each is a folder, as in the results folder."""
+    return results / _REFERENCE
+
+
+def rebuilt_folder(results: Path) -> Path:
+    """Folder of the campaigns that `sign-ablate rebuild` made again: each is a folder."""
+    return results / _REBUILT
+
+
 def theory_folder(results: Path) -> Path:
     """Folder of the theory lab: its tables, figures and logs, which depend on no campaign."""
     return results / _THEORY
@@ -95,6 +105,11 @@ def chosen_mark(results: Path, campaign: str, search: str) -> Path:
     lie in a repository.
     """
     return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
+
+
+def choose_log(results: Path, campaign: str) -> Path:
+    """Log of the job that chooses among the trials of a campaign."""
+    return campaign_folder(results, campaign) / "logs" / "choose.log"
 
 
 def train_log(results: Path, campaign: str, run: str) -> Path:

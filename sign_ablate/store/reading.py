@@ -24,10 +24,9 @@ from sign_ablate.store.run_files import (
 )
 
 OTHER_COLUMNS = "its columns are not those of this version"
-#: advice for timing.parquet and environment.json, which are optional
-_GO_ON = (
-    "delete it to go on without the run's times and versions, or delete the run's folder: snakemake then "
-    "trains the run again"
+#: advice for timing.parquet and environment.json, which no result depends on
+_WITHOUT = (
+    "the run counts without its values; delete it, or the run's folder: snakemake then trains the run again"
 )
 
 
@@ -38,6 +37,8 @@ class Environment(BaseModel):
     git_commit: str | None = None
     versions: dict[str, str] | None = None
     device: str | None = None
+    cpu: str | None = None
+    threads: int | None = None
     host: str | None = None
     seconds: float | None = None
 
@@ -105,7 +106,7 @@ def timing(folder: Path) -> pa.Table | None:
     """Read a run's `timing.parquet`. Return None if it is missing. Raises DamagedError or OSError."""
     path = folder / TIMING
     try:
-        return _table(path.read_bytes(), path, TIMING_SCHEMA, _GO_ON)
+        return _table(record.content(path, _WITHOUT), path, TIMING_SCHEMA, _WITHOUT)
     except FileNotFoundError:
         return None
 
@@ -113,9 +114,26 @@ def timing(folder: Path) -> pa.Table | None:
 def environment(folder: Path) -> Environment:
     """Read a run's `environment.json`. Its values are None if it is missing. Raises DamagedError, OSError."""
     try:
-        return record.read_json(folder / ENVIRONMENT, Environment, _GO_ON)
+        return record.read_json(folder / ENVIRONMENT, Environment, _WITHOUT)
     except FileNotFoundError:
         return Environment()
+
+
+def execution(folder: Path) -> tuple[pa.Table | None, Environment, list[DamagedError]]:
+    """Read what is known of a run's execution: `timing`, `environment`, and the errors of damaged files.
+
+    A damaged file counts as missing. Raises OSError.
+    """
+    times, described, damaged = None, Environment(), list[DamagedError]()
+    try:
+        times = timing(folder)
+    except DamagedError as error:
+        damaged.append(error)
+    try:
+        described = environment(folder)
+    except DamagedError as error:
+        damaged.append(error)
+    return times, described, damaged
 
 
 def _table(content: bytes, path: Path, schema: pa.Schema, advice: str) -> pa.Table:

@@ -81,13 +81,21 @@ def read(folder: Path) -> Record | None:
 
 
 def read_json(path: Path, model: type[M], advice: str) -> M:
-    """Read a JSON file as a `model`. Raises DamagedError, with `advice` in its message, or OSError."""
+    """Read a JSON file as a `model`. Raises like `content`, and DamagedError for other content."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(content(path, advice))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        reason = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-        raise DamagedError(path, reason, advice) from None
+        where, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise DamagedError(path, f"{where}: {problem}" if where else problem, advice) from None
+
+
+def content(path: Path, advice: str) -> bytes:
+    """Content of a run's file. Raises DamagedError, with `advice`, for a folder in its place, or OSError."""
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        raise DamagedError(path, "it is a folder", advice) from None
 
 
 def verified(folder: Path) -> tuple[bytes, Record]:
@@ -101,14 +109,14 @@ def verified(folder: Path) -> tuple[bytes, Record]:
             they are written first.
         OSError: if a file cannot be read. FileNotFoundError if there is no `metrics.parquet`.
     """
-    content, record = (folder / METRICS).read_bytes(), read(folder)
+    metrics, record = content(folder / METRICS, RUN_AGAIN), read(folder)
     if record is None:
-        _check(folder / METRICS, content, None)
+        _check(folder / METRICS, metrics, None)
         raise DamagedError(folder / RUN, "it is missing", RUN_AGAIN)
-    _check(folder / METRICS, content, record.metrics_sha256)
+    _check(folder / METRICS, metrics, record.metrics_sha256)
     for name in DIGESTS:
         optional(folder, name, record)
-    return content, record
+    return metrics, record
 
 
 def optional(folder: Path, name: str, record: Record) -> bytes | None:
@@ -118,17 +126,17 @@ def optional(folder: Path, name: str, record: Record) -> bytes | None:
         return None
     path = folder / name
     try:
-        content = path.read_bytes()
+        found = content(path, RUN_AGAIN)
     except FileNotFoundError:
         raise DamagedError(path, "it is missing", RUN_AGAIN) from None
-    _check(path, content, expected)
-    return content
+    _check(path, found, expected)
+    return found
 
 
-def _check(path: Path, content: bytes, expected: str | None) -> None:
-    if not content:
+def _check(path: Path, found: bytes, expected: str | None) -> None:
+    if not found:
         raise DamagedError(path, "it is empty", RUN_AGAIN)
-    if expected not in {None, digest(content)}:
+    if expected not in {None, digest(found)}:
         raise DamagedError(path, f"its SHA-256 is not the one in {RUN}", RUN_AGAIN)
 
 

@@ -1,4 +1,4 @@
-"""Generation of files from the code: the JSON schema, docs/config.md and docs/results.md.
+"""Generation of files: the JSON schema, docs/config.md and docs/results.md, and parts of other pages.
 
 `make check` fails if one of them is out of date.
 """
@@ -11,6 +11,8 @@ from sign_ablate.analysis import schemas
 from sign_ablate.claims import table as ledger
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
+from sign_ablate.store.layout import reference_folder
+from sign_ablate.terminal import pages
 from sign_ablate.theory import statements, tables
 
 
@@ -25,6 +27,9 @@ def write(root: Path, *, check: bool = False) -> list[str]:
         "docs/config.md": page_text(),
         "docs/results.md": results_text(),
     }
+    for name in pages.PAGES:
+        if (root / name).exists():
+            files[name] = pages.filled((root / name).read_text("utf-8"), reference_folder(root / "results"))
     stale = []
     for name, text in files.items():
         file = root / name
@@ -52,6 +57,9 @@ def results_text() -> str:
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
+        "| `reference/<campaign>/` | tables, ledger, `tuned.json`, figures and origin of a campaign, kept by "
+        "`sign-ablate export` |\n"
+        "| `rebuilt/<campaign>/` | ledger, figures and report that `sign-ablate rebuild` made of them |\n"
         "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",
         "A run is identified by its resolved configuration. The hash is computed from the values that differ "
@@ -65,9 +73,10 @@ def results_text() -> str:
         "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
         "`diverged` with `diverged_at_step`), the `spec` that identifies the run, and the `resolved` "
         "configuration with all defaults. Values that differ between repetitions are in `timing.parquet` "
-        "and `environment.json`. The latter contains the fingerprint of the training code, the git commit, "
-        "versions, device, compile mode, seconds, and the peak memory in MiB. The peak memory of a "
-        "warm-started run includes memory that it shares with other runs. Until a run is finished, "
+        "and `environment.json`, and a run counts without them if they are missing or damaged. The latter "
+        "contains the fingerprint of the training code, the git commit, versions, device, compile mode, "
+        "seconds, and the peak memory in MiB. The peak memory of a warm-started run includes memory that it "
+        "shares with other runs. Until a run is finished, "
         "`progress.json` contains its epoch and the end of its last attempt, and the next attempt resumes "
         "from `checkpoint.pt`.",
         "### `metrics.parquet`: one row per epoch",

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
-from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.grid import Run, expand, left_out
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import device
 from sign_ablate.store.layout import data_file, run_folder
@@ -60,6 +60,8 @@ def plan(
         lines.append(
             f"{counted(len(trials), 'run')} of them search for the values of the others: snakemake tune."
         )
+    if omitted := left_out(campaign):
+        lines.append(omitted)
     if minutes is not None and todo:
         here = estimate.at_a_time(campaign, kind)
         at_once = here if profile is None else profile.jobs * profile.runs

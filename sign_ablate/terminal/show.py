@@ -13,7 +13,7 @@ def show(name: str, results: Path) -> str:
     """Format the configuration, state and last epochs of the run that `find` returns for `name`."""
     folder = find(name, results)
     ended = outcome(folder)
-    problems = [ended.problem] if ended and ended.problem else []
+    problems = [*ended.problems] if ended else []
     known = []
     for part in (_configuration, _environment, _epochs):
         try:

@@ -34,7 +34,7 @@ class Snapshot:
     running: list[Running]
     #: runs that are done or diverged, newest first
     ended: list[tuple[Run, Outcome]]
-    #: for each damaged run, a message with the file and what to do
+    #: for each damaged file, a message that says what to do
     damaged: list[str]
     #: runs that failed or were interrupted, latest first
     stopped: list[tuple[Run, Failure]]
@@ -60,8 +60,8 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     states |= dict.fromkeys(queued(idle, results) if idle else (), "queued")
     over = [run for run in runs if states[run.id] in {"done", "diverged", "damaged"}]
     found = [(run, end) for run in over if (end := outcome(folders[run.id])) is not None]
-    damaged = [end.problem for _, end in found if end.problem]
-    ended = [(run, end) for run, end in found if not end.problem]
+    damaged = [line for _, end in found for line in end.problems]
+    ended = [(run, end) for run, end in found if end.state != "damaged"]
     ended.sort(key=lambda pair: pair[1].ended, reverse=True)
     todo = [run for run in runs if states[run.id] not in {"done", "diverged"}]
     at_work = [run for run in todo if states[run.id] == "running"]

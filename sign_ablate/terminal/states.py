@@ -28,8 +28,8 @@ class Outcome:
     seconds: float | None = None
     #: fingerprint of the code that made it
     code: str | None = None
-    #: for a damaged run, a message with the file and what to do
-    problem: str = ""
+    #: for each damaged file, a message that says what to do
+    problems: tuple[str, ...] = ()
 
 
 def outcome(folder: Path) -> Outcome | None:
@@ -44,12 +44,12 @@ def outcome(folder: Path) -> Outcome | None:
 def _outcome(folder: Path, modified: tuple[float, ...]) -> Outcome:
     try:
         status, step = reading.end(folder)
-        reading.timing(folder)
-        environment = reading.environment(folder)
     except DamagedError as error:
-        return Outcome("damaged", modified[0], problem=str(error))
+        return Outcome("damaged", modified[0], problems=(str(error),))
+    _, environment, damaged = reading.execution(folder)
     state = "diverged" if status == "diverged" else "done"
-    return Outcome(state, modified[0], step, environment.seconds, environment.code)
+    problems = tuple(map(str, damaged))
+    return Outcome(state, modified[0], step, environment.seconds, environment.code, problems)
 
 
 def _modified(path: Path) -> float:

@@ -8,23 +8,28 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from sign_ablate.campaign.grid import Run
+from sign_ablate.campaign.grid import Run, expand, left_out
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.jobs.campaign_lock import is_held
 from sign_ablate.jobs.progress import accuracy
 from sign_ablate.store import fingerprint, reading
-from sign_ablate.store.layout import runs_folder
+from sign_ablate.store.layout import campaign_folder, choose_log, runs_folder
 from sign_ablate.store.record import DamagedError
+from sign_ablate.terminal import failures
 from sign_ablate.terminal.failures import Failure, block
 from sign_ablate.terminal.running import Running
 from sign_ablate.terminal.snapshot import Snapshot, take
-from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns
-from sign_ablate.tuning.search import runs_of_stage
+from sign_ablate.terminal.states import Outcome, by_cell, cell_name, columns, counted
+from sign_ablate.tuning.choice import missing
+from sign_ablate.tuning.search import pending, runs_of_stage
 
 #: maximum numbers of rows in the parts that could fill the screen
 RUNNING_SHOWN = 8
 NEWEST_SHOWN = 5
 DAMAGED_SHOWN = 5
 STOPPED_SHOWN = 5
+#: start of the log of a choice that was made (`sign-ablate choose`)
+CHOSEN = "choices: "
 
 
 def status(campaign: Campaign, results: Path) -> str:
@@ -78,7 +83,7 @@ def _lines(campaign: Campaign, runs: list[Run], results: Path, snapshot: Snapsho
         _damaged(snapshot.damaged),
         _stopped(snapshot.stopped),
         _other_code(snapshot.ended),
-        _total(snapshot),
+        [*_total(snapshot), *_evaluation(campaign, results, snapshot)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
 
@@ -140,7 +145,7 @@ def _other_code(ended: list[tuple[Run, Outcome]]) -> list[str]:
 def _total(snapshot: Snapshot) -> list[str]:
     runs, done = len(snapshot.states), len(snapshot.ended)
     diverged = sum(found.state == "diverged" for _, found in snapshot.ended)
-    text = f"{done} of {runs} runs done ({100 * done // runs}%)"
+    text = f"{done} of {runs} runs done ({100 * done // max(runs, 1)}%)"
     lines = [f"{text}, {diverged} of them diverged." if diverged else f"{text}."]
     unknown = snapshot.without_estimate
     if snapshot.left or not (unknown or snapshot.over):
@@ -151,6 +156,22 @@ def _total(snapshot: Snapshot) -> list[str]:
         lines.append(f"Runs without an estimate: {unknown}. None like them has been measured.")
     if not snapshot.over and not snapshot.running:
         lines.append("None is in progress.")
+    return lines
+
+
+def _evaluation(campaign: Campaign, results: Path, snapshot: Snapshot) -> list[str]:
+    """Lines on the evaluation of a campaign that tunes: what it waits for, and the cells left out."""
+    lines = [omitted] if (omitted := left_out(campaign)) else []
+    if not pending(campaign):
+        return lines
+    runs = len(expand(campaign, placeholders=True))
+    lines.append(f"{counted(runs, 'run')} of the evaluation wait for `tuning`: {missing(campaign, results)}.")
+    if snapshot.over and not is_held(campaign_folder(results, campaign.campaign)):
+        log = choose_log(results, campaign.campaign)
+        since = max((found.ended for _, found in snapshot.ended), default=0.0)
+        if log.exists() and log.stat().st_mtime >= since and not failures.last_line(log).startswith(CHOSEN):
+            lines += block("choice", failures.of_job("choose", [], [str(log)], since)).split("\n")
+        lines.append("All trials are done: snakemake tune makes the choice.")
     return lines
 
 

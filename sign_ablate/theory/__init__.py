@@ -15,16 +15,21 @@ class Experiment:
         module: name of the module.
         options: arguments of its `run`.
         uses: other modules of this package that its numbers depend on, beside equations and tables.
+        code: other files of sign_ablate that they depend on.
+        equations: False if its numbers do not depend on the paper's equations.
     """
 
     module: str
     options: dict[str, str] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    equations: bool = True
 
     @property
     def sources(self) -> list[str]:
         """Files, relative to the package sign_ablate, that determine the experiment's table."""
-        return [f"theory/{name}.py" for name in (self.module, "equations", "tables", *self.uses)]
+        names = [self.module, *(["equations"] if self.equations else []), "tables", *self.uses]
+        return [*(f"theory/{name}.py" for name in names), *self.code]
 
 
 def _convergence(problem: str) -> Experiment:
@@ -40,6 +45,7 @@ EXPERIMENTS = {
     "dither": Experiment("dither"),
     "lambda-average": Experiment("lambda_average"),
     "projection": Experiment("projection"),
+    "savings": Experiment("savings", code=("optim", "distributed", "models"), equations=False),
 }
 #: table of the claims' verdicts, made from the experiments' tables
 CLAIMS = "claims"

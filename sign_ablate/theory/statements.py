@@ -96,6 +96,18 @@ STATEMENTS = {
         "correction", "Where ⟨sign(m), g⟩ < 0, (12) steps against the projection: it differs by twice of it."
     ),
     "swats-ratio": Statement("correction", "λ is SWATS's γ times cos² of the angle of step and gradient."),
+    "memory-sgd": Statement(
+        "paper", "SignSGD holds at least 2 bytes per parameter less state than SGD with the same momentum."
+    ),
+    "memory-adam": Statement(
+        "paper", "SignSGD-M and the hybrid hold at least 2 bytes per parameter less state than AdamW."
+    ),
+    "bits-vote": Statement(
+        "paper", "A vote in two phases sends a 32nd of the bytes of a float32 all-reduce, within 2 %."
+    ),
+    "bits-gather": Statement(
+        "correction", "A vote by all-gather sends W/64 of those bytes: nothing is saved from 64 workers on."
+    ),
     "lambda-scale": Statement("paper", "λ(cg, cm) = λ(g, m)/c: λ follows the scale of the loss."),
 }  # fmt: skip
 

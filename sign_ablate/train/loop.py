@@ -115,6 +115,8 @@ class Trainer:
     def _restart_epoch(self) -> None:
         #: images, per-step sums (on the device) and seconds of the epoch in progress
         self.images, self.sums, self.seconds = 0, list[Tensor](), 0.0
+        #: the optimizer's diagnostics of the epoch's last step, as tensors on the device
+        self.diagnostics: dict[str, Tensor | float] = {}
 
     def fit(
         self,
@@ -167,8 +169,11 @@ class Trainer:
         if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
             self.optimizer.report_loss(loss)
         self.optimizer.step()
-        self.scheduler.step()
         self.step += 1
+        if self.step % self.loader.steps_per_epoch == 0 or self.step == self.total_steps:
+            # Before the scheduler changes lr, which λ̄ is proportional to.
+            self.diagnostics = getattr(self.optimizer, "diagnostics", dict)()
+        self.scheduler.step()
         self.images += len(y)
         # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
         self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
@@ -238,8 +243,7 @@ class Trainer:
         self.images, self.sums, self.seconds = epoch["images"], epoch["sums"], epoch["seconds"]
 
     def _summary(self, steps: Tensor, images: int) -> Row:
-        diagnose = getattr(self.optimizer, "diagnostics", dict)
-        found: Row = {name: float(value) for name, value in diagnose().items()}
+        found: Row = {name: float(value) for name, value in self.diagnostics.items()}
         if others := unknown(found, METRICS_SCHEMA):
             raise JobError(
                 f"diagnostics of {type(self.optimizer).__name__}: {METRICS} has no column for {others}; "

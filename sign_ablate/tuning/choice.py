@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from sign_ablate.config.campaign import Campaign
-from sign_ablate.config.errors import ConfigError
-from sign_ablate.config.tuning import Choice, Trial
+from sign_ablate.config.campaign import Campaign, Tuned
+from sign_ablate.config.errors import ConfigError, line
+from sign_ablate.config.tuning import Choice, Trial, best_of
 from sign_ablate.files import replacing
 from sign_ablate.store import layout
 from sign_ablate.tuning.search import Search, pending, searches
@@ -21,10 +21,6 @@ _FILE: TypeAdapter[Choices] = TypeAdapter(Choices)
 EDGE = 0.1
 
 
-class NoChoiceError(Exception):
-    """No trial of a search can be chosen."""
-
-
 def file_of(campaign: Campaign, results: Path) -> Path:
     """File of a campaign's choices."""
     given = campaign.tuning.file if campaign.tuning else None
@@ -32,28 +28,29 @@ def file_of(campaign: Campaign, results: Path) -> Path:
 
 
 def read(path: Path) -> Choices:
-    """Read a file of choices. Empty if it does not exist.
-
-    Raises:
-        ConfigError: if it is damaged.
-        OSError: if it cannot be read.
-    """
+    """Read a file of choices. Empty if it does not exist. Raises ConfigError if it cannot be used."""
     try:
         return _FILE.validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give tuning.file the path of a file of choices"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        json_error = first["type"] == "json_invalid"
+        problem = first["ctx"]["error"] if json_error else line(first, Choices)
         raise ConfigError(
-            f"{path}: damaged ({where}: {first['msg']}); restore it, or delete it and run snakemake tune"
+            f"{path}: not as snakemake tune wrote it: {problem}; restore it, or delete it and run snakemake "
+            "tune (values of your own belong in the methods, without tuning)"
         ) from None
 
 
 def with_choices(campaign: Campaign, results: Path) -> Campaign:
     """Copy of a campaign with the choices of its file that were made in its present searches."""
     known = read(file_of(campaign, results))
-    tuned: dict[str, dict[str, dict[str, float]]] = {}
+    tuned: Tuned = {}
     for search in searches(campaign):
         choice = known.get(search.dataset, {}).get(search.label)
         if choice is not None and choice.search == search.hash:
@@ -61,17 +58,29 @@ def with_choices(campaign: Campaign, results: Path) -> Campaign:
     return campaign.model_copy(update={"tuned": tuned})
 
 
+def missing(campaign: Campaign, results: Path) -> str:
+    """Clause on the cells without a choice, and on those whose choice in the file is stale; empty if none."""
+    known = read(file_of(campaign, results)) if pending(campaign) else {}
+    new, stale = dict[str, None](), dict[str, None]()
+    for search in pending(campaign):
+        (stale if search.label in known.get(search.dataset, {}) else new)[search.label] = None
+    parts = [f"no choice yet for {', '.join(new)}"] if new else []
+    if stale:
+        parts.append(f"stale choice for {', '.join(stale)}: of a search with other ranges, trials or options")
+    return "; ".join(parts)
+
+
 def choose(campaign: Campaign, results: Path) -> Path:
     """Choose the best trial of each search that has no choice yet, and add it to the file of choices.
 
-    Choices of other cells stay as they are. The file is left alone if nothing changes.
+    Choices of other cells stay as they are. The file is left alone if nothing changes. Where all trials
+    diverged, the choice has no values, and the evaluation leaves the cell out.
 
     Returns:
         The file.
 
     Raises:
-        NoChoiceError: if all trials of a search diverged.
-        ConfigError: if the file is damaged.
+        ConfigError: if the file cannot be used.
         DamagedError: if a trial is damaged.
         OSError: if a trial is missing, or the file cannot be written.
     """
@@ -93,17 +102,15 @@ def _best(search: Search, results: Path) -> Choice:
         Trial(values=values, run=run.id, val_acc=_val_acc(layout.run_folder(results, run.id)))
         for run, values in zip(search.runs(), search.values(), strict=True)
     ]
-    finished = [trial for trial in trials if trial.val_acc is not None]
-    if not finished:
-        raise NoChoiceError(
-            f"tuning.spaces.{search.template.method}: all {len(trials)} trials of {search.label!r} on "
-            f"{search.dataset} diverged; search at lower values"
-        )
-    best = max(finished, key=lambda trial: trial.val_acc or 0.0)  # the first of several
+    best = best_of(trials)
     return Choice(
-        search=search.hash, values=best.values, val_acc=best.val_acc or 0.0,
-        at_edge=edges(search, best.values), ranges=dict(search.template.space), trials=tuple(trials),
-    )  # fmt: skip
+        search=search.hash,
+        values=best.values if best else None,
+        val_acc=best.val_acc if best else None,
+        at_edge=edges(search, best.values) if best else (),
+        ranges=dict(search.template.space),
+        trials=tuple(trials),
+    )
 
 
 def _val_acc(folder: Path) -> float | None:

@@ -23,9 +23,11 @@ def points(space: Mapping[str, Range], trials: int) -> list[dict[str, float]]:
     sampler = qmc.Sobol(DIMENSIONS, scramble=True, rng=_SCRAMBLING)
     unit = sampler.random_base2((trials - 1).bit_length())[:trials]
     return [
-        {
-            key: float(f"{low * (high / low) ** float(u):.3g}")
-            for (key, (low, high)), u in zip(space.items(), row, strict=False)
-        }
+        {key: _at(float(u), *bounds) for (key, bounds), u in zip(space.items(), row, strict=False)}
         for row in unit
     ]
+
+
+def _at(u: float, low: float, high: float) -> float:
+    """The value at a part u of a range's logarithm. Rounding does not leave the range."""
+    return min(max(float(f"{low * (high / low) ** u:.3g}"), low), high)

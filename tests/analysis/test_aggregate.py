@@ -183,7 +183,7 @@ def test_runs_that_have_not_changed_are_not_read_again(
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("name", [METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT])
+@pytest.mark.parametrize("name", [METRICS, RUN, PREDICTIONS])
 def test_damage_is_noticed_after_a_run_was_read(
     name: str, results: Path, tmp_path: Path, write_all: WriteAll
 ) -> None:

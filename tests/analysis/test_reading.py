@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ from sign_ablate.terminal.status import status
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 from tests.conftest import write_outcome
 
-FILES = (METRICS, RUN, PREDICTIONS, TIMING, ENVIRONMENT)
+#: files that a result depends on, and those on its execution
+FILES, EXECUTION = (METRICS, RUN, PREDICTIONS), (TIMING, ENVIRONMENT)
 Damage = Callable[[bytes], bytes]
 
 
@@ -102,6 +104,56 @@ def test_a_damaged_file_is_one_line_everywhere(
     assert capsys.readouterr().err == f"sign-ablate: left out: {lines[0]}\n"
     (row,) = pq.read_table(tmp_path / "out" / schemas.SUMMARY).to_pylist()
     assert (row["n"], row["n_damaged"]) == (1, 1)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", EXECUTION)
+def test_a_run_counts_without_what_describes_its_execution(
+    name: str,
+    damage: Damage,
+    run: Run,
+    campaign: Campaign,
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sign_ablate.analysis.collect._UNSETTLED_SECONDS", -60.0)  # keeps what it reads
+    path = run_folder(results, run.id) / name
+    path.write_bytes(damage(path.read_bytes()))
+    lines = [line for line in status(campaign, results).splitlines() if str(path) in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{path}: damaged (")
+    assert "2 of 2 runs done" in status(campaign, results)
+    shown = show(run.id, results).splitlines()
+    assert "state: done" in shown
+    assert shown.count(lines[0]) == 1
+    for _ in range(2):  # said each time, not only when the run is read first
+        aggregate(campaign, results, tmp_path / "out")
+        assert capsys.readouterr().err == f"sign-ablate: warning: {lines[0]}\n"
+    assert pq.read_table(tmp_path / "out" / schemas.SUMMARY)["n"].to_pylist() == [2]
+    damaged, intact = pq.read_table(tmp_path / "out" / schemas.TIMES).to_pylist()
+    gone = {TIMING: {"train_seconds", "eval_seconds"}, ENVIRONMENT: {"total_seconds", "device", "code"}}
+    assert {damaged[key] for key in gone[name]} == {None}
+    other = next(key for key in gone if key != name)
+    assert all(damaged[key] == intact[key] is not None for key in gone[other])
+
+
+@pytest.mark.parametrize("name", [*FILES, *EXECUTION])
+def test_a_folder_in_the_place_of_a_file_is_damage(
+    name: str, run: Run, campaign: Campaign, results: Path, tmp_path: Path
+) -> None:
+    path = run_folder(results, run.id) / name
+    path.unlink()
+    path.mkdir()
+    line = f"{path}: damaged (it is a folder); "
+    assert line in status(campaign, results)
+    if name in EXECUTION:
+        aggregate(campaign, results, tmp_path / "out")
+        return
+    with pytest.raises(AggregateError, match=re.escape(line)):
+        aggregate(campaign, results, tmp_path / "out")
+    assert (set_damaged_aside(path.parent) or "").startswith(line)
 
 
 def test_partial_tables_need_one_intact_run(

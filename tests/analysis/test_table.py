@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
-from sign_ablate.analysis.table import table1, to_csv, to_latex, to_markdown, write
+from sign_ablate.analysis.schemas import CAMPAIGN as CAMPAIGN_FILE
+from sign_ablate.analysis.table import read_campaign, table1, to_csv, to_latex, to_markdown, write
+from sign_ablate.store.record import DamagedError
 from tests.analysis.conftest import make_campaign
 
 CAMPAIGN = make_campaign(
@@ -41,6 +44,25 @@ SUMMARY = pd.DataFrame(
         row("c_10", "hybrid t_switch=25", 0.92, None, (1, 0), spread=0),
     ]
 )
+
+
+def test_cell_that_is_left_out_on_one_data_set_has_no_number_there_and_a_note() -> None:
+    campaign = make_campaign(
+        datasets={"digits": {"source": "digits"}, "c_10": {"source": "cifar10"}},
+        methods={"sgd": {"optimizer": "sgd"}, "adam": {"optimizer": "adam", "lr": 0.1}},
+        tuned={"digits": {"sgd": None}, "c_10": {"sgd": {"lr": 0.1}}},
+    )
+    text = to_markdown(table1(pd.DataFrame([row("c_10", "sgd", 0.9, 0.92, (3, 0))]), campaign))
+    assert "| sgd | – | 0 | 90.00 ± 2.00 | 3 |" in text
+    assert "Left out of the evaluation: sgd on digits. No trial of sgd converged" in text
+
+
+def test_campaign_json_with_a_wrong_value_is_one_line_of_ours(tmp_path: Path) -> None:
+    (tmp_path / CAMPAIGN_FILE).write_text(
+        CAMPAIGN.model_copy(update={"campaign": "theory"}).model_dump_json()
+    )
+    with pytest.raises(DamagedError, match=r"campaign\.json: damaged \(campaign: reserved: results/theory"):
+        read_campaign(tmp_path)
 
 
 def test_markdown() -> None:

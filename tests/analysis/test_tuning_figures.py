@@ -60,6 +60,15 @@ def test_sensitivity_shows_every_trial_and_fills_the_choice() -> None:
     assert markers == ["v", "v", "o", "x"]  # the axis begins 10 points below the worst choice
 
 
+def test_cell_whose_trials_all_diverged_has_crosses_only() -> None:
+    trials = tuple(Trial(values={"lr": rate}, run="r", val_acc=None) for rate in (0.001, 0.002))
+    none = Choice(search="h", values=None, val_acc=None, ranges={"lr": (1e-4, 1e-2)}, trials=trials)
+    panels = tuning.sensitivity({**CHOICES, "signsgd-m": none}, CAMPAIGN, "t").axes
+    assert [line.get_marker() for line in panels[1].lines] == ["x", "x"]
+    assert panels[0].get_ylim()[0] == pytest.approx(80)  # set by the cell with a choice
+    tuning.budget_curves({"signsgd-m": none}, CAMPAIGN, "t")
+
+
 def runs() -> pd.DataFrame:
     rows = []
     for method, optimizer, alpha, site in (

@@ -26,6 +26,7 @@ MISTAKES = {
         "margin: nearr}",
         "claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?",
     ),
+    "model: resnet18": ("model: resnet81", "settings.cifar10.model = 'resnet81': must be 'small', "),
     "scope: proxy": ("scope: proxi", "claims.control-rate-drop.scope = 'proxi': must be 'mathematics'"),
     "comparison: gap": (
         "comparison: gaap",

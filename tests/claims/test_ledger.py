@@ -272,6 +272,16 @@ def test_winner_at_the_edge_of_its_range_is_unresolved() -> None:
     assert one(GREATER, there).outcome.reason.endswith("lr of signsgd-m")
 
 
+def test_arm_of_which_no_trial_converged_is_not_measured() -> None:
+    there = evidence({"sgd": seeds(92)}, {"tuned": {"cifar10": {"hybrid": {"val_acc": None, "at_edge": []}}}})
+    there.campaign.tuned["cifar10"] = {"hybrid": None}
+    claim = GREATER.replace("clean", "hybrid")
+    assert one(claim, there).outcome.reason == "no trial of hybrid converged"
+    there.campaign.methods["signsgd-m"] = {"optimizer": "signsgd-m", "tuned_as": "hybrid"}
+    row = one(GREATER, there)
+    assert (row.verdict, row.outcome.reason) == ("not measured", "no trial of hybrid converged")
+
+
 #: the paper's setting on CIFAR-100
 HUNDRED = {"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet18", "epochs": 200}}
 

@@ -1,5 +1,6 @@
 """What a reader sees of the ledger: the report's part, the interactive page, and the terminal."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,18 @@ def test_table_has_verdict_effect_and_forest(rows: list[table.Row]) -> None:
     assert "proxy: supported</span>" in line
     assert page.numbers(row).startswith("+2.00 [+")
     assert page.numbers(row).endswith("] points")
+    exact = {**row, "effect": 0.25, "low": 0.25, "high": 0.25, "unit": "", "comparison": "theory"}
+    assert page.numbers(exact) == "0.25"
     assert "sgd − signsgd-m" in line
     missing = page._line(of(rows, "naive-sgd-rate"), several=False)
     assert "no arm naive-switch-sgd" in missing
     assert "<svg" not in missing
     assert "1 diverged" in page._line(of(rows, "post-marginal"), several=False)
+
+
+def test_share_is_in_percent(rows: list[table.Row]) -> None:
+    share = {**rows[0], "comparison": "measurement", "unit": "share", "effect": 1.2e-4}
+    assert page.numbers({**share, "low": -3e-5, "high": 0.012}) == "0.01 [0.00, 1.20] %"
 
 
 def test_forest_is_in_margins_with_the_margin_shaded(rows: list[table.Row]) -> None:
@@ -138,6 +146,20 @@ def test_terminal_shows_the_ledger_or_says_what_to_do(tables: Evidence, tmp_path
     assert lines[0].startswith("Of the paper's claims, ")
     (line,) = [line for line in lines if line.startswith("sign-trails-sgd (cifar10)")]
     assert re.search(r"SignSGD-M trails well-tuned SGD +proxy: supported +\+2\.00 \[.*\] points +8$", line)
+
+
+def test_terminal_shows_the_ledger_of_a_configuration(
+    tables: Evidence, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    file, results = tmp_path / "mine.yaml", ["--results", str(tmp_path)]
+    file.write_text(json.dumps(tiny))
+    table.write(ledger(load(), tables), tmp_path / "tiny" / table.LEDGER, digest())
+    call = CliRunner().invoke(app, ["claims", "-c", str(file), *results])
+    assert call.stdout.startswith("Of the paper's claims, ")
+    call = CliRunner().invoke(app, ["claims", "-c", str(file), "--set", "campaign=other", *results])
+    assert f"{tmp_path}/other/claims.parquet: not found" in call.stderr
+    call = CliRunner().invoke(app, ["claims", str(file), *results])
+    assert f"{file}: must be the name of a campaign; for its file: claims -c {file}" in call.stderr
 
 
 def test_job_with_a_wrong_file_of_claims_ends_in_one_line(tmp_path: Path) -> None:

@@ -267,8 +267,9 @@ linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 @linux
 def test_log_on_a_full_disk_costs_no_run(file: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as log:
-        subprocess.run(command(HYBRID, file, out), stdout=log, stderr=log, check=True)
+        subprocess.run(command(HYBRID, file, out), stdout=log, stderr=log, check=True, env=buffered)
     check_same(out, undisturbed)
 
 

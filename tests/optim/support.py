@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from tests.conftest import ROOT
-from tests.optim import test_distributed, test_support, test_torch_contract
+from tests.optim import test_distributed, test_foreach_of_all, test_support, test_torch_contract
 from tests.optim.optimizer_infos import INFOS
 
 README = ROOT / "README.md"
@@ -56,6 +58,13 @@ def _distributed(kind: str) -> set[str]:
     return {test_distributed.CASES[name][0] for name in cases} if kind in kinds else set()
 
 
+def _by_foreach() -> set[str]:
+    """The entries with a case in test_foreach_of_all: all but the sign methods."""
+    p = torch.nn.Parameter(torch.ones(1))
+    classes = tuple({type(make([p])) for make in test_foreach_of_all.KIN.values()})
+    return {info.name for info in INFOS if issubclass(info.optim_cls, classes)}
+
+
 #: a column of the table → the entries that pass its tests
 COLUMNS = {
     "groups, schedulers": _of(test_torch_contract.test_param_groups_lr)
@@ -66,7 +75,7 @@ COLUMNS = {
     "GradScaler": _of(test_support.test_gradscaler),
     "DDP": _distributed("ddp"),
     "FSDP2": _distributed("fsdp"),
-    "`foreach`": _of(test_torch_contract.test_foreach_matches_forloop),
+    "`foreach`": _of(test_torch_contract.test_foreach_matches_forloop) | _by_foreach(),
     "`fused` (CPU)": _of(test_torch_contract.test_fused_matches_forloop),
     "`capturable`": _of(test_support.test_capturable),
     "`differentiable`": _of(test_support.test_differentiable),

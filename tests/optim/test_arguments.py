@@ -1,5 +1,6 @@
 """Arguments of the constructors and of groups: keywords, pairs, numpy's numbers, the caller's dict."""
 
+import copy
 import io
 
 import numpy as np
@@ -45,14 +46,29 @@ def test_a_pair_has_an_order(betas):
     [
         (Lion, {"betas": [np.float64(0.9), 0.99]}),
         (Lion, {"betas": np.array([0.9, 0.99])}),
-        (CompressedSGD, {"compressor": {"name": "qsgd", "levels": np.int64(3)}}),
+        (CompressedSGD, {"compressor": {"name": np.str_("qsgd"), "levels": np.int64(3)}}),
+        (CompressedSGD, {"compressor": {"name": "terngrad", "clip": np.float64(2.5)}}),
+        (SignSGD, {"dither": np.str_("pre"), "alpha": np.float64(0.1)}),
     ],
 )
-def test_numbers_of_numpy_load_with_weights_only(cls, options):
+def test_values_of_numpy_load_with_weights_only(cls, options):
+    optimizer = cls(parameters(2), lr=0.1, **options)
+    saved = optimizer.state_dict()
+    assert _through_a_file(saved) == saved
+    foreign = copy.deepcopy(saved)  # of another library, or of a version that did not convert
+    foreign["param_groups"][0] |= {"lr": np.float64(0.2), **options}
+    optimizer.load_state_dict(foreign)
+    assert optimizer.param_groups[0]["lr"] == 0.2
+    assert _through_a_file(optimizer.state_dict()) == {
+        **saved, "param_groups": [{**saved["param_groups"][0], "lr": 0.2}]
+    }  # fmt: skip
+
+
+def _through_a_file(state):
     file = io.BytesIO()
-    torch.save(cls(parameters(2), lr=0.1, **options).state_dict(), file)
+    torch.save(state, file)
     file.seek(0)
-    torch.load(file, weights_only=True)
+    return torch.load(file, weights_only=True)
 
 
 def test_the_callers_compressor_is_copied():

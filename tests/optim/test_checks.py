@@ -79,10 +79,10 @@ FLAGS = {
         "decoupled", "stochastic_rounding", "maximize", "foreach", "fused", "differentiable", "capturable"
     ],
     HybridSignSGD: ["bias_correction", "calibrate"],
-    Lion: ["maximize"],
-    SWATS: ["maximize"],
-    OneBitAdam: ["maximize", "decoupled", "bias_correction"],
-    CompressedSGD: ["maximize", "decoupled", "error_feedback", "momentum_after"],
+    Lion: ["maximize", "foreach"],
+    SWATS: ["maximize", "foreach"],
+    OneBitAdam: ["maximize", "decoupled", "bias_correction", "foreach"],
+    CompressedSGD: ["maximize", "decoupled", "error_feedback", "momentum_after", "foreach"],
     OneBit: ["columns"],
 }  # fmt: skip
 CHOICES = {

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.optim import resnet18_shapes
-from sign_ablate.optim import HybridSignSGD, SignSGD, noise
+from sign_ablate.optim import SignSGD, flat, noise
 from sign_ablate.optim.sign_step import joined, plain
 from tests.optim.helpers import SHAPES, equal, momenta, run
 
@@ -66,7 +64,7 @@ def test_joined_words_are_those_of_noise(step):
 
 def test_sums_of_many_parameters_are_those_of_each(monkeypatch):
     """The sums for λ as a GPU makes them, in float64, of sizes around a chunk's."""
-    sizes = (1, plain._CHUNK - 1, plain._CHUNK, 3 * plain._CHUNK + 5, 7)
+    sizes = (1, flat.CHUNK - 1, flat.CHUNK, 3 * flat.CHUNK + 5, 7)
     gs = [torch.randn(n, dtype=torch.float64) for n in sizes]
     ss = [torch.randn(n, dtype=torch.float64) for n in sizes]
     ss[-1].zero_()
@@ -76,47 +74,3 @@ def test_sums_of_many_parameters_are_those_of_each(monkeypatch):
     found = plain._foreach_sums(ss, gs, items, True)
     for one, two in zip(found, cpu, strict=True):
         torch.testing.assert_close(one, two)
-
-
-class Launches(TorchDispatchMode):
-    """Counts the operations that compute something."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func._schema.name
-        if not (func.is_view or "empty" in name or name.startswith("profiler::") or name == "aten::detach"):
-            self.names.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-METHODS = {
-    "signsgd": (SignSGD, {"beta": 0.0}, 12),
-    "signsgd-m": (SignSGD, {"weight_decay": 0.1}, 12),
-    "pre": (SignSGD, PRE, 120),
-    "pre, uniform": (SignSGD, {**PRE, "law": "uniform"}, 120),
-    "post": (SignSGD, {**PRE, "dither": "post"}, 120),
-    "random zero": (SignSGD, {"sign_of_zero": "random"}, 120),
-    "hybrid": (HybridSignSGD, {"switch_step": 2}, 120),
-    "dithered hybrid": (HybridSignSGD, {"switch_step": 2, **PRE}, 140),
-    "hybrid, v": (HybridSignSGD, {"switch_step": 2, "sgd_momentum": "swats"}, 120),
-    "naive": (HybridSignSGD, {"switch_step": 2, "calibrate": False}, 120),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_launches_of_a_foreach_step_on_resnet18(method):
-    """On the meta device, which takes a GPU's paths; in every phase."""
-    cls, options, most = METHODS[method]
-    params = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in resnet18_shapes()]
-    optimizer = cls(params, foreach=True, **options)
-    for k in range(5):
-        for p in params:
-            p.grad = torch.empty_like(p)
-        with Launches() as launches:
-            optimizer.step()
-        if k:
-            assert len(launches.names) <= most, launches.names

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim import HybridSignSGD, SignSGD, projection
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, run, set_grads
 
 TRIGGERS = {
@@ -268,6 +268,21 @@ def test_a_state_dict_of_bfloat16_parameters_keeps_lambda_phase_and_seed():
     assert (theirs["seed"], theirs["step"]) == (2**40 + 1, 2)
 
 
+@pytest.mark.parametrize("key", [*projection.STATE, "step"])
+def test_a_state_without_a_number_of_lambda_is_refused_on_load(key):
+    params, optimizer = run(HybridSignSGD, {"switch_step": 1}, steps=2)
+    state = optimizer.state_dict()
+    del state["param_groups"][0][key]
+    with pytest.raises(
+        ValueError, match=f"^state of HybridSignSGD has 'lambda_.*' but no '{key}': the phase"
+    ):
+        optimizer.load_state_dict(state)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()  # a refused state leaves the optimizer as it was
+    assert optimizer.param_groups[0]["step"] == 3
+
+
 def test_plateau_needs_the_loss():
     p = torch.nn.Parameter(torch.ones(3))
     optimizer = HybridSignSGD([p], trigger="plateau", tolerance=0.1, patience=2)
@@ -287,6 +302,19 @@ def test_diagnostics_are_numbers_of_the_last_step(options):
     assert torch.isfinite(torch.tensor([float(value) for value in found.values()])).all()
     if options.get("switch_step") == 3:
         assert found["phase"] == 1
+
+
+@pytest.mark.parametrize("length", ["projected", "kept"])
+def test_rms_of_m_is_measured_while_m_is_updated(length):
+    options = {"switch_step": 3, "length": length, "dither": "pre", "alpha": 0.1}
+    params, optimizer = run(HybridSignSGD, {**options, "after": "sign"}, steps=5)
+    m = torch.cat([optimizer.state[p]["momentum_buffer"].flatten() for p in params])
+    found = optimizer.diagnostics()
+    assert found["phase"] == 1
+    assert float(found["momentum_rms"]) == pytest.approx(float(m.square().mean().sqrt()))
+    assert not found.keys() & {"sigma", "flip_fraction"}  # dither ends at the switch
+    _, optimizer = run(HybridSignSGD, {**options, "after": "gradient"}, steps=5)
+    assert not optimizer.diagnostics().keys() & {"momentum_rms", "sigma", "flip_fraction"}
 
 
 def test_flip_fraction_counts_the_signs_that_dither_changed():

@@ -1,6 +1,7 @@
 """For-loop, foreach, fused and capturable give the same numbers."""
 
 import copy
+import itertools
 import subprocess
 import sys
 
@@ -162,20 +163,25 @@ def test_block_size_changes_nothing(monkeypatch):
     assert equal(one, two)
 
 
-def test_noise_follows_the_memory_order_in_every_implementation():
-    """A channels_last parameter whose gradient is not: the for-loop, foreach and the default agree."""
+@pytest.mark.parametrize(
+    "formats", list(itertools.permutations([torch.channels_last, torch.contiguous_format]))
+)
+def test_noise_follows_the_memory_order_in_every_implementation(formats):
+    """A channels_last parameter whose gradient is not, or the other way round: all implementations agree."""
     results = []
-    for flag in ({"foreach": False}, {"foreach": True}, {}):
+    for flag in ({"foreach": False}, {"foreach": True}, {}, {"fused": True}):
         torch.manual_seed(0)
-        p = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last))
+        p = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=formats[0]))
         optimizer = SignSGD([p], dither="pre", alpha=0.1, **flag)
         for _ in range(3):
-            p.grad = torch.randn(4, 3, 5, 5)
-            assert not p.grad.is_contiguous(memory_format=torch.channels_last)
+            p.grad = torch.randn(4, 3, 5, 5).to(memory_format=formats[1])
+            given, before = p.grad.stride(), p.grad.clone()
+            assert given != p.stride()
             optimizer.step()
-        results.append([p])
-    assert equal(results[0], results[1])
-    assert equal(results[0], results[2])
+            assert p.grad.stride() == given
+            assert equal([p.grad], [before])
+        results.append([p, *momenta(optimizer)])
+    assert all(equal(results[0], other) for other in results[1:])
 
 
 def test_fused_true_refuses_what_it_cannot_do():
@@ -187,7 +193,9 @@ def test_fused_true_refuses_what_it_cannot_do():
     p.grad = torch.ones_like(p)
     with pytest.raises(RuntimeError, match="`fused=True` requires"):
         SignSGD([p], fused=True, sign_of_zero="plus").step()
-    for other in ("foreach", "differentiable", "capturable"):
+    with pytest.raises(RuntimeError, match="a step without capturable"):
+        SignSGD([p], fused=True, capturable=True).step()
+    for other in ("foreach", "differentiable"):
         with pytest.raises(ValueError, match=f"fused and {other} cannot both be True"):
             SignSGD([p], fused=True, **{other: True})
 

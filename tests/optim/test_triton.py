@@ -59,7 +59,7 @@ def stepped(cls, options, *, dtype=torch.float32, steps=STEPS, triton=True):
         torch.nn.Parameter(p.detach().to(DEVICE, memory_format=torch.preserve_format))
         for p in make_params(SHAPES, dtype=dtype)
     ]
-    optimizer = cls(params, **options, **({} if triton else {"foreach": False}))
+    optimizer = cls(params, **options, **({"fused": True} if triton else {"foreach": False}))
     for k in range(steps):
         set_grads(params, k)
         params[1].grad[::5] = 0

@@ -17,6 +17,7 @@ NEITHER = [
     "campaign/__init__.py",
     "campaign/identity.py",
     "campaign/preflight.py",
+    "campaign/spaces.py",
     "campaign/warm_start.py",
     "config",
     "jobs",

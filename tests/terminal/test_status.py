@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
 import threading
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from sign_ablate.store import progress, run_files
-from sign_ablate.store.layout import PROGRESS
+from sign_ablate.store.layout import PROGRESS, choose_log
 from sign_ablate.store.progress import Failure
 from sign_ablate.terminal import states as people_runs
 from sign_ablate.terminal.status import _fitted, duration
-from tests.terminal.conftest import Campaigner
+from sign_ablate.tuning.choice import choose, with_choices
+from sign_ablate.tuning.search import runs_of_stage
+from tests.terminal.conftest import NOW, Campaigner
 
 
 def test_one_screen(made: Campaigner) -> None:
@@ -42,6 +45,50 @@ def test_one_screen(made: Campaigner) -> None:
         "2 of 6 runs done (33%), 1 of them diverged.",
         "About 6 min 17 s left, 1 at a time: until Tue 22:19.",
     ]
+
+
+@pytest.fixture
+def tuning(config: dict[str, Any], tmp_path: Path) -> Campaigner:
+    """A campaign before the choice for sgd, whose two trials diverged."""
+    del config["methods"]["sgd"]["lr"]
+    config["tuning"] = {"trials": 2, "val": 32, "spaces": {"sgd": {"lr": [1e25, 1e29]}}}
+    tuning = Campaigner(config, tmp_path)
+    tuning.runs = {f"trial-{run.trial}": run for run in runs_of_stage(tuning.campaign)}
+    tuning.diverge("trial-0", ago=600, step=1)
+    tuning.diverge("trial-1", ago=300, step=1)
+    return tuning
+
+
+def test_evaluation_waits_for_the_choice(tuning: Campaigner) -> None:
+    last = tuning.status()[-2:]
+    assert last[0] == "6 runs of the evaluation wait for `tuning`: no choice yet for sgd."
+    assert last[1] == "All trials are done: snakemake tune makes the choice."
+
+
+def test_choice_that_failed(tuning: Campaigner) -> None:
+    log = choose_log(tuning.results, tuning.campaign.campaign)
+    log.parent.mkdir(parents=True)
+    log.write_text("sign-ablate: error: tuned.json: cannot be written\n")
+    os.utime(log, (NOW - 200, NOW - 200))
+    shown = [
+        "failed  choice",
+        "  tuned.json: cannot be written",
+        f"  log: {log}",
+        "All trials are done: snakemake tune makes the choice.",
+    ]
+    assert tuning.status()[-4:] == shown
+    os.utime(log, (NOW - 400, NOW - 400))  # that of an earlier call
+    assert tuning.status()[-2].startswith("6 runs of the evaluation wait")
+
+
+def test_cells_that_are_left_out_of_the_evaluation(tuning: Campaigner) -> None:
+    choose(tuning.campaign, tuning.results)
+    tuning.campaign = with_choices(tuning.campaign, tuning.results)
+    lines = tuning.status()
+    assert "0 of 4 runs done (0%)." in lines
+    assert lines[-1].startswith(
+        "Left out of the evaluation: sgd on synthetic. No trial of sgd converged: search"
+    )
 
 
 def test_runs_in_the_queue_of_slurm(
@@ -299,7 +346,7 @@ def test_runs_of_other_code_are_counted(made: Campaigner) -> None:
 def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
     for name in ("sgd.s0", "sgd.s1", "adam.s0"):
         made.finish(name, ago=600)
-    for name, file in (("sgd.s1", run_files.METRICS), ("adam.s0", run_files.ENVIRONMENT)):
+    for name, file in (("sgd.s1", run_files.METRICS), ("adam.s0", run_files.RUN)):
         path = made.folder(name) / file
         path.write_bytes(path.read_bytes()[:-5])
     lines = made.status()
@@ -310,11 +357,7 @@ def test_damaged_runs_have_a_column_and_a_line(made: Campaigner) -> None:
         ["synthetic", "adam", "·", "·", "1", "·", "1"],
         ["6", "runs", "1", "0", "2", "0", "3"],
     ]
-    assert lines[9] == (
-        f"{made.folder('adam.s0')}/environment.json: damaged (Invalid JSON: EOF while parsing a string at "
-        "line 1 column 54); delete it to go on without the run's times and versions, or delete the run's "
-        "folder: snakemake then trains the run again"
-    )
+    assert lines[9].startswith(f"{made.folder('adam.s0')}/run.json: damaged (Invalid JSON: EOF while parsing")
     assert lines[10] == (
         f"{made.folder('sgd.s1')}/metrics.parquet: damaged (its SHA-256 is not the one in run.json); "
         "run snakemake again, which trains this run again"

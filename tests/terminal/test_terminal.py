@@ -1,6 +1,9 @@
 """plan and show. status: tests/status."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +187,28 @@ def test_show_takes_a_path_and_a_part(adams: list[Run], tmp_path: Path) -> None:
 def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
     with pytest.raises(NotFoundError, match=f"^{name}: no run of that name in .*/runs/; give a part"):
         show(name, results)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("output", ["full disk", "closed pipe"])
+def test_output_that_cannot_be_written(output: str, unbuffered: str, tmp_path: Path) -> None:
+    """Like other commands: a closed pipe (`| head -1`) is silent, and all else is one line."""
+    reader, pipe = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sign_ablate", "runs", "--results", str(tmp_path)],
+            stdout=full if output == "full disk" else pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    os.close(pipe)
+    assert done.returncode == 1
+    if output == "full disk":
+        line = "sign-ablate: error: standard output: [Errno 28] No space left on device; make room there"
+        assert done.stderr.startswith(line)
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.stderr == ""

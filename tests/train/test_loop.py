@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.launches import Launches
 from sign_ablate import models
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
@@ -89,6 +90,21 @@ def test_columns_follow_the_method(tiny: dict[str, Any], data: PreparedData) -> 
     # λ̄ is frozen after the switch
     assert rows["hybrid"][0]["lambda_bar"] == rows["hybrid"][2]["lambda_bar"] > 0
     assert "lambda_bar" not in rows["naive-switch"][0]
+
+
+@pytest.mark.parametrize("method", ["hybrid", "swats"])
+def test_lambda_bar_is_of_the_same_step_as_lr(method: str, tiny: dict[str, Any], data: PreparedData) -> None:
+    """After the switch λ̄ is r̄ times the rate of the step, so the two fall together."""
+    tiny["train"]["schedule"] = "cosine"
+    options = (
+        {"optimizer": "swats", "lr": 0.003, "tol": 1.0e3} if method == "swats" else tiny["methods"]["hybrid"]
+    )
+    tiny["methods"], tiny["figures"] = {method: options}, {}
+    rows = Trainer(cells(tiny)[method].config, data, CPU).fit().metrics
+    ratios = [row["lambda_bar"] / row["lr"] for row in rows if row["phase"] == "sgd"]
+    assert len(ratios) > 1
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-6)
+    assert ratios[0] > 0
 
 
 CALIBRATED = {"hybrid", "dithered-hybrid", "hybrid-auto", "hybrid-plateau", "hybrid-sign", "hybrid-kept"}
@@ -219,6 +235,47 @@ def test_meta_device_finds_a_planted_synchronisation(
     trainer.optimizer.register_step_pre_hook(lambda *_: planted(parameter) and None)
     with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|Meta"):
         trainer.train_epoch()
+
+
+def test_launches_of_a_step_beside_network_and_optimizer(
+    tiny: dict[str, Any], data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch, norms, sums, schedule and zeroing: 13, and not one for each of the 11 parameters.
+
+    tests/optim/test_launches.py counts the optimizers'.
+    """
+    tiny["train"]["model"] = "small"
+    trainer = on_meta("hybrid-plateau", tiny, data)
+    launches = Launches()
+    backward, loss = trainer._backward, trainer.loss
+    monkeypatch.setattr(trainer.optimizer, "diagnostics", dict)  # once an epoch
+    begin: list[int] = []
+
+    def marked(*args: Any) -> Any:
+        begin.append(len(launches.names))
+        return loss(*args)
+
+    def uncounted(*args: Any) -> Any:
+        out = backward(*args)
+        del launches.names[begin[-1] :]
+        return out
+
+    monkeypatch.setattr(trainer, "loss", marked)
+    monkeypatch.setattr(trainer, "_backward", uncounted)
+    trainer.optimizer.register_step_pre_hook(lambda *_: begin.append(len(launches.names)))
+    trainer.optimizer.register_step_post_hook(lambda *_: launches.names.__delitem__(slice(begin[-1], None)))
+    found = []
+
+    def each_step() -> None:
+        found.append(launches.names[:])
+        launches.names.clear()
+
+    with launches:
+        trainer.train_epoch(each_step)
+    each_step()
+    assert len(found) == 4
+    assert "aten::_foreach_norm" in found[-1]
+    assert max(map(len, found)) <= 20, found
 
 
 @pytest.mark.parametrize("model", ["resnet18", "resnet18-imagenet"])

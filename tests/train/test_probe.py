@@ -205,7 +205,10 @@ def test_the_step_of_a_probe_has_a_full_batch(
 
 
 def test_probes_outside_the_run_are_refused(data: PreparedData) -> None:
-    for epochs, reason in (([2, 1], "probe must rise"), ([1, 4], "probe 4 lies after the end of the run")):
+    for epochs, reason in (
+        ([2, 1], r"probe = \[2, 1\]: must rise"),
+        ([1, 4], r"probe = \[1, 4\]: 4 lies after the end"),
+    ):
         with pytest.raises(ConfigError, match=reason):
             expand(parse_campaign({**PROBED, "train": {**PROBED["train"], "probe": epochs}}))
     run = cells({**PROBED, "train": {"model": "small", "steps": 7, "batch_size": 32, "probe": [1, 4]}})["sgd"]

@@ -223,22 +223,25 @@ def test_nan_of_one_worker_ends_the_run(data: PreparedData) -> None:
 BAD = {
     "more workers than images": (
         {"workers": 64},
-        "train: workers = 64: more than the images of a batch (batch_size 32)",
+        "train.workers = 64: more than the images of a batch (batch_size 32)",
     ),
     "no adversary": (
         {"workers": 4, "adversaries": 0.1},
-        "train: adversaries = 0.1: rounds to none of 4 workers; give at least 0.125",
+        "train.adversaries = 0.1: rounds to none of 4 workers; give at least 0.125",
     ),
-    "momentum": ({"worker_momentum": 0.9}, "train: worker_momentum has no effect without a vote"),
+    "momentum": (
+        {"worker_momentum": 0.9},
+        "train.worker_momentum = 0.9: has no effect without aggregation: vote or two-phase-vote",
+    ),
     "dither": (
         {"aggregation": "ef", "worker_alpha": 0.9},
-        "train: worker_alpha has no effect without a vote",
+        "train.worker_alpha = 0.9: has no effect without aggregation: vote or two-phase-vote",
     ),
     "scale": (
         {"aggregation": "vote", "worker_scale": "rms"},
-        "train: worker_scale has no effect without worker_alpha",
+        "train.worker_scale = 'rms': has no effect without worker_alpha",
     ),
-    "kind": ({"adversary": "random"}, "train: adversary has no effect without adversaries"),
+    "kind": ({"adversary": "random"}, "train.adversary = 'random': has no effect without adversaries"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.grid import Run, expand, left_out
 from sign_ablate.campaign.identity import campaign_spec
 from sign_ablate.config import ConfigError, load_campaign, parse_campaign
 from sign_ablate.config.campaign import Campaign
@@ -19,9 +19,10 @@ from sign_ablate.jobs.preparation import prepare
 from sign_ablate.jobs.training import train
 from sign_ablate.store import layout, reading
 from sign_ablate.tuning import choice as choices
-from sign_ablate.tuning.choice import NoChoiceError, choose, expected_best, with_choices
+from sign_ablate.tuning.choice import choose, expected_best, with_choices
 from sign_ablate.tuning.design import points
 from sign_ablate.tuning.search import all_runs, pending, runs_of_stage, searches
+from tests.conftest import write_outcome
 
 TUNED: dict[str, Any] = {
     "campaign": "tuned",
@@ -92,6 +93,11 @@ def test_points_fill_every_sixteenth_of_each_range_once() -> None:
         u = [math.log(point[key] / low) / math.log(high / low) for point in points(SPACE, 16)]
         assert np.all(np.abs(np.sort(u) * 16 - np.arange(16) - 0.5) < 0.5 + 0.05)  # values are rounded
     assert len(SPACE) == DIMENSIONS
+
+
+def test_rounding_does_not_leave_the_range() -> None:
+    low, high = 0.9001, 0.9999  # three digits of the ends are 0.9 and 1
+    assert all(low <= point["beta"] <= high for point in points({"beta": (low, high)}, 1024))
 
 
 def test_points_have_three_digits() -> None:
@@ -220,6 +226,14 @@ def test_expected_best_of_all_subsets() -> None:
         assert expected_best(scores, budget) == pytest.approx(np.mean([max(s) for s in subsets]))
 
 
+def test_middle_of_a_range_may_equal_a_value_of_another_method(config: dict[str, Any]) -> None:
+    config["methods"]["preset"]["weight_decay"] = math.sqrt(1e-5 * 1e-2)
+    assert "preset" in {run.cell.label for run in expand(parse_campaign(config), placeholders=True)}
+    config["methods"] |= {"same": {"optimizer": "sgd", "tuned_as": "sgd"}}
+    with pytest.raises(ConfigError, match="'same' on toy, seed 0, is the same as 'sgd' on toy"):
+        parse_campaign(config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -232,7 +246,14 @@ def test_expected_best_of_all_subsets() -> None:
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[1, 0.1]), r"low < high"),
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[0, 0.1]), r"0 < low"),
         (lambda c: c["tuning"]["spaces"]["sgd"].update(lr=["a", 1]), r"tuning.spaces.sgd.lr"),
-        (lambda c: c["tuning"]["spaces"]["sgd"].update(epochs=[1, 9]), r"epochs.*only options that are real"),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(epochs=[1, 9]),
+            r"epochs = .*: only real numbers can be searched; a list in methods.sgd.epochs makes a cell",
+        ),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(nesterov=[False, True]),
+            r"tuning.spaces.sgd.nesterov = \[False, True\]: must be \[low, high\], two numbers",
+        ),
         (lambda c: c["methods"]["sgd"].update(lr=0.1), r"methods.sgd.lr = 0.1: tuning.spaces.sgd.lr sea"),
         (lambda c: c["methods"]["post"].update(tuned_as="pre"), r"methods.post.tuned_as = 'pre': no tuned"),
         (lambda c: c["methods"]["post"].update(tuned_as="preset"), r"tuned_as = 'preset': no tuned cell"),
@@ -240,7 +261,22 @@ def test_expected_best_of_all_subsets() -> None:
         (lambda c: c["methods"]["post"].update(tuned_as=3), r"must be the label of a cell"),
         (lambda c: c["tuning"].update(val=96), r"tuning.val = 96.*can be held out"),
         (lambda c: c["tuning"].update(trials=1), r"tuning.trials = 1"),
-        (lambda c: c["tuning"]["spaces"]["sgd"].update(momentum=[0.5, 2]), r"methods.sgd.momentum"),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(momentum=[0.5, 2]),
+            r"tuning.spaces.sgd.momentum = \[0.5, 2.0\]: 2 must be less than 1$",
+        ),
+        (
+            lambda c: c["tuning"]["spaces"]["sgd"].update(lr=[1e-33, 1]),
+            r"tuning.spaces.sgd.lr = \[1e-33, 1.0\]: 1e-33 out of range; must be between",
+        ),
+        (
+            lambda c: c["methods"]["post"].update(lr=0.1),
+            r"methods.post.lr = 0.1: tuned_as takes it from 'pre alpha=0.1'; remove one",
+        ),
+        (
+            lambda c: c["methods"]["pre"].update(tuned_as="pre alpha=0.1"),
+            r"methods.pre.tuned_as = 'pre alpha=0.1': a cell of the method itself; name one of another",
+        ),
         (lambda c: c.update(tuned={}), r"tuned: read from tuning.file"),
         (lambda c: c["methods"].update(x={"optimizer": "sgd"}), r"methods.x.lr: required, but missing"),
     ],
@@ -256,29 +292,116 @@ def test_mistakes_are_one_line(config: dict[str, Any], tmp_path: Path, change: A
 
 def test_damaged_file_of_choices_is_named(config: dict[str, Any], results: Path) -> None:
     path = choose(parse_campaign(config), results)
-    path.write_text(path.read_text()[:-200])
-    with pytest.raises(ConfigError, match=r"tuned.json: damaged .*restore it, or delete it"):
-        with_choices(parse_campaign(config), results)
+    text = path.read_text()
+    for content, problem in (
+        (text[:-200], "EOF while parsing"),
+        ("[]", r"\[\]: must be a mapping of keys"),
+        (text.replace('"val_acc"', '"acc"', 1), r"toy\.sgd\.\S*acc: "),
+    ):
+        path.write_text(content)
+        with pytest.raises(
+            ConfigError, match=rf"tuned.json: not as snakemake tune wrote it: {problem}"
+        ) as caught:
+            with_choices(parse_campaign(config), results)
+        assert len(str(caught.value).splitlines()) == 1
 
 
-def test_choice_that_is_no_trial_is_refused(config: dict[str, Any], results: Path) -> None:
+def _to_other_trial(choice: dict[str, Any]) -> None:
+    (choice["values"],) = [t["values"] for t in choice["trials"] if t["values"] != choice["values"]]
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda choice: choice["values"].update(lr=0.5), r"toy\.sgd\.values = {'lr': 0\.5.*: must be {'lr'"),
+        (_to_other_trial, r"toy\.sgd\.values = .*, those of the best of its trials, synthetic\.sgd\.s1000"),
+        (lambda choice: choice.update(val_acc=0.99), r"sgd\.val_acc = 0\.99: must be 0\.\d+, that of the b"),
+        (lambda choice: choice.update(values=None), r"toy\.sgd\.values = null: must be {'lr': "),
+        (lambda choice: [t.update(val_acc=None) for t in choice["trials"]], r"values = .*: all of its"),
+    ],
+)  # fmt: skip
+def test_choice_that_contradicts_its_trials_is_refused(
+    config: dict[str, Any], results: Path, edit: Any, problem: str
+) -> None:
     path = choose(parse_campaign(config), results)
     found = json.loads(path.read_text())
-    found["toy"]["sgd"]["values"]["lr"] = 0.5
+    edit(found["toy"]["sgd"])
     path.write_text(json.dumps(found))
-    with pytest.raises(ConfigError, match="not those of one of the trials"):
+    with pytest.raises(ConfigError, match=problem):
         with_choices(parse_campaign(config), results)
 
 
-def test_no_choice_where_all_trials_diverge(config: dict[str, Any], tmp_path: Path) -> None:
-    config["methods"] = {"sgd": {"optimizer": "sgd"}}
-    config["tuning"]["spaces"] = {"sgd": {"lr": [1e25, 1e30]}}
-    campaign: Campaign = parse_campaign(config)
-    for run in runs_of_stage(campaign):
-        result(run, tmp_path)
-    with pytest.raises(NoChoiceError, match=r"tuning.spaces.sgd: all 2 trials of 'sgd' on toy diverged"):
-        choose(campaign, tmp_path)
-    assert not choices.file_of(campaign, tmp_path).exists()
+def test_file_of_choices_that_is_a_folder_is_one_line(config: dict[str, Any], tmp_path: Path) -> None:
+    config["tuning"]["file"] = str(tmp_path)
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}: cannot be read \(Is a directory\); give tuning.file"
+    ):
+        with_choices(parse_campaign(config), tmp_path)
+
+
+@pytest.fixture
+def diverging(config: dict[str, Any], results: Path) -> Campaign:
+    """TUNED after the choice, with two further cells whose trials all diverged."""
+    config["methods"] |= {
+        "wild": {"optimizer": "sgd"},
+        "as-wild": {"optimizer": "signsgd", "tuned_as": "wild"},
+    }
+    config["tuning"]["spaces"]["wild"] = {"lr": [1e25, 1e29]}
+    differences = {"kind": "differences", "dataset": "toy"}
+    config["figures"] = {
+        "to-wild": {**differences, "reference": "wild"},
+        "of-wild": {**differences, "reference": "sgd", "cells": ["wild", "as-wild"]},
+    }
+    campaign = parse_campaign(config)
+    (wild,) = [search for search in searches(campaign) if search.label == "wild"]
+    for run in wild.runs():
+        folder = layout.run_folder(results, run.id)
+        folder.mkdir(exist_ok=True)
+        write_outcome(folder, run, [], 3)
+    choose(campaign, results)
+    return with_choices(campaign, results)
+
+
+def test_cell_whose_trials_all_diverge_is_left_out(diverging: Campaign, results: Path) -> None:
+    choice = choices.read(choices.file_of(diverging, results))["toy"]["wild"]
+    assert (choice.values, choice.val_acc, [trial.val_acc for trial in choice.trials]) == (
+        None,
+        None,
+        [None] * 2,
+    )
+    assert not pending(diverging)
+    assert {run.cell.label for run in expand(diverging)} == {*CELLS, "post", "preset"}
+    assert expand(diverging) == expand(diverging, placeholders=True)
+    assert left_out(diverging) == (
+        "Left out of the evaluation: wild on toy, as-wild on toy. No trial of wild converged: search lower "
+        "values in tuning.spaces.wild, and call snakemake tune."
+    )
+    table = parse_campaign(json.loads(campaign_spec(diverging)))  # that of the aggregation
+    assert [run.id for run in expand(table)] == [run.id for run in expand(diverging)]
+    assert left_out(table) == left_out(diverging)
+
+
+def test_figure_whose_cells_are_all_left_out_is_not_drawn(
+    diverging: Campaign, config: dict[str, Any], results: Path
+) -> None:
+    path = results / "config.yaml"
+    path.write_text(json.dumps(config))
+    assert set(load_campaign([path], results=results).figures) == {"to-wild"}
+    assert set(load_campaign([path], results=results / "before-the-choice").figures) == {"to-wild", "of-wild"}
+
+
+def test_stale_choices_are_told_from_missing_ones(
+    diverging: Campaign, config: dict[str, Any], results: Path
+) -> None:
+    config["tuning"]["spaces"]["sgd"]["lr"] = [0.001, 1]
+    config["tuning"]["spaces"]["wild"] = {"lr": [0.01, 1]}
+    config["methods"]["new"] = {"optimizer": "lion"}
+    config["tuning"]["spaces"]["new"] = {"lr": [0.01, 1]}
+    changed = with_choices(parse_campaign(config), results)
+    assert choices.missing(changed, results) == (
+        "no choice yet for new; stale choice for sgd, wild: of a search with other ranges, trials or options"
+    )
+    assert choices.missing(diverging, results) == ""
 
 
 def test_file_can_lie_elsewhere(config: dict[str, Any], results: Path, tmp_path: Path) -> None:

@@ -302,3 +302,27 @@ def test_snakemake_report_works_offline(finished: Repository, config: dict[str, 
     finished.configure(config)
     finished.call("--report", "report.html")
     assert (finished.folder / "report.html").stat().st_size > 100_000
+
+
+def test_rebuilt_from_its_exported_tables_alone_it_is_the_same(
+    finished: Repository, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """The tables come from another folder than the runs and the data, and no file of a run is read."""
+    finished.configure(config)
+
+    def call(*arguments: str) -> str:
+        line = [sys.executable, "-m", "sign_ablate", *arguments]
+        done = subprocess.run(line, cwd=finished.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    kept = tmp_path / "reference" / "tiny"
+    call("export", "--out", str(kept))
+    said = call("rebuild", str(kept), "--results", str(tmp_path))
+    assert said.endswith(f"the ledger is that of {kept}, byte for byte\n")
+    made, rebuilt = finished.folder / "results/tiny", tmp_path / "rebuilt/tiny"
+    for name in ("explore.html", "table1.md", "figures/figure1.png", "figures/figure2.svg"):
+        assert (rebuilt / name).read_bytes() == (made / name).read_bytes(), name
+    reports = [(folder / "report.html").read_text() for folder in (made, rebuilt)]
+    first, second = (re.sub('id="cell-id=[^"]*"', "", report) for report in reports)  # one is random
+    assert first == second

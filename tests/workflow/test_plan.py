@@ -14,10 +14,19 @@ pytestmark = pytest.mark.workflow
 
 
 def test_fresh_campaign_needs_every_job(config: dict[str, Any], tmp_path: Path) -> None:
-    jobs = make(tmp_path / "repository", config).jobs()
+    repository = make(tmp_path / "repository", config)
+    jobs = repository.jobs()
     assert jobs["train"] == len(expand(parse_campaign(config)))
     assert jobs["figure"] == len(config["figures"])
     assert jobs["aggregate"] == 1
+    claims = repository.folder / "claims.yaml"
+    claims.write_text(claims.read_text().replace("margin: near}", "margin: nearr}", 1))
+    stopped = repository.call("--dry-run", check=False)
+    assert stopped.returncode == 1
+    (line,) = stopped.stderr.splitlines()[1:]
+    assert line.startswith(
+        f"{claims}: claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?"
+    )
 
 
 def test_ranks_count_as_threads_and_gpus(config: dict[str, Any], tmp_path: Path) -> None:

@@ -64,7 +64,12 @@ def _choose(repository: Repository, cell: str, trial: int) -> None:
     """Make another trial the choice, as a new result would."""
     path = repository.folder / CHOICES
     found = json.loads(path.read_text())
-    found["toy"][cell]["values"] = found["toy"][cell]["trials"][trial]["values"]
+    choice = found["toy"][cell]
+    choice["values"], choice["trials"][trial]["val_acc"], choice["val_acc"] = (
+        choice["trials"][trial]["values"],
+        1.0,
+        1.0,
+    )
     path.write_text(json.dumps(found))
 
 
@@ -101,6 +106,13 @@ def test_referee_evaluates_with_committed_choices(
     jobs = referee.jobs()
     assert (jobs["prepare"], jobs["train"]) == (1, 10)
     assert "choose" not in jobs
+    found = json.loads((tmp_path / "tuned.json").read_text())
+    unconverged = found["toy"]["pre alpha=0.1"]
+    for part in (unconverged, *unconverged["trials"]):
+        part["val_acc"] = None
+    unconverged["values"] = None
+    (tmp_path / "tuned.json").write_text(json.dumps(found))
+    assert referee.jobs()["train"] == 6  # without the cell and `tuned_as`, two seeds each
 
 
 def test_partial_works_before_the_choice(tmp_path: Path, config: dict[str, Any]) -> None:

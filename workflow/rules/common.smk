@@ -34,10 +34,11 @@ from sign_ablate.jobs.run_lock import JobError, is_running
 from sign_ablate.store import fingerprint, layout
 from sign_ablate.campaign import warm_start
 from sign_ablate.campaign.preflight import warnings
+from sign_ablate.claims.model import load as load_claims
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.data import location
 from sign_ablate.data.errors import DataError
-from sign_ablate.campaign.grid import expand
+from sign_ablate.campaign.grid import expand, left_out
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import (
@@ -50,7 +51,7 @@ from sign_ablate.terminal import workflow_log
 from sign_ablate.jobs.warm import client
 from sign_ablate.theory import EXPERIMENTS, FIGURES, SEED
 from sign_ablate.tuning import search as tuning
-from sign_ablate.tuning.choice import file_of
+from sign_ablate.tuning.choice import file_of, missing
 
 # Messages of Snakemake about `update` outputs: there is no older file to restore after a failure, and a file
 # was made by another Snakemake process.
@@ -66,6 +67,8 @@ if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
     logger.info(f"This folder has no config.yaml: using the campaign in {CONFIGS[0]}.")
 try:
     CAMPAIGN = load_campaign(CONFIGS, workflow.config_settings.config_args or [])
+    if workflow.is_main_process:
+        load_claims(CLAIMS_FILE)  # a mistake in them is found before any job
 except ConfigError as error:
     sys.exit(str(error))
 
@@ -379,13 +382,10 @@ def drawn_by(notebook):
 
 def figure_arguments(name):
     """Parameters of a figure's notebook that only its kind has."""
-    figure = CAMPAIGN.figures[name]
-    if figure.kind == "differences":
-        cells = json.dumps(figure.cells)
-        return shlex.join(
-            ["-p", f"reference={figure.reference}", "-p", f"cells={cells}"]
-        )
-    return "" if figure.t_switch is None else f"-n t_switch={figure.t_switch}"
+    words = []
+    for key, value in CAMPAIGN.figures[name].parameters().items():
+        words += ["-n" if isinstance(value, int) else "-p", f"{key}={value}"]
+    return shlex.join(words)
 
 
 def content_of(path):

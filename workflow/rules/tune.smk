@@ -10,11 +10,14 @@ TO_TRAIN = [str(layout.metrics_file(layout.RESULTS, run)) for run in TRIALS] or 
 if PENDING and workflow.is_main_process:
     # Choices were stored and are gone, or are those of another search again.
     pathlib.Path(CHOSEN).unlink(missing_ok=True)
-    cells = ", ".join(dict.fromkeys(search.label for search in PENDING))
     logger.warning(
-        f"{TUNED_FILE}: no choice yet for {cells}. This call makes their {len(TRIALS)} trials and chooses; "
-        "the next call goes on with the evaluation (make verdict calls both)."
+        f"{TUNED_FILE}: {missing(CAMPAIGN, layout.RESULTS)}. This call makes their {len(TRIALS)} trials and "
+        "chooses; the next call goes on with the evaluation (make verdict calls both)."
     )
+if workflow.is_main_process and (omitted := left_out(CAMPAIGN)):
+    if not TO_TRAIN:
+        sys.exit(f"{TUNED_FILE}: no cell is left to evaluate. {omitted}")
+    logger.warning(f"{TUNED_FILE}: {omitted}")
 
 
 # The file of the choices is not declared: it keeps the choices of other searches, and may lie in a repository.
@@ -24,7 +27,7 @@ rule choose:
     output:
         touch(CHOSEN),
     log:
-        f"{RESULTS}/logs/choose.log",
+        str(layout.choose_log(layout.RESULTS, CAMPAIGN.campaign)),
     conda:
         "../../environment.yml"
     params:

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from sign_ablate.optim.options.declare import Need, Option
-from sign_ablate.optim.options.shared import DECAYING, Lr, Maximize, Momentum, WeightDecay
+from sign_ablate.optim.options.shared import DECAYING, Foreach, Lr, Maximize, Momentum, WeightDecay
 
 COMPRESSED = Need("without compressor", lambda o: o["compressor"] is not None)
 
@@ -41,3 +41,4 @@ class CompressedSGDOptions:
         bool, Option("Carry what the compressor dropped into the next step.", needs=(COMPRESSED,))
     ] = False
     maximize: Maximize = False
+    foreach: Foreach = None

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 from sign_ablate.optim.options.declare import FRACTION, Option
-from sign_ablate.optim.options.shared import Lr, Maximize, WeightDecay
+from sign_ablate.optim.options.shared import Foreach, Lr, Maximize, WeightDecay
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,4 @@ class LionOptions:
     _: KW_ONLY
     weight_decay: WeightDecay = 0.0
     maximize: Maximize = False
+    foreach: Foreach = None

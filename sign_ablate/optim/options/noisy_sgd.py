@@ -5,6 +5,7 @@ from typing import Annotated
 
 from sign_ablate.optim.options.declare import AT_LEAST_0, Option
 from sign_ablate.optim.options.shared import (
+    Foreach,
     Gamma,
     KUnit,
     Lr,
@@ -32,3 +33,4 @@ class NoisySGDOptions:
     weight_decay: WeightDecay = 0.0
     seed: Seed = 0
     maximize: Maximize = False
+    foreach: Foreach = None

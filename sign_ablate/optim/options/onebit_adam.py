@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from sign_ablate.optim.options.declare import AT_LEAST_1, Option
-from sign_ablate.optim.options.shared import AdamBetas, AdamEps, Decoupled, Lr, Maximize, WeightDecay
+from sign_ablate.optim.options.shared import AdamBetas, AdamEps, Decoupled, Foreach, Lr, Maximize, WeightDecay
 
 
 @dataclass(frozen=True)
@@ -26,3 +26,4 @@ class OneBitAdamOptions:
     weight_decay: WeightDecay = 0.0
     decoupled: Decoupled = False
     maximize: Maximize = False
+    foreach: Foreach = None

@@ -20,6 +20,10 @@ else:
 
 WeightDecay = Annotated[float, Option("Weight decay.", AT_LEAST_0)]
 Maximize = Annotated[bool, Option("Ascend instead of descend.", configured=False)]
+Foreach = Annotated[
+    bool | None,
+    Option("torch's foreach functions; None: where torch's own optimizers use them.", configured=False),
+]
 Momentum = Annotated[float, Option("Heavy-ball momentum.", FRACTION, "μ")]
 Nesterov = Annotated[
     bool, Option("Nesterov momentum.", needs=(Need("without momentum", lambda o: o["momentum"] > 0),))

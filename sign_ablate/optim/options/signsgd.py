@@ -9,6 +9,7 @@ from sign_ablate.optim.options.shared import (
     ANNEALED,
     MOMENTUM,
     Decoupled,
+    Foreach,
     Lr,
     Maximize,
     Seed,
@@ -123,10 +124,7 @@ class SignSGDOptions:
         ),
     ] = False
     maximize: Maximize = False
-    foreach: Annotated[
-        bool | None,
-        Option("torch's foreach functions; None: where torch's own optimizers use them.", configured=False),
-    ] = None
+    foreach: Foreach = None
     fused: Annotated[
         bool | None,
         Option(

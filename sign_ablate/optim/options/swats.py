@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from sign_ablate.optim.options.declare import AT_LEAST_0, FRACTION, Option
-from sign_ablate.optim.options.shared import AdamEps, Lr, Maximize, WeightDecay
+from sign_ablate.optim.options.shared import AdamEps, Foreach, Lr, Maximize, WeightDecay
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,4 @@ class SWATSOptions:
     scope: Annotated[Literal["global", "tensor"], Option("One switch, or one per tensor.")] = "global"
     weight_decay: WeightDecay = 0.0
     maximize: Maximize = False
+    foreach: Foreach = None

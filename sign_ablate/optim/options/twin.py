@@ -6,6 +6,7 @@ from typing import Annotated
 from sign_ablate.optim.options.declare import ABOVE_0, FRACTION, Option
 from sign_ablate.optim.options.shared import (
     Decoupled,
+    Foreach,
     Gamma,
     KUnit,
     Lr,
@@ -37,3 +38,4 @@ class LinearTwinOptions:
     decoupled: Decoupled = True
     seed: Seed = 0
     maximize: Maximize = False
+    foreach: Foreach = None

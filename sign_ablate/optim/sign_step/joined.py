@@ -2,13 +2,14 @@
 
 import ctypes
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sign_ablate.optim import noise
+from sign_ablate.optim import flat, noise
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants
 from sign_ablate.optim.sign_step.upload import on_device
 
@@ -26,33 +27,21 @@ class Joined:
 
     def words(self, const: StepConstants, stream: int) -> Tensor:
         """Random words: for each parameter those of Item.words, and more where it is padded."""
-        device, blocks = self.items[0].p.device, tuple(size // 4 for size in self.sizes)
-        total = sum(blocks)
-        starts = [sum(blocks[:i]) for i in range(len(blocks))]
-        rows = torch.tensor([starts, [x.index for x in self.items], blocks], dtype=torch.int64)
-        key = ("joined", blocks, tuple(x.index for x in self.items))
-        start, parameter, count = on_device(key, lambda: rows, device)
-        owner = torch.repeat_interleave(torch.stack([start, parameter], 1), count, 0, output_size=total)
-        block = torch.arange(total, device=device) - owner[:, 0]
-        return _words(torch.stack([block, owner[:, 1]]), const, stream)
+        return self.random(const.seed, const.step, stream)
+
+    def random(self, seed: int, step: int | Tensor, stream: int) -> Tensor:
+        """Random words: for each parameter those of Item.random, and more where it is padded."""
+        numbers = [x.index for x in self.items]
+        return words(self.sizes, numbers, self.items[0].p.device, seed, step, stream)
 
     def cat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors of the parameters' shapes, end to end, padded with zeros."""
-        return cat(tensors, self.sizes)
+        return flat.cat(tensors, self.sizes)
 
-    def split(self, flat: Tensor) -> list[Tensor]:
+    def split(self, joined: Tensor) -> list[Tensor]:
         """The inverse of `cat`: views of the parameters' shapes."""
-        parts = flat.split(self.sizes)
+        parts = joined.split(self.sizes)
         return [part[: x.p.numel()].view(x.p.shape) for part, x in zip(parts, self.items, strict=True)]
-
-
-def cat(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """Tensors end to end, each padded with zeros to its size."""
-    gaps = [size - t.numel() for t, size in zip(tensors, sizes, strict=True)]
-    zeros, parts = tensors[0].new_zeros(max(gaps)), []
-    for t, gap in zip(tensors, gaps, strict=True):
-        parts += [t.reshape(-1), zeros[:gap]]
-    return torch.cat(parts)
 
 
 def apply(
@@ -76,38 +65,72 @@ def apply(
 def _chunks(items: Sequence[Item]) -> list[list[int]]:
     """Places in `items` of those that are joined. Shards, and parameters with gaps, stay alone."""
     out: list[list[int]] = []
-    room = 0
+    room = -1
     for i, x in enumerate(items):
         alone = x.first != 0 or x.numbers is not None
         if alone or x.p.numel() > room:
             out.append([])
-            room = 0 if alone else MOST
+            room = -1 if alone else MOST
         out[-1].append(i)
-        room -= x.p.numel()
+        room = max(room - x.p.numel(), -1)
     return out
 
 
-def _words(state: Tensor, const: StepConstants, stream: int) -> Tensor:
-    """noise.words of blocks and parameters, the two rows of `state`: a round of Philox in four launches.
+def words(
+    sizes: Sequence[int],
+    numbers: Sequence[int],
+    device: torch.device,
+    seed: int,
+    step: int | Tensor,
+    stream: int,
+) -> Tensor:
+    """noise.words of many parameters end to end: int64 of shape (sum of sizes,).
+
+    Args:
+        sizes: coordinates of each parameter, multiples of noise.GROUP.
+        numbers: of the parameters.
+        device: where to compute.
+        seed: as in noise.words.
+        step: as in noise.words.
+        stream: as in noise.words.
+    """
+    blocks = tuple(size // 4 for size in sizes)
+    total = sum(blocks)
+    starts = [0, *itertools.accumulate(blocks[:-1])]
+    rows = ("joined", blocks, tuple(numbers))
+    table = on_device(rows, lambda: torch.tensor([starts, numbers, blocks]), device)
+    state = torch.repeat_interleave(table[:2], table[2], 1, output_size=total)
+    torch.sub(torch.arange(total, device=device), state[0], out=state[0])
+    return _philox(state, seed, step, stream)
+
+
+def _philox(state: Tensor, seed: int, step: int | Tensor, stream: int) -> Tensor:
+    """noise.words of blocks and parameters, the two rows of `state`: a round of Philox in three launches.
 
     Words are the lower halves of int64 numbers, whose upper halves stay 0 because only the lower are written.
+    Products are computed twice, as rows p, q, p, q: a round mixes their halves crosswise, as rows q and p.
     """
-    constants = on_device(("philox", const.seed), lambda: _constants(const.seed), state.device)
-    multipliers, keys_low = constants[0], _halves(constants)[..., 0]
-    state_low = _halves(state)[..., 0]
-    step = const.step if isinstance(const.step, Tensor) else ctypes.c_int32(const.step & _MASK).value
-    others: tuple[Any, Any] = (stream << 16, step)
-    product = state
+    constants = on_device(("philox", seed), lambda: _constants(seed), state.device)
+    multipliers, keys = constants[0], _halves(constants)[1:, ..., 0]
+    low, four = _halves(state)[..., 0], state.expand(2, *state.shape)
+    products = [torch.empty_like(four, memory_format=torch.contiguous_format) for _ in range(2)]
+    crosswise = [product.view(4, -1)[1:3] for product in products]
     for i in range(noise.ROUNDS):
-        product = state * multipliers
-        halves = _halves(product)
-        torch.bitwise_xor(halves[1, :, 1], others[0], out=state_low[0])
-        torch.bitwise_xor(halves[0, :, 1], others[1], out=state_low[1])
-        state_low.bitwise_xor_(keys_low[1 + i])
-        others = halves[1, :, 0], halves[0, :, 0]
-    product.bitwise_and_(_MASK)
-    four = state[0], product[1], state[1], product[0]
-    return torch.stack([word.view(-1, 16) for word in four], 1).view(-1)
+        torch.mul(four, multipliers, out=products[i % 2])
+        high, before = _halves(crosswise[i % 2])[..., 1], _halves(crosswise[1 - i % 2])[..., 0]
+        if i:
+            torch.bitwise_xor(high, before, out=low)
+        else:
+            torch.bitwise_xor(high[0], stream << 16, out=low[0])
+            torch.bitwise_xor(high[1], _int32(step), out=low[1])
+        low.bitwise_xor_(keys[i])
+    q, p = crosswise[(noise.ROUNDS - 1) % 2].bitwise_and_(_MASK)
+    four = torch.stack([word.view(-1, 16) for word in (state[0], q, state[1], p)], 1)
+    return four.view(-1)
+
+
+def _int32(step: int | Tensor) -> int | Tensor:
+    return step if isinstance(step, Tensor) else ctypes.c_int32(step & _MASK).value
 
 
 def _constants(seed: int) -> Tensor:

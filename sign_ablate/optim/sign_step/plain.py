@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
+from sign_ablate.optim.flat import CHUNK, cat, segment_sums
+from sign_ablate.optim.ops import signs
 from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
-from sign_ablate.optim.sign_step.upload import on_device
-
-#: coordinates that are summed at once, for λ of many parameters
-_CHUNK = 1024
 
 
 def effective(x: Item, const: StepConstants) -> Tensor:
@@ -185,7 +183,7 @@ def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]
         else:
             torch._foreach_lerp_(ms, gs, 1 - const.beta)
     if const.zero == "zero" and not isinstance(const.sigma, Tensor) and const.sigma == 0:
-        steps = _signs(ms)
+        steps = signs(ms)
     else:
         steps = joined.apply(lambda m, x: direction(m, x, const), ms, items)
     sums: list[Tensor | None] = [None] * len(items)
@@ -194,7 +192,7 @@ def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]
         if not const.project.applied and (const.project.previous or const.dither is not None):
             sources = previous if const.project.previous else ms
             plus = const.zero != "zero"
-            clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else _signs(sources)
+            clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else signs(sources)
         sums = list(_foreach_sums(clean, gs, items, const.project.energy))
     if const.decay is not None:
         torch._foreach_mul_([x.p for x in items], const.decay)
@@ -216,13 +214,6 @@ def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
     return gs
 
 
-def _signs(ms: list[Tensor]) -> list[Tensor]:
-    """`sign` of many tensors."""
-    signs = list(torch._foreach_sign(ms))
-    torch._foreach_add_(signs, ms, alpha=0)
-    return signs
-
-
 def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item], energy: bool) -> list[Tensor]:
     """The partial sums of each parameter, ‖s‖² where it is wanted; on a CPU in the order of `step_item`."""
     if items[0].p.device.type == "cpu":
@@ -230,17 +221,13 @@ def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item], energy:
         return [
             torch.stack([partial_sums(b.m, b.g) for b in own if b.m is not None]).sum(0) for own in blocks
         ]
-    # Sums of whole chunks first: segment_reduce takes one thread per column of a matrix, and one block per
-    # segment of a vector, so that it must have little to do.
-    counts = tuple(-(-t.numel() // _CHUNK) for t in gs)
-    both = joined.cat([*ss, *gs], [count * _CHUNK for count in counts] * 2).view(2, -1, _CHUNK)
+    counts = [-(-t.numel() // CHUNK) for t in gs]
+    both = cat([*ss, *gs], [count * CHUNK for count in counts] * 2).view(2, -1, CHUNK)
     chunks = both.new_zeros(3, sum(counts))
     torch.sum(both * both[1], -1, out=chunks[:2])
     if energy:
         torch.sum(both[0] * both[0], -1, out=chunks[2])
-    lengths = on_device(("lengths", counts), lambda: torch.tensor(counts * 3), both.device)
-    sums = torch.segment_reduce(chunks.view(-1), "sum", lengths=lengths, unsafe=True)
-    return list(sums.view(3, -1).float().unbind(1))
+    return list(segment_sums(chunks, counts).float().unbind(1))
 
 
 def sgd_foreach(items: list[Item], const: StepConstants) -> None:

@@ -1,0 +1,60 @@
+"""One ledger of several campaigns, and its verdicts as Markdown for pages: numbers are never typed."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from sign_ablate.claims.page import numbers
+from sign_ablate.claims.table import Row
+
+
+def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Rows of several ledgers in the order of the claims, each with a further key `campaign`.
+
+    A claim has a row for each data set on which a campaign measured it: that of the first campaign of the
+    mapping which did. A claim that none measured has the row of the first campaign.
+    """
+    rows = [{**row, "campaign": campaign} for campaign, of in ledgers.items() for row in of]
+    found = []
+    for claim in dict.fromkeys(row["claim"] for row in rows):
+        of_claim = [row for row in rows if row["claim"] == claim]
+        by_data: dict[str | None, Row] = {}
+        for row in of_claim:
+            if is_measured(row):
+                by_data.setdefault(row["dataset"], row)
+        found += list(by_data.values()) or of_claim[:1]
+    return found
+
+
+def is_measured(row: Row) -> bool:
+    """True if a claim has a verdict, be it that of a proxy for itself."""
+    return row["verdict"] != "not measured" or row["proxy_verdict"] is not None
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """Table with one row per claim of a merged ledger, and a heading for each family."""
+    return "\n\n".join(_family(name, list(of)) for name, of in itertools.groupby(rows, lambda r: r["family"]))
+
+
+def _family(name: str, rows: Sequence[Row]) -> str:
+    heads = ("Claim", "Verdict", "Effect", "New images, too", "n", "Remark")
+    lines = [f"**{name}**\n", _line(heads), "|" + " --- |" * len(heads)]
+    return "\n".join([*lines, *(_line(_cells(row)) for row in rows)])
+
+
+def _cells(row: Row) -> Iterator[str]:
+    where = f" ({row['dataset']}, {row['campaign']})" if row["dataset"] and is_measured(row) else ""
+    yield f"{row['title']}{where}"
+    yield f"proxy: **{row['proxy_verdict']}**" if row["proxy_verdict"] else f"**{row['verdict']}**"
+    if row["effect"] is None or row["comparison"] == "theory":
+        yield ""
+    else:
+        yield numbers(row)
+    has_images = row["image_low"] is not None
+    yield f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]".replace("-", "−") if has_images else ""
+    yield str(row["n"] or "")
+    reading = "" if row["reading"] == "any" or row["effect"] is None else f"reading: {row['reading']}"
+    yield "; ".join(filter(None, [reading, row["reason"]]))
+
+
+def _line(cells: Sequence[str] | Iterator[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

@@ -1,0 +1,141 @@
+"""`sign-ablate export`: the part of a campaign's results from which `rebuild` makes the rest."""
+
+import contextlib
+import datetime
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sign_ablate.analysis import schemas, style
+from sign_ablate.campaign.grid import Run, expand
+from sign_ablate.campaign.identity import campaign_spec
+from sign_ablate.claims import seeds, table
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.store import layout, reading
+from sign_ablate.store.record import DamagedError, read_json
+from sign_ablate.store.run_files import write_text
+from sign_ablate.terminal import pages
+from sign_ablate.terminal.claims import NoLedgerError
+from sign_ablate.tuning.choice import file_of
+from sign_ablate.tuning.search import searches
+
+#: files of every campaign, which `rebuild` needs
+NEEDED = (
+    schemas.CAMPAIGN,
+    schemas.RUNS,
+    schemas.EPOCHS,
+    schemas.SUMMARY,
+    schemas.TIMES,
+    schemas.PREDICTIONS,
+)
+TABLE = "table1.md"
+TUNED = "tuned.json"
+PROVENANCE = "provenance.json"
+
+
+class ExportError(Exception):
+    """A campaign's results cannot be exported, or not be rebuilt from what was exported."""
+
+
+def export(
+    campaign: Campaign, config: Sequence[Path], results: Path, out: Path, partial: bool = False
+) -> str:
+    """Copy tables, ledger, choices of the tuning and figures (PNG) of a campaign, and draw its ledger.
+
+    Also writes provenance.json: the command, the date, machines, commits, and core-hours by stage.
+
+    Args:
+        campaign: the campaign.
+        config: its configuration files, for the command in provenance.json.
+        results: the results folder.
+        out: folder to write.
+        partial: take the results of `snakemake partial`.
+
+    Returns:
+        A line on what was written.
+
+    Raises:
+        ExportError: if the results are missing, or of another configuration.
+        DamagedError: if campaign.json is damaged.
+        OSError: if a file cannot be read or written.
+    """
+    folder = layout.campaign_folder(results, campaign.campaign)
+    if partial:
+        folder /= layout.PARTIAL
+    target = " partial" if partial else ""
+    if missing := [name for name in (*NEEDED, table.LEDGER, TABLE) if not (folder / name).exists()]:
+        raise ExportError(f"{folder / missing[0]}: not found; run snakemake{target} for this campaign first")
+    stored = read_json(folder / schemas.CAMPAIGN, Campaign, "delete it and run snakemake again")
+    if campaign_spec(stored) != campaign_spec(campaign):
+        raise ExportError(
+            f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
+        )
+    figures = sorted(folder.glob("figures/*.png"))
+    shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
+    (out / "figures").mkdir(parents=True)
+    copied = [folder / name for name in (*NEEDED, schemas.PROBES, table.LEDGER, TABLE)]
+    for path in [*copied, *figures]:
+        if path.exists():
+            shutil.copyfile(path, out / path.relative_to(folder))
+    _draw_ledger(out)
+    tuned = file_of(campaign, results)
+    if campaign.tuning is not None and tuned.exists():
+        shutil.copyfile(tuned, out / TUNED)
+    content = json.dumps(provenance(campaign, config, results), indent=1, ensure_ascii=False)
+    write_text(out / PROVENANCE, content + "\n")
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return f"{out}: {size / 1e6:.1f} MB; sign-ablate rebuild {out} makes the ledger and the report of it"
+
+
+def _draw_ledger(out: Path) -> None:
+    """Draw the ledger's first screen and the seeds that its claims need. Neither if no claim is measured."""
+    rows = table.read(out)
+    figures = out / "figures"
+    with contextlib.suppress(NoLedgerError):
+        pages.draw([out.name], out.parent, figures / "ledger.png")
+    if decisive := seeds.needed(rows):
+        with style.context():
+            seeds.figure(decisive).savefig(figures / "seeds.png", dpi=150, metadata={"Software": None})
+
+
+def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dict[str, Any]:
+    """Command, date, machines, commits, and runs and core-hours by stage, from the runs that exist."""
+    make = "make verdict CONFIG=" if campaign.tuning else "snakemake --cores all --configfile "
+    trials = [run for search in searches(campaign) for run in search.runs()]
+    stages = {"tuning": trials, "evaluation": expand(campaign)}
+    found = {
+        name: [environment for run in runs if (environment := _environment(run, results)) is not None]
+        for name, runs in stages.items()
+    }
+    every = [environment for environments in found.values() for environment in environments]
+    return {
+        "command": f"{make}{' '.join(map(str, config))}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machines": _most_common([e.cpu if e.device == "cpu" else e.device for e in every]),
+        "commits": _most_common([e.git_commit for e in every]),
+        "stages": {
+            name: {
+                "runs": len(environments),
+                "core_hours": round(sum((e.seconds or 0) * (e.threads or 1) for e in environments) / 3600, 2),
+            }
+            for name, environments in found.items()
+            if stages[name]
+        },
+    }
+
+
+def _environment(run: Run, results: Path) -> reading.Environment | None:
+    folder = layout.run_folder(results, run.id)
+    if not layout.metrics_file(results, run.id).exists():
+        return None
+    try:
+        return reading.environment(folder)
+    except DamagedError:
+        return None
+
+
+def _most_common(values: Sequence[str | None]) -> list[str]:
+    return [value for value, _ in Counter(value or "unknown" for value in values).most_common()]

@@ -1,0 +1,105 @@
+"""Export of a campaign's results, and what is said where they are missing or of another configuration."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sign_ablate.analysis.aggregate import aggregate
+from sign_ablate.campaign.grid import expand
+from sign_ablate.claims import job
+from sign_ablate.cli import app
+from sign_ablate.config import Campaign
+from sign_ablate.store.layout import campaign_folder
+from sign_ablate.terminal.export import ExportError, export
+from sign_ablate.terminal.rebuild import exported
+from tests.analysis.conftest import make_campaign, write_run
+
+CONFIG = [Path("workflow/presets/test.yaml")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    campaign: Campaign
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return campaign_folder(self.root, self.campaign.campaign)
+
+    def export(self, out: Path, partial: bool = False) -> str:
+        return export(self.campaign, CONFIG, self.root, out, partial)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Results of a campaign on images in a folder of this machine."""
+    root = tmp_path / "results"
+    methods = {"sgd": {"optimizer": "sgd", "lr": 0.1}, "signsgd-m": {"optimizer": "signsgd-m", "lr": 0.1}}
+    campaign = make_campaign(datasets={"c": {"source": "cifar10", "path": "/data/of/mine"}}, methods=methods)
+    for run in expand(campaign):
+        write_run(root, run, [0.2, 0.4, 0.5, 0.6])
+    found = Results(campaign, root)
+    without_location = make_campaign(datasets={"c": {"source": "cifar10"}}, methods=methods)
+    aggregate(without_location, root, found.folder)
+    job.write(found.folder, found.folder / "claims.parquet", found.folder / "explore.html")
+    (found.folder / "table1.md").write_text("a table\n")
+    (found.folder / "figures").mkdir()
+    for kind in ("png", "pdf"):
+        (found.folder / f"figures/a.{kind}").write_bytes(b"a figure")
+    return found
+
+
+def test_export_keeps_tables_and_figures_with_their_origin(results: Results, tmp_path: Path) -> None:
+    out = tmp_path / "reference" / "test"
+    assert results.export(out).startswith(f"{out}: ")
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "campaign.json",
+        "claims.parquet",
+        "epochs.parquet",
+        "figures/a.png",
+        "figures/ledger.png",
+        "figures/seeds.png",
+        "predictions.parquet",
+        "provenance.json",
+        "runs.parquet",
+        "summary.parquet",
+        "table1.md",
+        "times.parquet",
+    ]
+    origin = json.loads((out / "provenance.json").read_text())
+    assert origin["command"] == "snakemake --cores all --configfile workflow/presets/test.yaml"
+    assert origin["stages"] == {"evaluation": {"runs": 6, "core_hours": 0.02}}  # 6 runs of 12.5 s
+    assert exported(tmp_path / "reference") == [out]
+    assert not any(b"/data/of/mine" in path.read_bytes() for path in out.rglob("*.*"))
+
+
+def test_second_export_has_no_figure_that_is_gone(results: Results, tmp_path: Path) -> None:
+    results.export(tmp_path / "out")
+    (results.folder / "figures/a.png").rename(results.folder / "figures/b.png")
+    results.export(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    assert names == {"b.png", "ledger.png", "seeds.png"}
+
+
+def test_missing_results_and_those_of_another_configuration(results: Results, tmp_path: Path) -> None:
+    other = dataclasses.replace(results, campaign=make_campaign(seeds=[0, 1]))
+    with pytest.raises(ExportError, match=r"campaign\.json: made from another configuration; run snakemake"):
+        other.export(tmp_path / "out")
+    with pytest.raises(ExportError, match=r"partial/campaign\.json: not found; run snakemake partial"):
+        results.export(tmp_path / "out", partial=True)
+    (results.folder / "claims.parquet").unlink()
+    with pytest.raises(ExportError, match=r"claims\.parquet: not found; run snakemake for this campaign"):
+        results.export(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rebuild_without_exported_files_ends_in_one_line(tmp_path: Path) -> None:
+    for arguments, line in (
+        ([], "no campaign to rebuild; sign-ablate export makes one from results"),
+        ([str(tmp_path)], f"{tmp_path}/campaign.json: not found; sign-ablate export writes it"),
+    ):
+        call = CliRunner().invoke(app, ["rebuild", *arguments, "--results", str(tmp_path)])
+        assert (call.exit_code, call.stderr) == (1, f"sign-ablate: error: {line}\n")

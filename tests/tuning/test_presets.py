@@ -1,0 +1,26 @@
+"""Presets that share runs: `gap` compares the two data sets with those of `c10` and `c100`."""
+
+from pathlib import Path
+
+from sign_ablate.campaign.grid import expand
+from sign_ablate.config import load_campaign
+from sign_ablate.config.campaign import Campaign
+from sign_ablate.tuning.search import searches
+from tests.conftest import ROOT
+
+
+def preset(name: str, results: Path) -> Campaign:
+    """The campaign of a preset, with the second trial of every search as its choice."""
+    campaign = load_campaign([ROOT / f"workflow/presets/{name}.yaml"], results=results)
+    tuned: dict[str, dict[str, dict[str, float]]] = {}
+    for search in searches(campaign):
+        tuned.setdefault(search.dataset, {})[search.label] = search.values()[1]
+    return campaign.model_copy(update={"tuned": tuned})
+
+
+def test_gap_trains_nothing_that_c10_and_c100_do_not(tmp_path: Path) -> None:
+    gap, *others = (preset(name, tmp_path) for name in ("gap", "c10", "c100"))
+    assert len(expand(gap)) == 32
+    assert {run.id for run in expand(gap)} <= {run.id for other in others for run in expand(other)}
+    hashes = {search.hash for other in others for search in searches(other)}
+    assert {search.hash for search in searches(gap)} <= hashes  # so the choices are the same, too
