@@ -1,5 +1,6 @@
 """Communication hook of DistributedDataParallel that aggregates gradients by a rule."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -180,6 +181,11 @@ def _in_order(g: Tensor, p: Tensor) -> Tensor:
     return g.as_strided(p.shape, p.stride(), g.storage_offset()) if dense else g
 
 
+@functools.cache
+def _code() -> str:
+    return fingerprint.of_sources(("distributed", "optim"))
+
+
 def _described(module: nn.Module) -> str:
     """Number of the parameters, and a hash of their names, shapes and dtypes."""
     facts = [(name, tuple(p.shape), str(p.dtype)) for name, p in module.named_parameters()]
@@ -211,7 +217,7 @@ def register(
             "rule": str(rule.as_dict()),
             "seed": str(seed),
             "model": _described(model.module),
-            "code": fingerprint.of_sources(("distributed", "optim")),
+            "code": _code(),
             "torch": torch.__version__,
         },
         group,

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sign_ablate.distributed import HookState, MajorityVote, Mean, Rule, aggregate, bytes_per_step, register
+from sign_ablate.distributed import (
+    HookState,
+    MajorityVote,
+    Mean,
+    Rule,
+    aggregate,
+    bytes_per_step,
+    hooks,
+    register,
+)
 from sign_ablate.distributed.adversaries import corrupted
 from sign_ablate.distributed.rule import Memory, Place
 from tests.conftest import ROOT
@@ -117,9 +127,53 @@ def worker(rank: int, workers: int, folder: Path) -> None:
             names: dict[str, Any] = {"model": nn.Linear(5, 1), "batches": [batch(rank, k) for k in range(3)]}
             exec(EXAMPLE[1], names)
             found["example"] = [p.tolist() for p in names["model"].parameters()]
+        found |= {("refused", what): refused(rank, what) for what in REFUSED}
+        if rank == workers - 1:
+            (folder / str(rank)).write_bytes(pickle.dumps(found))
+        found["lost"] = lost(rank, workers)
         (folder / str(rank)).write_bytes(pickle.dumps(found))
     finally:
         dist.destroy_process_group()
+
+
+#: what differs on rank 1 → the error on every rank
+REFUSED = {
+    "rule": r"^rank 1 has rule {'name': 'vote', 'momentum': 0\.5.*, rank 0 has {'name': 'mean'}; all ranks",
+    "seed": r"^rank 1 has seed 1, rank 0 has 0; all ranks need the same$",
+    "model": r"^rank 1 has model 6 parameters \(\w{8}\), rank 0 has 6 parameters \(\w{8}\); all ranks need",
+    "code": r"^rank 1 has code edited, rank 0 has \w{12}; all ranks need the same$",
+}
+
+
+def refused(rank: int, what: str) -> str | None:
+    """Error of `register` with something else on rank 1, or None."""
+    net, own = ddp(), what if rank == 1 else None
+    if own == "model":
+        net.module.never.data = net.module.never.data.double()
+    with pytest.MonkeyPatch.context() as patched:
+        if own == "code":
+            patched.setattr(hooks, "_code", lambda: "edited")
+        try:
+            rule = MajorityVote(momentum=0.5) if own == "rule" else Mean()
+            register(net, rule, seed=int(own == "seed"))
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def lost(rank: int, workers: int) -> float | None:
+    """Seconds until a step fails in which the last rank ends; None if it does not fail."""
+    net = ddp()
+    register(net, RULES["vote"])
+    start = time.monotonic()
+    try:
+        for step in range(2):
+            if rank == workers - 1 and step == 1:
+                os._exit(0)
+            backward(net, rank, step)
+    except RuntimeError:
+        return time.monotonic() - start
+    return None
 
 
 def spawn(target: Callable[[int, int, Path], None], workers: int, folder: Path) -> list[Any]:
@@ -211,6 +265,21 @@ def test_example_of_the_docs(ranks: list[dict[Any, Any]]) -> None:
     assert EXAMPLE is not None
     assert len(EXAMPLE[1].strip().splitlines()) <= 15
     assert all(found["example"] == ranks[0]["example"] for found in ranks)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_rank_with_another_rule_seed_model_or_code_is_refused_on_all(
+    ranks: list[dict[Any, Any]], what: str
+) -> None:
+    for found in ranks:
+        assert found["refused", what] is not None
+        assert re.match(REFUSED[what], found["refused", what])
+
+
+def test_step_in_which_a_rank_ends_fails_on_the_others_at_once(ranks: list[dict[Any, Any]]) -> None:
+    for found in ranks[:-1]:
+        assert found["lost"] is not None
+        assert found["lost"] < 60
 
 
 @pytest.fixture
