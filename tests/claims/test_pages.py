@@ -97,6 +97,7 @@ def test_forest_is_in_margins_with_the_margin_shaded(rows: list[table.Row]) -> N
     assert far[-1].text == "▶"
 
 
+@pytest.mark.slow
 def test_page_to_explore_is_one_file_without_links_and_the_same_again(
     rows: list[table.Row], tables: Evidence, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def drawn(rows: list[table.Row], tables: Evidence, **chosen: Any) -> str:
     return str(vl_convert.vegalite_to_svg(spec))
 
 
+@pytest.mark.slow
 def test_click_on_a_claim_or_a_method_shows_what_it_rests_on(rows: list[table.Row], tables: Evidence) -> None:
     (claim,) = [record for record in explore_data.claims(rows) if record["title"] == TRAILS]
     assert claim["cells"] == "|sgd (cifar10)|signsgd-m (cifar10)|"

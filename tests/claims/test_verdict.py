@@ -161,6 +161,7 @@ def sign(found: Effect) -> Any:
     return np.where(found.low > 0, "supported", np.where(found.high < 0, "refuted", "unresolved"))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 8))
 def test_holm_decides_what_holms_adjusted_p_values_reject(seed: int, claims: int) -> None:

@@ -245,6 +245,7 @@ def test_examples(module: str) -> None:
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_hooks_need_torch_only() -> None:
     code = (
         "import sys, torch; before = {m.split('.')[0] for m in sys.modules}; import sign_ablate.distributed;"

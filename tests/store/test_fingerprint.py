@@ -112,6 +112,7 @@ def test_every_module_is_known_to_make_numbers_tables_or_neither() -> None:
     assert all((fingerprint.PACKAGE / name).exists() for name in known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "counts"),
     [

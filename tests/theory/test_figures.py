@@ -12,6 +12,7 @@ from sign_ablate.theory import CLAIMS, EXPERIMENTS, FIGURES, figures, lab, state
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_failure_probabilities_are_below_the_drawn_bound(quick: dict[str, pd.DataFrame]) -> None:
     left, right = figures.failure(quick).axes
     *laws, bound = left.get_lines()
@@ -37,6 +38,7 @@ def test_rates_show_bounds_above_and_floors(quick: dict[str, pd.DataFrame]) -> N
         np.testing.assert_allclose(floors, floors[0] / np.sqrt([1, 4, 16, 64]))
 
 
+@pytest.mark.slow
 def test_notebook_draws_every_figure_and_the_verdicts(quick: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     for name in EXPERIMENTS:
         rows = quick[name].astype(object).where(quick[name].notna(), None).to_dict("records")

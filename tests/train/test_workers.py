@@ -117,6 +117,7 @@ def test_virtual_workers_give_the_bits_of_real_ranks(
             assert all(torch.equal(value, found[name][key]) for found in ranks), (name, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_a_run_resumes_in_the_middle_of_an_epoch_to_the_same_bits(name: str, data: PreparedData) -> None:
     run = run_of(**{"workers": 3, **RULES[name]})

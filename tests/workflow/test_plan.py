@@ -13,6 +13,7 @@ from tests.workflow.conftest import make
 pytestmark = pytest.mark.workflow
 
 
+@pytest.mark.slow
 def test_fresh_campaign_needs_every_job(config: dict[str, Any], tmp_path: Path) -> None:
     repository = make(tmp_path / "repository", config)
     jobs = repository.jobs()
@@ -29,6 +30,7 @@ def test_fresh_campaign_needs_every_job(config: dict[str, Any], tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_ranks_count_as_threads_and_gpus(config: dict[str, Any], tmp_path: Path) -> None:
     """Runs of 1, 2 and 3 workers, of which max_ranks: 2 leaves the last one to one process."""
     sgd = config["methods"]["sgd"] | {"workers": [1, 2, 3]}
