@@ -26,6 +26,7 @@ def test_failure_probabilities_are_below_the_drawn_bound(quick: dict[str, pd.Dat
     assert all(np.max(line.get_ydata()) <= 1 + 1e-9 for line in right.get_lines())
 
 
+@pytest.mark.slow
 def test_rates_show_bounds_above_and_floors(quick: dict[str, pd.DataFrame]) -> None:
     axes = figures.rates(quick).axes
     assert len(axes) == 6
@@ -70,6 +71,7 @@ def test_page_has_the_verdicts_of_the_reference_tables() -> None:
     assert statements.to_markdown(claims) in (ROOT / "docs/theory.md").read_text()
 
 
+@pytest.mark.slow
 def test_verdicts_in_markdown_name_the_deciding_row(quick: dict[str, pd.DataFrame]) -> None:
     claims = pd.DataFrame(statements.judge([quick["projection"]]))
     text = statements.to_markdown(claims)
