@@ -37,6 +37,7 @@ def test_theorem_1_holds(name: str, quick: dict[str, pd.DataFrame]) -> None:
     assert set(bounds.values()) == {"supported"}
 
 
+@pytest.mark.slow
 def test_noise_floor_does_not_hold(quick: dict[str, pd.DataFrame]) -> None:
     rows = quick["convergence-from-minimum"]
     assert verdicts(rows)["noise-floor"] == "refuted"
@@ -74,6 +75,7 @@ def test_sources_of_an_experiment_are_what_it_imports(name: str) -> None:
     assert seen == listed
 
 
+@pytest.mark.slow
 def test_savings_are_counted_from_real_states(quick: dict[str, pd.DataFrame]) -> None:
     from sign_ablate.optim import SignSGD
 
@@ -171,6 +173,7 @@ def test_planted_error_in_the_null_model_is_found(monkeypatch: pytest.MonkeyPatc
     assert verdicts(frame)["lambda-null"] == "refuted"
 
 
+@pytest.mark.slow
 def test_asymmetric_noise_and_the_literal_reading_of_the_curvature_break_theorem_1(
     quick: dict[str, pd.DataFrame],
 ) -> None:
@@ -183,6 +186,7 @@ def test_asymmetric_noise_and_the_literal_reading_of_the_curvature_break_theorem
     assert noise.loc[256, "holds"]
 
 
+@pytest.mark.slow
 def test_verdicts_of_the_fast_experiments(quick: dict[str, pd.DataFrame]) -> None:
     rows = statements.judge([rows for name, rows in quick.items() if not name.startswith("convergence")])
     refuted = {row["claim"] for row in rows if row["verdict"] == "refuted"}
