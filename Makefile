@@ -56,7 +56,8 @@ $(PLUGINS)/installed: $(VENV)/installed
 
 bench: install  ## measure optimizers, engine and overhead against what people use; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md --measurements results/reference/measurements.parquet
-	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || $(BIN)/python -m benchmarks.gpu --output docs/bench-gpu.md
+	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+		{ $(BIN)/python -m benchmarks.gpu --output docs/bench-gpu.md && $(BIN)/python -m benchmarks.card --output docs/bench-card.md; }
 	$(BIN)/python -m benchmarks.launches --output docs/bench-launches.md
 	$(BIN)/python -m benchmarks.generators --output docs/bench-generators.md
 	$(BIN)/python -m benchmarks.engine

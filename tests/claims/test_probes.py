@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sign_ablate.analysis import probes
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.campaign.grid import expand
 from sign_ablate.claims import evidence as tables
@@ -118,3 +119,17 @@ def test_every_claim_on_steps_can_read_the_probes_of_a_campaign(tmp_path: Path) 
     for row in rows:
         assert row.outcome.effect is not None, row.name
         assert (row.outcome.effect.n, row.proxy) == (1, "data: synthetic"), row.name
+
+    drawn = probes.read(tmp_path / "tables")
+    assert drawn is not None
+    panels = [axes for axes in probes.figure(drawn, "synthetic").axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == [panel.name for panel in probes.PANELS]
+    labels = {line.get_label(): line for line in panels[1].lines}
+    assert {"pre-dither α=0.1", "pre-dither-sum α=0.1"} <= labels.keys()
+    ratio = drawn[(drawn["label"] == "pre-dither alpha=0.1") & (drawn["quantity"] == "momentum_over_sigma")]
+    assert labels["pre-dither α=0.1"].get_ydata() == pytest.approx(
+        ratio.sort_values("step")["value"].to_list()
+    )
+    assert probes.read(tmp_path) is None
+    with pytest.raises(ValueError, match="no probe on 'digits'"):
+        probes.figure(drawn, "digits")
