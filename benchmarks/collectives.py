@@ -56,6 +56,7 @@ NOTES = """\
 the exchange of {d:,} gradients (ResNet-18) in one bucket is nearly all. The ranks are processes of one
 machine, one thread each. The time is that of the slowest rank; rounds: {rounds}, of which the table has the
 medians, after {warm_up} to warm up. Each round measures the hook and then the float32 all-reduce.
+The first row compares float32 with itself: its distance from 1 is noise.
 
 Here a message between ranks costs a copy in memory, so this is mostly the time of packing: it says what a
 hook costs, and not what it saves. *Wins below* is computed and not measured: the speed of a rank's link, in
@@ -81,8 +82,8 @@ class Gradients(nn.Module):
 
 def hooked(name: str) -> DistributedDataParallel:
     """DDP model with a hook, by the name of its row."""
-    # One bucket: torch's PowerSGD begins collectives in callbacks, whose order differs between ranks on gloo if
-    # there are several.
+    # One bucket: torch's PowerSGD begins collectives in callbacks, whose order on gloo may differ between ranks
+    # if there are several.
     model = DistributedDataParallel(Gradients(), bucket_cap_mb=BUCKET_MIB)
     if name in RULES:
         register(model, RULES[name])
