@@ -82,7 +82,7 @@ class Gradients(nn.Module):
 
 def hooked(name: str) -> DistributedDataParallel:
     """DDP model with a hook, by the name of its row."""
-    # One bucket: torch's PowerSGD begins collectives in callbacks, whose order on gloo may differ between ranks
+    # One bucket: torch's PowerSGD begins collectives in callbacks, whose order on gloo may differ by rank
     # if there are several.
     model = DistributedDataParallel(Gradients(), bucket_cap_mb=BUCKET_MIB)
     if name in RULES:
