@@ -108,7 +108,7 @@ def test_a_stopped_and_a_killed_run_end_with_the_bytes_of_virtual_workers(file: 
         "rank 2 of 3 was ended by SIGKILL; out of memory? Run fewer jobs at a time (--cores); the run goes on"
     )
     start = time.monotonic()
-    with pytest.raises(JobError, match=f"^{re.escape(line)} on from its last checkpoint$") as lost:
+    with pytest.raises(JobError, match=f"^{re.escape(line)} from its last checkpoint$") as lost:
         train(run, file, out, 3, kill)
     assert time.monotonic() - start < 60
     assert not lost.value.final
