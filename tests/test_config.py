@@ -415,6 +415,7 @@ def test_bad_override_gets_one_clear_line(text: str, expected: str, file: Path) 
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["config.yaml", *sorted(p.name for p in (ROOT / "workflow/presets").glob("*"))]
 )

@@ -151,7 +151,7 @@ def test_figure_notebook_and_report_stand_alone(loaded: report.Report, tmp_path:
     assert "@import" not in text
     assert "url(" not in text
     assert "<title>sign-ablate: test: report</title>" in text
-    assert text.count('src="data:image/png;base64,') == 3  # the figure, accuracies of the last epoch, seeds that claims need
+    assert text.count('src="data:image/png;base64,') == 3  # figure, accuracies, seeds that claims need
     assert "proxy: " in text
     for part in ("Table I", "Limits of these results", "No run diverged.", "pre-dither alpha=0.1", "abc+"):
         assert part in text

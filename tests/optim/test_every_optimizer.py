@@ -235,6 +235,7 @@ def test_no_step_reads_from_the_device(make: Make) -> None:
             optimizer.step()
 
 
+@pytest.mark.slow
 @each
 def test_resume_at_every_step_is_exact(make: Make) -> None:
     """Through a file that `weights_only` reads; the cases change phase at the second or third step."""

@@ -22,12 +22,14 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_foreach(name):
     found = launches.launches(launches.registered(name, foreach=True))
     assert len(found) <= (FEW if name in ("signsgd", "signsgd-m", "lion") else MOST), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_foreach_of_other_rules(name):
     kind, options = OTHERS[name]

@@ -55,6 +55,7 @@ def test_two_steps_by_hand():
     assert float(optimizer.diagnostics()["momentum_rms"]) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "error"), [(0.03, 0.00015), (0.1, 0.00167), (1.0, 0.1688)])
 def test_its_mean_step_is_that_of_dither_for_small_m(ratio, error):
     """Monte Carlo over coordinates with m = ratio·σ; the relative error of the mean rises with m/σ."""

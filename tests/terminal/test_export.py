@@ -17,6 +17,8 @@ from sign_ablate.terminal.export import ExportError, export
 from sign_ablate.terminal.rebuild import exported
 from tests.analysis.conftest import make_campaign, write_run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = [Path("workflow/presets/test.yaml")]
 
 

@@ -285,6 +285,7 @@ def test_a_run_that_ends_between_two_looks(made: Campaigner, monkeypatch: pytest
     assert "1 of 6 runs done (16%)." in made.status()
 
 
+@pytest.mark.slow
 def test_files_that_come_and_go(made: Campaigner) -> None:
     """A run's files are made and deleted all the time, half of them written."""
     names, over = ["sgd.s0", "wild.s0", "adam.s0"], threading.Event()

@@ -189,6 +189,7 @@ def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
         show(name, results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("output", ["full disk", "closed pipe"])
 def test_output_that_cannot_be_written(output: str, unbuffered: str, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_quantities_follow_the_method(data: PreparedData) -> None:
     assert 0.2 < values(rows["signsgd-m"].probes, 0)["cos_gradient"] < 0.95
 
 
+@pytest.mark.slow
 def test_interrupted_before_and_within_a_probe(data: PreparedData, tmp_path: Path) -> None:
     run = RUNS["hybrid"]
     expected = Trainer(run.config, data, CPU).fit()
