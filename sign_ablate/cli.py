@@ -232,6 +232,8 @@ def picture(
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.pages import draw
 
+    if out.suffix != ".png":
+        fail(ValueError(f"--out {out}: must end in .png"))
     try:
         draw(campaigns, reference_folder(results), out)
     except (NoLedgerError, OSError) as error:

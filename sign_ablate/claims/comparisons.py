@@ -5,9 +5,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sign_ablate.config.base import Model
+from sign_ablate.store.quantities import PROBE_QUANTITIES
 
 #: quantity of a run that a contrast is made of
 Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
@@ -223,13 +224,22 @@ class Value(Tested):
         return [Contrast({self.arm: 1.0}, "same")]
 
 
+def _known(quantity: str) -> str:
+    if quantity not in PROBE_QUANTITIES:
+        raise ValueError(f"must be one of {', '.join(PROBE_QUANTITIES)}")
+    return quantity
+
+
+Quantity = Annotated[str, AfterValidator(_known)]
+
+
 class Probe(Tested):
     """A quantity of probed steps (probes.parquet) lies on one side of the margin at every probe of a run."""
 
     comparison: Literal["probe"] = "probe"
     arm: str
-    quantity: str = Field(description="Quantity of probe.parquet.")
-    over: str | None = Field(None, description="Quantity of the same probe by which it is divided.")
+    quantity: Quantity = Field(description="Quantity of probe.parquet.")
+    over: Quantity | None = Field(None, description="Quantity of the same probe by which it is divided.")
     side: Literal["above", "below"] = Field(description="Side of the margin on which the claim holds.")
     doubt: str = Field(
         "",

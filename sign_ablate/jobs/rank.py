@@ -53,6 +53,7 @@ def main() -> None:
     except Exception:
         error_file(folder, rank).write_text(traceback.format_exc())
         os._exit(1)  # not by way of torch, which would wait for the lost connections
+    os._exit(0)  # torch takes seconds to shut down on a busy machine
 
 
 if __name__ == "__main__":

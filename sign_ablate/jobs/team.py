@@ -110,8 +110,9 @@ def led(setup: Setup) -> Iterator[Team]:
         try:
             _await(others, folder)
             yield join(setup, 0, folder)
-            for process in others.values():
-                process.wait(_GRACE_SECONDS)
+            for process in others.values():  # the run is complete: one that is slow to end is killed
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_SECONDS)
         except RuntimeError as error:
             lost = None if isinstance(error, JobError) else _lost(others, folder)
             if lost is None:

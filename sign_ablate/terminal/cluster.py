@@ -36,6 +36,8 @@ class Profile:
 def read_profile(folder: Path) -> Profile:
     """Read a profile, such as profiles/slurm. Raises ConfigError."""
     path = folder / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"--profile {folder}: must be a folder with a config.yaml, such as profiles/slurm")
     values = read_yaml(path)
     if "executor" not in values:
         raise ConfigError(f"{path}: has no executor, so nothing is submitted; name the profile of a cluster")

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -87,7 +88,8 @@ def export(
     content = json.dumps(provenance(campaign, config, results), indent=1, ensure_ascii=False)
     write_text(out / PROVENANCE, content + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return f"{out}: {size / 1e6:.1f} MB; sign-ablate rebuild {out} makes the ledger and the report of it"
+    next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes the ledger and the report of it"
+    return f"{out}: {size / 1e6:.1f} MB; {next_step}"
 
 
 def _draw_ledger(out: Path) -> None:

@@ -12,6 +12,7 @@ from sign_ablate.claims import table as ledger
 from sign_ablate.config.schema import page_text, schema_text
 from sign_ablate.store import run_files
 from sign_ablate.store.layout import reference_folder
+from sign_ablate.store.quantities import PROBE_QUANTITIES
 from sign_ablate.terminal import pages
 from sign_ablate.theory import statements, tables
 
@@ -125,7 +126,7 @@ def results_text() -> str:
 
 def _quantities() -> str:
     rows = ["| quantity | meaning |", "| --- | --- |"]
-    for name, meaning in run_files.PROBE_QUANTITIES.items():
+    for name, meaning in PROBE_QUANTITIES.items():
         escaped = meaning.replace("|", r"\|")
         rows.append(f"| `{name}` | {escaped} |")
     return "\n".join(rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.export import export as export_html
@@ -17,6 +18,7 @@ from sign_ablate.claims import job, table
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.repository import LAB_FILE, MEASUREMENTS_FILE, ROOT
 from sign_ablate.store import layout
+from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.export import NEEDED, TUNED, ExportError
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -41,9 +43,8 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
         A line per campaign: seconds, and the verdicts that differ from those that were exported.
 
     Raises:
-        ExportError: if a folder lacks a file.
+        ExportError: if a file of a folder is missing or damaged.
         ConfigError: if claims.yaml is invalid.
-        DamagedError: if campaign.json is damaged.
         NotebookError: if a notebook fails.
         OSError: if a file cannot be read or written.
     """
@@ -56,7 +57,7 @@ def _rebuild(source: Path, results: Path) -> str:
     start = time.perf_counter()
     if missing := [name for name in NEEDED if not (source / name).exists()]:
         raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
-    campaign = read_campaign(source)
+    campaign = _checked(source)
     out = layout.campaign_folder(results, campaign.campaign)
     shutil.rmtree(out, ignore_errors=True)
     (out / "figures").mkdir(parents=True)
@@ -74,6 +75,24 @@ def _rebuild(source: Path, results: Path) -> str:
     export_html(executed, out / "report.html")
     seconds = time.perf_counter() - start
     return f"{out}: ledger and report in {seconds:.0f} s; {_compared(source, out)}"
+
+
+def _checked(source: Path) -> Campaign:
+    """The campaign of an exported folder, all of whose files can be read."""
+    path = source / schemas.CAMPAIGN
+    try:
+        campaign = read_campaign(path)
+        for path in (source / name for name in (*NEEDED, schemas.PROBES, table.LEDGER)):
+            if path.suffix == ".parquet" and path.exists():
+                pq.read_table(path)
+        path = source / TUNED
+        if path.exists():
+            json.loads(path.read_text(encoding="utf-8"))
+    except (DamagedError, pa.ArrowException, ValueError) as error:
+        reason = f"{path}: damaged ({str(error).splitlines()[0]})"
+        problem = error.problem if isinstance(error, DamagedError) else reason
+        raise ExportError(f"{problem}; restore it, or sign-ablate export it again") from None
+    return campaign
 
 
 def _figures(campaign: Campaign, out: Path) -> list[str]:

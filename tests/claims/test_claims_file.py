@@ -22,6 +22,10 @@ MISTAKES = {
         "arm: pre-0.55, over",
         "claims.dither-half-helps.test: arm 'pre-0.55': unknown; did you mean pre-0.5?",
     ),
+    "quantity: snr_low": (
+        "quantity: snr_lo",
+        "claims.correct-snr.test.quantity = 'snr_lo': must be one of batches, snr, snr_low, ",
+    ),
     "margin: near}": (
         "margin: nearr}",
         "claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?",

@@ -28,18 +28,18 @@ MATCHED = [[0.5, 0.3, 0.2], [0.5, 0.31, 0.21], [0.5, 0.32, 0.22]]
 
 
 def stated(side: str, **more: str) -> str:
-    keys = {"comparison": "probe", "arm": "clean", "quantity": "q", "side": side, "margin": "share", **more}
+    keys = {"comparison": "probe", "arm": "clean", "quantity": "lambda", "side": side, "margin": "share", **more}
     return "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
 
 
 def probed(values: Sequence[Sequence[float | None]], second: float = 1.0, **changes: Any) -> Evidence:
-    """Evidence of SignSGD-M with q at each probe, by seed, and with `r`, which is always `second`."""
+    """Evidence of SignSGD-M with λ at each probe, by seed, and with its null model, which is always `second`."""
     found = evidence({"signsgd-m": [90.0] * len(values)}, **changes)
     rows = [
         ("cifar10", "signsgd-m", seed, step, quantity, of)
         for seed, steps in enumerate(values)
         for step, value in enumerate(steps)
-        for quantity, of in (("q", value), ("r", second))
+        for quantity, of in (("lambda", value), ("lambda_null", second))
     ]
     columns = ["dataset", "label", "seed", "step", "quantity", "value"]
     return dataclasses.replace(found, probes=pd.DataFrame(rows, columns=columns))
@@ -66,12 +66,12 @@ def test_limit_must_hold_at_every_probe(
     row = one(stated(side), probed(values))
     assert row.outcome.effect is not None
     assert (row.verdict, row.outcome.effect.mean) == (verdict, pytest.approx(effect))
-    assert row.outcome.arms == "q of signsgd-m"
+    assert row.outcome.arms == "lambda of signsgd-m"
 
 
 def test_quantity_in_units_of_another() -> None:
-    row = one(stated("above", over="r"), probed([[10.0], [11.0], [12.0]], second=20.0))
-    assert (row.verdict, row.outcome.arms) == ("supported", "q/r of signsgd-m")
+    row = one(stated("above", over="lambda_null"), probed([[10.0], [11.0], [12.0]], second=20.0))
+    assert (row.verdict, row.outcome.arms) == ("supported", "lambda/lambda_null of signsgd-m")
     assert row.outcome.effect is not None
     assert row.outcome.effect.mean == pytest.approx(0.55)
 

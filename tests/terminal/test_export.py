@@ -14,7 +14,7 @@ from sign_ablate.cli import app
 from sign_ablate.config import Campaign
 from sign_ablate.store.layout import campaign_folder
 from sign_ablate.terminal.export import ExportError, export
-from sign_ablate.terminal.rebuild import exported
+from sign_ablate.terminal.rebuild import exported, rebuild
 from tests.analysis.conftest import make_campaign, write_run
 
 pytestmark = pytest.mark.slow
@@ -96,6 +96,27 @@ def test_missing_results_and_those_of_another_configuration(results: Results, tm
     with pytest.raises(ExportError, match=r"claims\.parquet: not found; run snakemake for this campaign"):
         results.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["runs.parquet", "campaign.json"])
+def test_rebuild_of_a_damaged_file_names_it_and_keeps_what_there_is(
+    results: Results, tmp_path: Path, name: str
+) -> None:
+    results.export(tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes((tmp_path / "out" / name).read_bytes()[:100])
+    kept = tmp_path / "rebuilt" / "test" / "report.html"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(
+        ExportError, match=rf"^{tmp_path}/out/{name}: damaged \(.*\); restore it, or sign-ablate"
+    ):
+        rebuild([tmp_path / "out"], tmp_path / "rebuilt")
+    assert kept.exists()
+
+
+def test_picture_is_a_png(tmp_path: Path) -> None:
+    call = CliRunner().invoke(app, ["picture", "test", "--out", "p.txt", "--results", str(tmp_path)])
+    assert (call.exit_code, call.stderr) == (1, "sign-ablate: error: --out p.txt: must end in .png\n")
 
 
 def test_rebuild_without_exported_files_ends_in_one_line(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import HybridSignSGD, SignSGD
 from sign_ablate.store import reading
 from sign_ablate.store.layout import run_folder
+from sign_ablate.store.quantities import PROBE_QUANTITIES
 from sign_ablate.store.record import DamagedError
-from sign_ablate.store.run_files import METRICS, PROBE, PROBE_QUANTITIES, RUN
+from sign_ablate.store.run_files import METRICS, PROBE, RUN
 from sign_ablate.train import probe
 from sign_ablate.train.loop import Trainer
 from tests.conftest import TINY
