@@ -28,7 +28,14 @@ MATCHED = [[0.5, 0.3, 0.2], [0.5, 0.31, 0.21], [0.5, 0.32, 0.22]]
 
 
 def stated(side: str, **more: str) -> str:
-    keys = {"comparison": "probe", "arm": "clean", "quantity": "lambda", "side": side, "margin": "share", **more}
+    keys = {
+        "comparison": "probe",
+        "arm": "clean",
+        "quantity": "lambda",
+        "side": side,
+        "margin": "share",
+        **more,
+    }
     return "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
 
 
