@@ -40,7 +40,7 @@ def stated(side: str, **more: str) -> str:
 
 
 def probed(values: Sequence[Sequence[float | None]], second: float = 1.0, **changes: Any) -> Evidence:
-    """Evidence of SignSGD-M with λ at each probe, by seed, and with its null model, which is always `second`."""
+    """Evidence of SignSGD-M with λ at each probe, by seed, and `second` as that of its null model."""
     found = evidence({"signsgd-m": [90.0] * len(values)}, **changes)
     rows = [
         ("cifar10", "signsgd-m", seed, step, quantity, of)
