@@ -20,6 +20,7 @@ table {{ border-collapse: collapse; display: block; overflow-x: auto; font-size:
 th, td {{ padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }}
 th {{ border-bottom: 2px solid #888; }}
 figure {{ display: inline-block; width: min(100%, 26rem); margin: 0.5rem 0.4rem; vertical-align: top; }}
+figure.wide {{ width: 100%; }}
 figure img {{ width: 100%; }}
 figcaption {{ font-size: 0.85rem; color: #555; text-align: center; }}
 </style>

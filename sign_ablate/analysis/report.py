@@ -227,17 +227,18 @@ def pictures(report: Report, names: str | Sequence[str]) -> "HTML":
 
 
 def picture(figure: "Figure", name: str) -> "HTML":
-    """Embed a figure that was drawn in the notebook."""
+    """Embed a figure that was drawn in the notebook, as wide as the page if it is wider than one column."""
     out = io.BytesIO()
     with style.context():
         figure.savefig(out, format="png", dpi=300, bbox_inches="tight", metadata={"Software": None})
-    return _html(_picture(out.getvalue(), name))
+    return _html(_picture(out.getvalue(), name, wide=figure.get_figwidth() > style.WIDTH))
 
 
-def _picture(png: bytes, name: str) -> str:
+def _picture(png: bytes, name: str, *, wide: bool = False) -> str:
     data, text = base64.b64encode(png).decode(), markup.escape(name, quote=True)
     image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+    opening = '<figure class="wide">' if wide else "<figure>"
+    return f"{opening}{image}<figcaption>{text}</figcaption></figure>"
 
 
 def _html(text: str) -> "HTML":
