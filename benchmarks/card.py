@@ -1,4 +1,4 @@
-"""What one GPU trains by execution mode and number of runs, as a Markdown table.
+"""Training speed of one GPU by execution mode and number of runs, as a Markdown table.
 
     python -m benchmarks.card [--output docs/bench-card.md] [--runs 1 2 4]
 
@@ -33,7 +33,7 @@ MODES = {"none": "eager", "default": "compiled", "reduce-overhead": "CUDA graphs
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How runs are executed, and on what."""
+    """Execution settings of a measurement, and its device."""
 
     mode: str  #: execution.compile
     runs: int  #: execution.runs_per_gpu

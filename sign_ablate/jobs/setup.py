@@ -15,7 +15,7 @@ from sign_ablate.train.loop import Trainer
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What the processes of a training job share, as plain values.
+    """Settings that the processes of a training job share, as plain values.
 
     Args:
         spec: `Run.spec`.

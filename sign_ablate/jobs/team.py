@@ -43,7 +43,7 @@ class RankError(JobError):
 
 
 class Word(enum.IntEnum):
-    """What the ranks do before a step. That of the highest value counts."""
+    """Action of the ranks before a step. The highest value of all ranks counts."""
 
     GO_ON = 0
     SAVE = 1
@@ -61,7 +61,7 @@ class Team:
         self.count = count
 
     def agreed(self, word: Word) -> Word:
-        """What all ranks do. All ranks call it together."""
+        """Action of all ranks. All ranks call it together."""
         if self.count == 1:
             return word
         words = torch.tensor(word)  # on the CPU: no rank waits for its GPU

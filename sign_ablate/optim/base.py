@@ -170,7 +170,7 @@ class DeclaredOptimizer(Optimizer):
                     yield Batch(group, piece)
 
     def _kind(self, entry: Entry) -> Any:
-        """What the parameters of a batch have in common; a number of its own for one that stays alone."""
+        """Key that the parameters of a batch share; the number of one that is updated alone."""
         p, g = entry.p, entry.p.grad
         assert g is not None
         if type(p) not in _JOINED or memory_order(p) is None:

@@ -20,7 +20,7 @@ _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0, "": 1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """What a Snakemake profile says about the submission of runs.
+    """Settings of a Snakemake profile for the submission of runs.
 
     `jobs` submissions exist at a time, with `runs` runs in each; `minutes` is the time limit of a run, None
     if the profile sets none. `groups` has the group of a rule that shares a submission with others.

@@ -1,4 +1,4 @@
-"""What a reader sees of the ledger: the report's part, the interactive page, and the terminal."""
+"""Views of the ledger: the report's part, the interactive page, and the terminal."""
 
 import json
 import re

@@ -177,7 +177,7 @@ def lost(rank: int, workers: int) -> float | None:
 
 
 def spawn(target: Callable[[int, int, Path], None], workers: int, folder: Path) -> list[Any]:
-    """What each rank writes into its file, by rank."""
+    """Content of the files of all ranks, by rank."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = mp.get_context("spawn")
     processes = [context.Process(target=target, args=(rank, workers, folder)) for rank in range(workers)]
@@ -191,7 +191,7 @@ def spawn(target: Callable[[int, int, Path], None], workers: int, folder: Path) 
 
 @pytest.fixture(scope="module", params=[3, 4])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    """What each rank found, by rank."""
+    """Findings of all ranks, by rank."""
     return spawn(worker, request.param, tmp_path_factory.mktemp("ranks"))
 
 
