@@ -1,6 +1,7 @@
 """Out-of-memory errors. If the system kills the process instead, `run_lock` tells the next process."""
 
 import contextlib
+import errno
 import re
 from collections.abc import Iterator
 
@@ -8,9 +9,11 @@ import torch
 
 from sign_ablate.jobs.run_lock import ADVICE, OutOfMemoryError
 
-# RuntimeErrors of torch on a CPU: of its allocator, and of oneDNN where it gets no memory for code or data.
+# RuntimeErrors of torch on a CPU: of its allocator, of oneDNN without memory for code or data, and of
+# threads that get no stack. ImportErrors of libraries that do not fit.
 CPU_MESSAGES = re.compile(
     r"can't allocate memory|could not (create a memory( object)?|create a primitive|execute a primitive)$"
+    r"|can't start new thread|Resource temporarily unavailable|failed to map segment"
 )
 
 
@@ -18,7 +21,9 @@ def is_out_of_memory(error: Exception) -> bool:
     """Return True if Python, or torch on a CPU or GPU, ran out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and CPU_MESSAGES.search(str(error)) is not None
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError | ImportError) and CPU_MESSAGES.search(str(error)) is not None
 
 
 @contextlib.contextmanager
@@ -26,7 +31,7 @@ def explained() -> Iterator[None]:
     """Context manager that replaces out-of-memory errors by a one-line OutOfMemoryError."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["no details"])[0]

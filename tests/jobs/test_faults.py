@@ -5,6 +5,7 @@ of files, which needs no permission.
 """
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -431,6 +432,9 @@ def test_no_memory(tmp_path: Path) -> None:
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to"),
         RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
+        ImportError("lib.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
 @pytest.mark.parametrize("place", ["torch.load", "sign_ablate.jobs.training.Trainer.load_state_dict"])
