@@ -199,7 +199,7 @@ def test_a_loaded_state_is_not_the_recorded_one(data: PreparedData) -> None:
 
 def test_probes_and_diagnostics_see_the_gradient_of_a_replay(data: PreparedData) -> None:
     """Epochs end in a smaller batch, which leaves its gradient elsewhere. With β = 0 both read gradients."""
-    run = run_of("signsgd", batch_size=48, probe=[3, 4])
+    run = run_of("signsgd", probe=[4, 5])
     eager = Trainer(run, data, CPU)
     eager.fit()
     replayed, (stand_in,) = graphed(run, data)
