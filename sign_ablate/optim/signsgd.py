@@ -189,9 +189,14 @@ class SignSGD(DeclaredOptimizer):
             chosen.append((compiled, mine))
         late = const.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
         if group["fused"] and (rest or late):
+            if group["capturable"] and any(work[i][1].is_cpu for i in rest):
+                raise RuntimeError(
+                    "fused=True with capturable=True needs parameters on a CUDA device, got one on cpu: set "
+                    "one of the two options to False"
+                )
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a step without capturable, rms, zero, heavy-ball or sgd_momentum options, and a C "
+                "CPU, a step without rms, zero, heavy-ball or sgd_momentum options, and a C "
                 "compiler; or dense float32 or bfloat16 on a CUDA device, and Triton"
             )
         for compiled, mine in chosen:
