@@ -16,10 +16,12 @@ from sign_ablate.analysis.notebook import execute
 from sign_ablate.analysis.table import read_campaign
 from sign_ablate.claims import job, table
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.errors import ConfigError
 from sign_ablate.repository import LAB_FILE, MEASUREMENTS_FILE, ROOT
 from sign_ablate.store import layout
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.export import NEEDED, TUNED, ExportError
+from sign_ablate.tuning.choice import check_evaluated
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -87,7 +89,9 @@ def _checked(source: Path) -> Campaign:
                 pq.read_table(path)
         path = source / TUNED
         if path.exists():
-            json.loads(path.read_text(encoding="utf-8"))
+            check_evaluated(path, campaign)
+    except ConfigError as error:
+        raise ExportError(str(error)) from None
     except (DamagedError, pa.ArrowException, ValueError) as error:
         reason = f"{path}: damaged ({str(error).splitlines()[0]})"
         problem = error.problem if isinstance(error, DamagedError) else reason
