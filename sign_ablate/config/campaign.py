@@ -51,8 +51,10 @@ class Execution(Model):
     )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
-        description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
-        "run compiles on its own; `make bench` measures after how many steps that pays on your machine.",
+        description="torch.compile's mode for the network. reduce-overhead, on a GPU: the whole training "
+        "step, with that of SignSGD, the hybrids or Adam, is one CUDA graph, which pays where a step is "
+        "bound by launches (docs/gpu.md). On a CPU it needs g++ and Python's headers. Each run compiles on "
+        "its own; `make bench` measures after how many steps that pays on your machine.",
     )
     warm: bool | None = Field(
         None,
