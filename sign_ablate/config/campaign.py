@@ -49,6 +49,13 @@ class Execution(Model):
         "CPUs, NCCL on GPUs), with `threads` threads or a GPU of its own. Runs of more workers have one "
         "process for all. The numbers are the same.",
     )
+    rank_timeout_seconds: int = Field(
+        600,
+        gt=0,
+        description="Seconds for which the ranks of a run wait for one of them. Then the job ends with its "
+        "name, and is tried again from the last checkpoint. Must be more than an evaluation, a compilation "
+        "or a checkpoint takes, since the other ranks wait for rank 0 in these.",
+    )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
         description="torch.compile's mode for the network. reduce-overhead, on a GPU: the whole training "
