@@ -83,6 +83,7 @@ def train_command(wildcards, input, output):
         # Not the rule's threads, which --cores limits: their number can change the last bit of a result.
         "threads": execution.threads,
         "ranks": ranks_of(run),
+        "rank-timeout-seconds": execution.rank_timeout_seconds,
         "checkpoint-seconds": execution.checkpoint_seconds,
         "replaces": replaced(output[0], "train"),
     }
