@@ -64,6 +64,7 @@ def load_campaign(
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import size_problems  # all import this package
     from sign_ablate.tuning.choice import with_choices
+    from sign_ablate.tuning.search import repeated
 
     values: dict[str, Any] = {}
     for path in paths:
@@ -77,6 +78,7 @@ def load_campaign(
         _raise(size_problems(campaign, expand(campaign, placeholders=True)))
         if campaign.tuning is not None:
             campaign = _with_drawable_figures(with_choices(campaign, results))
+            _raise(repeated(campaign))
             expand(campaign)  # the values that were chosen are in the range of their options
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))
