@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.data import ImageFolder
-from sign_ablate.config.errors import ConfigError, lines, shown, unknown
+from sign_ablate.config.errors import ConfigError, keys_of, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.data.digest import identified
 from sign_ablate.data.errors import DataError
@@ -38,7 +38,7 @@ def override(values: dict[str, Any], text: str) -> dict[str, Any]:
         over = parse_yaml(value)
     except ConfigError as error:
         raise ConfigError(f"{text}: {error}") from None
-    here: Any = dict.fromkeys(Campaign.model_fields) | values
+    here: Any = dict.fromkeys(keys_of(Campaign)) | values
     for depth, key in enumerate(keys[:-1], 1):
         name = ".".join(keys[:depth])
         if not isinstance(here, dict):
