@@ -40,6 +40,14 @@ COLOURS = {
     "qsgd": "#004488",
     "terngrad": "#97c46c",
     "topk": "#8c564b",
+    # Rules of aggregation, beside the mean, which has the colour of its optimizer.
+    "vote": "#aa3377",
+    "two-phase-vote": "#e07ab0",
+    "dithered-vote": "#d55e00",
+    "dithered-two-phase-vote": "#f0a58f",
+    "ef": "#117733",
+    "two-sided-ef": "#44aa99",
+    "alone": "#7f7f7f",
 }
 #: for optimizers that this module does not know
 SPARE = ("#999933", "#661100", "#6699cc", "#aa4499")
