@@ -40,7 +40,9 @@ COLOURS = {
     "qsgd": "#004488",
     "terngrad": "#97c46c",
     "topk": "#8c564b",
-    # Rules of aggregation, beside the mean, which has the colour of its optimizer.
+}
+#: of rules of aggregation; the mean has the colour of its optimizer
+AGGREGATIONS = {
     "vote": "#aa3377",
     "two-phase-vote": "#e07ab0",
     "dithered-vote": "#d55e00",
@@ -86,8 +88,8 @@ def kind(optimizer: str, site: str | None) -> str:
 
 
 def colour(name: str) -> str:
-    """Colour of a kind of method, the same in all figures and campaigns."""
-    return COLOURS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
+    """Colour of a kind of method or rule of aggregation, the same in all figures and campaigns."""
+    return COLOURS.get(name) or AGGREGATIONS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
 
 
 def styles(cells: pd.DataFrame) -> dict[str, tuple[str, Line]]:
