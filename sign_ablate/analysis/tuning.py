@@ -115,7 +115,7 @@ def _cells(choices: Mapping[str, Choice], campaign: Campaign) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "label": [t.label for t in found],
-            "optimizer": [t.model.model_fields["optimizer"].default for t in found],
+            "optimizer": [t.optimizer for t in found],
             "site": [t.own.get("site") for t in found],
         }
     )

@@ -52,6 +52,12 @@ class Template:
         return label_of(self.method, self.axes)
 
     @property
+    def optimizer(self) -> str:
+        """Name of the optimizer."""
+        name: str = self.model.model_fields["optimizer"].default
+        return name
+
+    @property
     def is_tuned(self) -> bool:
         """True if the cell has trials of its own."""
         return self.tuned_as == self.label
@@ -167,7 +173,13 @@ def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:
             f"{template.tuned_as!r}; remove one"
             for key in twice
         ]
-        if twice:
+        unused = [key for key in space if key not in {**template.model.model_fields, **Train.model_fields}]
+        problems += [
+            f"methods.{template.method}.{TUNED_AS} = {shown(template.tuned_as)}: its {key} is tuned, which "
+            f"optimizer {template.optimizer} does not take; name a cell that is tuned without {key}"
+            for key in unused
+        ]
+        if twice or unused:
             continue
         try:
             if space:

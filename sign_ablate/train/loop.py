@@ -23,6 +23,7 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train import probe
+from sign_ablate.train.graph import GraphedStep
 from sign_ablate.train.ranks import workers_of
 from sign_ablate.train.schedule import lr_factor
 
@@ -57,7 +58,8 @@ class Trainer:
         run: configuration of the run.
         data: prepared data set of the run.
         device: device of the network and the data.
-        compile_mode: torch.compile's mode for the network, or "none".
+        compile_mode: torch.compile's mode for the network, or "none". "reduce-overhead" is, on CUDA with one
+            worker, a CUDA graph of the whole step (`GraphedStep`), with the network compiled by "default".
         on_ranks: compute the run's workers on the ranks of the default process group. This process is one of
             them; rank 0 alone evaluates.
 
@@ -78,9 +80,12 @@ class Trainer:
         self.run, self.device = run, device
         network = models.build(train.model, data.channels, len(data.classes), seed=run.seed)
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        #: None for a run with one worker, whose gradient is that of the batch
+        self.workers = workers_of(run, self.network, on_ranks=on_ranks)
+        graphed = compile_mode == "reduce-overhead" and device.type == "cuda" and self.workers is None
         if compile_mode != "none":
             # In place, so that checkpoints keep their names. Static shapes, since there are few batch sizes.
-            self.network.compile(mode=compile_mode, dynamic=False)
+            self.network.compile(mode="default" if graphed else compile_mode, dynamic=False)
         self.loader = Loader(
             data.train_images, data.train_labels, data.mean, data.std,
             batch_size=train.batch_size, crop_padding=train.crop_padding, flip=train.flip, device=device,
@@ -106,8 +111,8 @@ class Trainer:
         self.step = 0
         self.result = Result([], [])
         self._parameters = list(self.network.parameters())
-        #: None for a run with one worker, whose gradient is that of the batch
-        self.workers = workers_of(run, self.network, on_ranks=on_ranks)
+        #: None where each step's work is launched one by one
+        self.graphed = GraphedStep(self._gradient_step, self.optimizer, train.batch_size) if graphed else None
         #: number of a step, from 0 → epoch of the probe that it is measured for
         self.probes = probe.steps(self)
         self._restart_epoch()
@@ -162,21 +167,27 @@ class Trainer:
             self.seconds += time.perf_counter() - start
 
     def _train_step(self, x: Tensor, y: Tensor) -> None:
-        loss, correct = self._backward(x, y)
-        gradients = self._combined_gradients()
-        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
         self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it
-        if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
-            self.optimizer.report_loss(loss)
-        self.optimizer.step()
+        if self.graphed is not None:
+            self.sums.append(self.graphed(x, y))
+        else:
+            self.sums.append(self._gradient_step(x, y))
+            self.optimizer.step()
         self.step += 1
         if self.step % self.loader.steps_per_epoch == 0 or self.step == self.total_steps:
             # Before the scheduler changes lr, which λ̄ is proportional to.
             self.diagnostics = getattr(self.optimizer, "diagnostics", dict)()
         self.scheduler.step()
         self.images += len(y)
-        # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
-        self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
+
+    def _gradient_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Leave the gradient in the parameters. Returns summed loss, correct predictions, ‖g‖₁ and ‖g‖₂."""
+        loss, correct = self._backward(x, y)
+        gradients = self._combined_gradients()
+        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
+        if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
+            self.optimizer.report_loss(loss)
+        return torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()])
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and logits of a batch."""
@@ -234,6 +245,8 @@ class Trainer:
         """Restore a state from `state_dict`. A state that does not fit raises torch's own errors."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.graphed is not None:
+            self.graphed.restart()
         self.scheduler.load_state_dict(state["scheduler"])
         if self.workers is not None:
             self.workers.load_state_dict(state["workers"])

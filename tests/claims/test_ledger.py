@@ -217,6 +217,7 @@ def test_effect_below_the_margin_is_said() -> None:
     assert (row.verdict, row.outcome.reason) == ("supported", "by less than the margin")
 
 
+NOT_SUMMED = "not measured in the reading summed (no arm pre-dither-sum alpha=0.1)"
 PRE = "{comparison: greater, arm: dither, over: clean, margin: one}"
 
 
@@ -238,7 +239,13 @@ def test_any_reading_supports_and_all_must_refute(
     row = one(PRE, evidence({"signsgd-m": seeds(90), **{k: seeds(v) for k, v in found.items() if v}}))
     assert (row.verdict, row.outcome.reading) == (verdict, reading)
     if verdict == "unresolved":
-        assert "summed: no arm pre-dither-sum alpha=0.1" in row.outcome.reason
+        assert row.outcome.reason == f"refuted in the reading literal, but {NOT_SUMMED}"
+
+
+def test_unresolved_claim_names_the_readings_that_are_not_measured() -> None:
+    arms = {"signsgd-m": seeds(90, -1), "pre-dither alpha=0.1": seeds(91)}
+    alike = one("{comparison: same, arm: dither, reference: clean, margin: one}", evidence(arms))
+    assert (alike.verdict, alike.outcome.reason) == ("unresolved", NOT_SUMMED)
 
 
 def test_missing_arm_and_missing_runs() -> None:

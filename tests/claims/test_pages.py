@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from sign_ablate.claims import explore, explore_data, page, table
+from sign_ablate.claims import explore, explore_data, job, page, table
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.ledger import ledger
 from sign_ablate.claims.model import digest, load
@@ -162,6 +162,16 @@ def test_terminal_shows_the_ledger_of_a_configuration(
     assert f"{tmp_path}/other/claims.parquet: not found" in call.stderr
     call = CliRunner().invoke(app, ["claims", str(file), *results])
     assert f"{file}: must be the name of a campaign; for its file: claims -c {file}" in call.stderr
+
+
+def test_job_writes_a_ledger_of_any_name(
+    tables: Evidence, rows: list[table.Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sign_ablate.claims.evidence.load", lambda *_: tables)
+    shown: list[table.Row] = []
+    monkeypatch.setattr("sign_ablate.claims.explore.write", lambda found, *_: shown.extend(found))
+    job.write(tmp_path, tmp_path / "mine.parquet", tmp_path / "mine.html")
+    assert table.read(tmp_path / "mine.parquet") == shown == rows
 
 
 def test_job_with_a_wrong_file_of_claims_ends_in_one_line(tmp_path: Path) -> None:

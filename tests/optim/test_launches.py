@@ -19,6 +19,10 @@ OTHERS = {
     "post": (SignSGD, {"dither": "post", "alpha": 0.1}),
     "random zero": (SignSGD, {"sign_of_zero": "random"}),
     "hybrid, v": (HybridSignSGD, {"switch_step": 2, "sgd_momentum": "swats"}),
+    "stable": (HybridSignSGD, {"trigger": "stable", "tolerance": 0.5, "patience": 2}),
+    "capturable": (HybridSignSGD, {"switch_step": 2, "capturable": True}),
+    "sign after": (HybridSignSGD, {"switch_step": 2, "after": "sign"}),
+    "kept": (HybridSignSGD, {"switch_step": 2, "length": "kept"}),
 }
 
 

@@ -57,7 +57,8 @@ def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaig
     assert float(cells["sgd"][2]) > 0
     assert cells["adam"] == ["2", "2", "?", "?"]  # no ResNet-18 was measured
     assert lines[5] == "6 runs: 2 done, 4 to do."
-    assert re.fullmatch(r"\d\.\d minutes of work for 2 of them, divided by the number of cores\.", lines[6])
+    expected = r"(\d\.\d|Under 0\.1) minutes of work for 2 of them, divided by the number of cores\."
+    assert re.fullmatch(expected, lines[6])
     assert lines[7] == (
         "2 runs without an estimate: none with the same data, model, batch size and precision has been "
         f"measured on cpu below {results}/."
@@ -88,6 +89,16 @@ def test_plan_of_one_run(done: int, tiny: dict[str, Any], tmp_path: Path) -> Non
     if not done:
         assert lines[4].startswith("1 run without an estimate")
         assert lines[5] == "How much is done after 1 minute is not known."
+
+
+def test_plan_of_short_runs_does_not_say_zero_minutes(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny |= {"figures": {}, "seeds": [0], "methods": {"sgd": tiny["methods"]["sgd"]}}
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 1.0)
+    lines = plan(parse_campaign(tiny), tmp_path).splitlines()
+    assert lines[1].endswith("under 0.1")
+    assert lines[-1] == "Under 0.1 minutes of work, divided by the number of cores."
 
 
 def test_plan_for_a_time_counts_whole_seeds_first(
