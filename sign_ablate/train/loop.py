@@ -1,14 +1,12 @@
 """Training loop of one run. Each epoch gives one row of metrics."""
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -23,32 +21,11 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train import probe
+from sign_ablate.train.evaluation import evaluate, loaders
 from sign_ablate.train.graph import GraphedStep
 from sign_ablate.train.ranks import workers_of
+from sign_ablate.train.result import Result, Row
 from sign_ablate.train.schedule import lr_factor
-
-Row = dict[str, Any]
-
-
-@dataclasses.dataclass
-class Result:
-    """Metrics and timing of a run.
-
-    `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
-    `predictions` are the columns of predictions.parquet: the test images, as classified after the last step.
-    None if the run diverged or has no test images. `probes` are the rows of probe.parquet.
-    """
-
-    metrics: list[Row]
-    timing: list[Row]
-    diverged_at_step: int | None = None
-    predictions: dict[str, np.ndarray] | None = None
-    probes: list[Row] = dataclasses.field(default_factory=list)
-
-    @property
-    def status(self) -> Literal["finished", "diverged"]:
-        """Status of the run: "finished" or "diverged"."""
-        return "finished" if self.diverged_at_step is None else "diverged"
 
 
 class Trainer:
@@ -90,16 +67,9 @@ class Trainer:
             data.train_images, data.train_labels, data.mean, data.std,
             batch_size=train.batch_size, crop_padding=train.crop_padding, flip=train.flip, device=device,
         )  # fmt: skip
-        self.evaluations = {
-            name: Loader(images, labels, data.mean, data.std, batch_size=1000, device=device)
-            for name, images, labels in (
-                ("val", data.val_images, data.val_labels),
-                ("test", data.test_images, data.test_labels),
-            )
-            if len(labels) and (name == "val" or run.evaluate == "both")
-        }
-        if on_ranks and dist.get_rank():
-            self.evaluations = {}
+        # Of several ranks, rank 0 alone evaluates.
+        follows = on_ranks and dist.get_rank() > 0
+        self.evaluations = {} if follows else loaders(data, device, test=run.evaluate == "both")
         per_epoch = self.loader.steps_per_epoch
         self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch
         self.epochs = math.ceil(self.total_steps / per_epoch)
@@ -191,9 +161,17 @@ class Trainer:
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and logits of a batch."""
+        logits = self._logits(x)
+        return cross_entropy(logits, y), logits
+
+    def _logits(self, x: Tensor) -> Tensor:
         with self._autocast():
-            logits = self.network(x)
-        return cross_entropy(logits.float(), y), logits
+            return self.network(x).float()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.run.train.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and correct predictions. Leaves the gradient, or the workers' messages about theirs."""
@@ -274,28 +252,13 @@ class Trainer:
             **found,
         }
 
-    @torch.no_grad()
     def _evaluate(self) -> Row:
         self.network.eval()
         row: Row = {}
         for name, loader in self.evaluations.items():
-            sums, classes = [], []
-            for x, y in loader.batches():
-                with self._autocast():
-                    logits = self.network(x).float()
-                classes.append(logits.argmax(1))
-                sums.append(
-                    torch.stack([cross_entropy(logits, y, reduction="sum"), (classes[-1] == y).sum()])
-                )
-            loss, correct = torch.stack(sums).cpu().double().sum(dim=0).tolist()
-            row |= {f"{name}_loss": loss / len(loader), f"{name}_acc": correct / len(loader)}
+            loss, accuracy, predicted = evaluate(loader, self._logits)
+            row |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
             if name == "test" and self.step == self.total_steps:
-                predicted = torch.cat(classes)
                 columns = {"predicted": predicted, "correct": predicted == loader.labels}
                 self.result.predictions = {key: column.cpu().numpy() for key, column in columns.items()}
         return row
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.run.train.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
