@@ -91,15 +91,18 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     "switching": ("signsgd", "adam", "dithered"),
     "differences": (),
     "phase": (),
+    "workers": (),
+    "adversaries": (),
 }
 
 
 class Figure(Model):
     """One figure of the report."""
 
-    kind: Literal["dithering", "switching", "differences", "phase"] = Field(
+    kind: Literal["dithering", "switching", "differences", "phase", "workers", "adversaries"] = Field(
         description="dithering: like the paper's figure 1. switching: like its figures 2 and 3. differences: "
-        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ."
+        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ. workers: "
+        "accuracy by the number of workers. adversaries: accuracy by the share of adversaries."
     )
     dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(
