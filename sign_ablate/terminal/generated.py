@@ -68,7 +68,9 @@ def results_text() -> str:
         "data sets are not part of it; they are in the tables. Two campaigns with the same SGD baseline "
         "share its runs. Two Snakemake processes that need the same run at the same time train it once. Runs "
         "that no configuration refers to are kept and are not read. `sign-ablate runs` lists the stored "
-        "runs. `sign-ablate prune` lists the runs that none of the given configurations needs.",
+        "runs. `sign-ablate prune` lists the runs that none of the given configurations needs. It knows the "
+        "files only: runs that were made with `--config` count as not needed. Runs that fit a tuned cell "
+        "whose choice is missing are kept.",
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
         "`metrics.parquet`, `predictions.parquet` and `run.json` depend on the configuration alone: on one "
         "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
