@@ -14,6 +14,7 @@ from sign_ablate.config.campaign import Campaign, Tuned
 from sign_ablate.config.errors import ConfigError, line, shown
 from sign_ablate.config.tuning import Choice, Trial, best_of
 from sign_ablate.files import replacing
+from sign_ablate.jobs import file_lock
 from sign_ablate.store import layout
 from sign_ablate.tuning.search import Search, pending, searches
 
@@ -127,16 +128,26 @@ def choose(campaign: Campaign, results: Path) -> Path:
         OSError: if a trial is missing, or the file cannot be written.
     """
     path = file_of(campaign, results)
+    lock = path.with_name(f".{path.name}.lock")
+    # another campaign with the same tuning.file may be choosing at this moment
+    with file_lock.lock(lock, f"{path}: waiting for another choice"):
+        try:
+            _add(campaign, results, path)
+        finally:
+            lock.unlink()
+    return path
+
+
+def _add(campaign: Campaign, results: Path, path: Path) -> None:
+    """Add the choices of a campaign to a file."""
     found = read(path)
     for search in pending(campaign):
         choice = _best(search, results)
         found.setdefault(search.dataset, {})[search.label] = choice
     text = json.dumps(_FILE.dump_python(found, mode="json"), indent=1, ensure_ascii=False) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 def _best(search: Search, results: Path) -> Choice:

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,35 @@ def test_a_second_choice_leaves_the_file_alone(config: dict[str, Any], results: 
     choose(with_choices(parse_campaign(config), results), results)
     choose(parse_campaign(config), results)
     assert path.stat().st_mtime_ns == before
+
+
+def test_choices_of_two_campaigns_at_a_time_are_all_kept(
+    config: dict[str, Any], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two campaigns with one `tuning.file`: the second chooses after the first has read the file."""
+    campaign = parse_campaign(config)
+    path = choices.file_of(campaign, results)
+    path.unlink(missing_ok=True)
+    first, second = (
+        campaign.model_copy(update={"tuned": {"toy": dict.fromkeys(known)}})
+        for known in (CELLS[:1], CELLS[1:])
+    )
+    threads: list[threading.Thread] = []
+    read = choices.read
+
+    def read_and_let_the_other_start(file: Path) -> choices.Choices:
+        found = read(file)
+        if not threads:
+            threads.append(threading.Thread(target=choose, args=(second, results)))
+            threads[0].start()
+            threads[0].join(0.3)
+        return found
+
+    monkeypatch.setattr(choices, "read", read_and_let_the_other_start)
+    choose(first, results)
+    threads[0].join()
+    assert sorted(read(path)["toy"]) == sorted(CELLS)
+    assert [file.name for file in path.parent.glob(".*")] == []
 
 
 @pytest.mark.parametrize(
