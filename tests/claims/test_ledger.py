@@ -218,7 +218,7 @@ def test_effect_below_the_margin_is_said() -> None:
 
 
 def test_interval_of_an_equivalence_beyond_the_margin_is_explained() -> None:
-    """Differences of 0.5 ± 0.57. At the level of one look, intervals end at 1.07 and, with 1 − 2α, at 0.97."""
+    """Differences of 0.5 ± 0.57. At the level of one look, the interval ends at 1.07, at 1 − 2α at 0.97."""
     differences = 0.53 * np.repeat([1.0, -1.0], 4) + 0.5
     row = one(SAME, evidence({"sgd": list(90 + differences), "signsgd-m": [90.0] * 8}))
     effect = row.outcome.effect
