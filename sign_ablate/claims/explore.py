@@ -12,8 +12,8 @@ from sign_ablate.claims.table import Row
 from sign_ablate.store.run_files import write_text
 
 _WIDTH = 460
-#: Without it, a window narrower than the charts shrinks their width and not their height, which leaves the top
-#: of the page blank.
+#: Without it, a window narrower than the charts shrinks their width and not their height, which leaves the
+#: page's top blank.
 _STYLE = "<style>body #vis.vega-embed { display: block; width: max-content; }</style>"
 #: cells of the claim that was clicked, and cells that were clicked themselves
 _CHOSEN = (

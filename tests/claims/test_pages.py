@@ -108,7 +108,7 @@ def test_page_to_explore_is_one_file_without_links_and_the_same_again(
     assert len(content) < 2_000_000
     text = content.decode()
     assert "<title>test: claims</title>" in text
-    assert "body #vis.vega-embed { display: block;" in text  # a narrow window scrolls, instead of shrinking it
+    assert "body #vis.vega-embed { display: block;" in text  # a narrow window scrolls
     loaded = re.sub(r"(<script[^>]*>).*?</script>", r"\1", text, flags=re.DOTALL)  # its code loads nothing
     assert not re.search(r"(?:src|href|url)\s*[=(]", loaded)
 
