@@ -47,6 +47,7 @@ def train(
     runs_per_gpu: Annotated[int, typer.Option(min=1, help="Runs that may share a GPU.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads, of each rank.")] = 1,
     ranks: Annotated[int, typer.Option(min=1, help="1, or a process for each worker of the run.")] = 1,
+    rank_timeout_seconds: Annotated[float, typer.Option(help="Longest time for which ranks wait.")] = 600.0,
     compile_mode: Annotated[str, typer.Option("--compile", help="none, or a torch.compile mode.")] = "none",
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     replaces: Annotated[int, typer.Option(help="Modification time (ns) of the result to replace.")] = 0,
@@ -68,8 +69,8 @@ def train(
         result = training.train(
             spec, data, out,
             device=claim(device, runs_per_gpu, ranks), deterministic=bool(deterministic), threads=threads,
-            ranks=ranks, compile_mode=compile_mode, checkpoint_seconds=checkpoint_seconds,
-            replaces=replaces,
+            ranks=ranks, rank_timeout_seconds=rank_timeout_seconds, compile_mode=compile_mode,
+            checkpoint_seconds=checkpoint_seconds, replaces=replaces,
         )  # fmt: skip
     except EXPECTED as error:
         fail(error)

@@ -159,6 +159,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"methods": {"hybrid": {"t_switch": 3}}},
         r"^methods\.hybrid\.t_switch = 3: the run has 3 epochs, so the switch never comes; allowed: 1 to 2$",
     ),
+    "switch of votes": (
+        {"methods": {"hybrid": {"aggregation": "vote"}}},
+        r"^methods\.hybrid\.aggregation = 'vote': hybrid would step along the vote after its switch, too; "
+        r"choose mean or ef, or an optimizer without a switch$",
+    ),
     "switch at the start": (
         {"methods": {"hybrid": {"t_switch": 0}}},
         r"^methods\.hybrid\.t_switch = 0: must be greater than 0$",

@@ -85,12 +85,12 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
         axes.set_xlim(low, high)
         axes.set_xlabel("Test accuracy (%)")
         axes.grid(axis="y", visible=False)
-        figure.suptitle(f"{title or f'Last epoch on {dataset}'}\n{_spread(cells)}", fontsize=8)
+        figure.suptitle(f"{title or f'Last epoch on {dataset}'}\n{spread(cells)}", fontsize=8)
     return figure
 
 
-def _spread(cells: pd.DataFrame) -> str:
-    """Second line of the title of `accuracy_forest`: the meaning of the lines."""
+def spread(cells: pd.DataFrame) -> str:
+    """Number of seeds and meaning of the lines around the means, for a figure's title."""
     finished = cells["n"] - cells["n_diverged"]
     most = int(cells["n"].max())
     if finished.max() == 2:

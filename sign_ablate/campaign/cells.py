@@ -77,6 +77,7 @@ class Template:
         )
         train = _validate(Train, {k: v for k, v in chosen.items() if k in Train.model_fields}, where, own)
         _check_switch(where, method, train)
+        _check_vote(where, method, train)
         return method, train
 
     def placeholder(self) -> dict[str, float]:
@@ -263,6 +264,14 @@ def _check_switch(where: str, method: Optimizer, train: Train) -> None:
         raise ConfigError(
             f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
             f"{allowed}"
+        )
+
+
+def _check_vote(where: str, method: Optimizer, train: Train) -> None:
+    if hasattr(method, "t_switch") and "vote" in train.aggregation:
+        raise ConfigError(
+            f"{where}.aggregation = {train.aggregation!r}: {method.optimizer} would step along the vote "
+            "after its switch, too; choose mean or ef, or an optimizer without a switch"
         )
 
 

@@ -49,10 +49,19 @@ class Execution(Model):
         "CPUs, NCCL on GPUs), with `threads` threads or a GPU of its own. Runs of more workers have one "
         "process for all. The numbers are the same.",
     )
+    rank_timeout_seconds: int = Field(
+        600,
+        gt=0,
+        description="Seconds for which the ranks of a run wait for one of them. Then the job ends with its "
+        "name, and is tried again from the last checkpoint. Must be more than an evaluation, a compilation "
+        "or a checkpoint takes, since the other ranks wait for rank 0 in these.",
+    )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
-        description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
-        "run compiles on its own; `make bench` measures after how many steps that pays on your machine.",
+        description="torch.compile's mode for the network. reduce-overhead, on a GPU: the whole training "
+        "step, with that of SignSGD, the hybrids or Adam, is one CUDA graph, which pays where a step is "
+        "bound by launches (docs/gpu.md). On a CPU it needs g++ and Python's headers. Each run compiles on "
+        "its own; `make bench` measures after how many steps that pays on your machine.",
     )
     warm: bool | None = Field(
         None,
@@ -82,15 +91,18 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     "switching": ("signsgd", "adam", "dithered"),
     "differences": (),
     "phase": (),
+    "workers": (),
+    "adversaries": (),
 }
 
 
 class Figure(Model):
     """One figure of the report."""
 
-    kind: Literal["dithering", "switching", "differences", "phase"] = Field(
+    kind: Literal["dithering", "switching", "differences", "phase", "workers", "adversaries"] = Field(
         description="dithering: like the paper's figure 1. switching: like its figures 2 and 3. differences: "
-        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ."
+        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ. workers: "
+        "accuracy by the number of workers. adversaries: accuracy by the share of adversaries."
     )
     dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(

@@ -1,11 +1,13 @@
 """Process of a rank above 0, which rank 0 starts: `python -m sign_ablate.jobs.rank REQUEST`."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -14,22 +16,24 @@ from sign_ablate.jobs import checkpoint
 from sign_ablate.jobs.parent import die_with
 from sign_ablate.jobs.setup import Setup
 from sign_ablate.jobs.signals import stop_signals
-from sign_ablate.jobs.team import Team, Word, error_file, join, ready_file
+from sign_ablate.jobs.team import Team, Word, error_file, join
+from sign_ablate.jobs.watch import Arrivals, Watch
 from sign_ablate.store.run_files import CHECKPOINT
 from sign_ablate.train.loop import Trainer
 
 
-def follow(setup: Setup, rank: int, folder: Path) -> None:
+def follow(setup: Setup, rank: int, folder: Path, arrive: Callable[[], None]) -> None:
     """Train as a rank that follows rank 0: evaluates nothing, writes nothing, saves and stops on its word."""
-    ready_file(folder, rank).touch()
-    team = join(setup, rank, folder)
-    trainer = setup.trainer(setup.chosen_device(rank))
+    arrive()
+    team = join(setup, rank, folder, arrive)
+    trainer = setup.trainer(setup.chosen_device(rank), arrive)
     if team.agreed(Word.GO_ON) is Word.SAVE:  # rank 0 goes on from a checkpoint
         state = checkpoint.load(Path(setup.out, CHECKPOINT), setup.spec, trainer.device)
         assert state is not None  # rank 0 has just loaded it
         trainer.load_state_dict(state)
     with contextlib.suppress(checkpoint.Interrupted):
         trainer.fit(before_step=lambda: _obey(team, trainer))
+    arrive()  # at the end: rank 0 may take its time to evaluate and to write the run's files
     dist.destroy_process_group()
 
 
@@ -46,10 +50,14 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     for number in stop_signals():  # rank 0 receives them, too, and decides where the run stops
         signal.signal(number, signal.SIG_IGN)
-    die_with(request["leader"], signal.SIGKILL)
-    rank, folder = request["rank"], Path(request["folder"])
+    rank, folder, leader = request["rank"], Path(request["folder"]), request["leader"]
+    die_with(leader, signal.SIGKILL)
+    setup = Setup(**request["setup"])
+    arrivals = Arrivals(folder, setup.ranks)
+    seconds, end = setup.rank_timeout_seconds, functools.partial(os.kill, leader, signal.SIGKILL)
     try:
-        follow(Setup(**request["setup"]), rank, folder)
+        with Watch(arrivals, rank, seconds, {0: leader}, end):
+            follow(setup, rank, folder, functools.partial(arrivals.add, rank))
     except Exception:
         error_file(folder, rank).write_text(traceback.format_exc())
         os._exit(1)  # not by way of torch, which would wait for the lost connections

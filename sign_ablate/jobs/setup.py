@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from sign_ablate.campaign.identity import parse_run
 from sign_ablate.data.prepared import read
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.train.loop import Trainer
+from sign_ablate.train.ranks import Ranks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Setup:
         threads: CPU threads of a process.
         compile_mode: none, or the mode of torch.compile for the network.
         ranks: number of processes that compute the run's workers; 1 computes them in one.
+        rank_timeout_seconds: longest time for which ranks wait for another.
     """
 
     spec: str
@@ -36,6 +39,7 @@ class Setup:
     threads: int = 1
     compile_mode: str = "none"
     ranks: int = 1
+    rank_timeout_seconds: float = 600.0
 
     def chosen_device(self, rank: int = 0) -> torch.device:
         """Device of a rank, with CUDA and threads set up. Raises JobError if it or a compiler is missing."""
@@ -59,10 +63,17 @@ class Setup:
         torch.cuda.set_device(rank)
         return torch.device(self.device, rank)
 
-    def trainer(self, device: torch.device) -> Trainer:
-        """Trainer of the run at its first step. Raises ConfigError, DataError or JobError."""
+    def trainer(self, device: torch.device, arrive: Callable[[], None] = lambda: None) -> Trainer:
+        """Trainer of the run at its first step, with `arrive` called before each exchange of ranks.
+
+        Raises:
+            ConfigError, DataError, JobError: if the run cannot be trained.
+        """
         run = parse_run(self.spec)
-        return Trainer(run, read(Path(self.data)), device, self.compile_mode, on_ranks=self.ranks > 1)
+        trainer = Trainer(run, read(Path(self.data)), device, self.compile_mode, on_ranks=self.ranks > 1)
+        if isinstance(trainer.workers, Ranks):
+            trainer.workers.arrive = arrive
+        return trainer
 
 
 def set_up_cuda(deterministic: bool) -> None:

@@ -3,13 +3,14 @@
 The job's own process is rank 0. It holds the locks, receives the signals, writes all files, and starts a
 process (`jobs.rank`) for each other rank. These ignore signals and act on rank 0's word; the kernel kills
 them if it ends. When a rank ends, the collectives of the others fail at once on gloo, and rank 0 says which
-one it was.
+one it was. `jobs.watch` ends a rank that the others wait for in vain.
 """
 
 import contextlib
 import dataclasses
 import datetime
 import enum
+import functools
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -28,10 +29,11 @@ from sign_ablate.distributed.agreement import require_equal
 from sign_ablate.jobs.log import complain
 from sign_ablate.jobs.run_lock import ADVICE, JobError
 from sign_ablate.jobs.setup import Setup
+from sign_ablate.jobs.watch import Arrivals, Watch
 from sign_ablate.store import fingerprint
 
-#: longest wait in a collective, such as that of the other ranks while rank 0 evaluates
-TIMEOUT = datetime.timedelta(minutes=30)
+#: timeout of collectives, which also runs while the whole job is stopped; `jobs.watch` ends the job earlier
+_TIMEOUT = datetime.timedelta(days=7)
 #: longest wait for the end of a rank: of one whose connection is lost, and of all after the last step
 _GRACE_SECONDS = 10.0
 
@@ -55,22 +57,30 @@ class Team:
 
     Args:
         count: their number.
+        arrive: counts an arrival of this rank at a collective; called before each.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, arrive: Callable[[], None] = lambda: None) -> None:
+        self.count, self.arrive = count, arrive
 
     def agreed(self, word: Word) -> Word:
         """Action of all ranks. All ranks call it together."""
         if self.count == 1:
             return word
+        self.arrive()
         words = torch.tensor(word)  # on the CPU: no rank waits for its GPU
         dist.all_reduce(words, dist.ReduceOp.MAX)
         return Word(int(words))
 
 
-def join(setup: Setup, rank: int, folder: Path) -> Team:
+def join(setup: Setup, rank: int, folder: Path, arrive: Callable[[], None]) -> Team:
     """Connect this process to the other ranks.
+
+    Args:
+        setup: setup of the job.
+        rank: rank of this process.
+        folder: folder of the ranks' files.
+        arrive: see `Team`.
 
     Raises:
         JobError: on all ranks, if a rank has another configuration, code or version of torch.
@@ -83,14 +93,14 @@ def join(setup: Setup, rank: int, folder: Path) -> Team:
         store=dist.FileStore(str(folder / "store"), setup.ranks),
         rank=rank,
         world_size=setup.ranks,
-        timeout=TIMEOUT,
+        timeout=_TIMEOUT,
     )
     code, version = fingerprint.of_training(), torch.__version__
     try:
         require_equal({"configuration": setup.spec, "code": code, "torch": version})
     except ValueError as error:
         raise JobError(str(error)) from None
-    return Team(setup.ranks)
+    return Team(setup.ranks, arrive)
 
 
 @contextlib.contextmanager
@@ -106,24 +116,33 @@ def led(setup: Setup) -> Iterator[Team]:
         return
     with tempfile.TemporaryDirectory(prefix="sign-ablate-ranks-") as name:
         folder = Path(name)
+        arrivals = Arrivals(folder, setup.ranks)
         others = {rank: _start(setup, rank, folder) for rank in range(1, setup.ranks)}
+        pids = {rank: process.pid for rank, process in others.items()}
+        watch = Watch(arrivals, 0, setup.rank_timeout_seconds, pids, lambda: _end(others))
         try:
-            _await(others, folder)
-            yield join(setup, 0, folder)
+            with watch:
+                _await(others, arrivals, folder)
+                yield join(setup, 0, folder, functools.partial(arrivals.add, 0))
             for process in others.values():  # the run is complete: one that is slow to end is killed
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_GRACE_SECONDS)
         except RuntimeError as error:
-            lost = None if isinstance(error, JobError) else _lost(others, folder)
+            lost = watch.line or (None if isinstance(error, JobError) else _lost(others, folder))
             if lost is None:
                 raise
             raise RankError(f"{lost}; the run goes on from its last checkpoint") from error
         finally:
+            _end(others)
             for process in others.values():
-                process.kill()
                 process.wait()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def _end(others: dict[int, subprocess.Popen[bytes]]) -> None:
+    for process in others.values():
+        process.kill()
 
 
 def _start(setup: Setup, rank: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -131,19 +150,15 @@ def _start(setup: Setup, rank: int, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "sign_ablate.jobs.rank", json.dumps(request)])
 
 
-def ready_file(folder: Path, rank: int) -> Path:
-    """File that a rank makes before it connects."""
-    return folder / f"ready.{rank}"
-
-
 def error_file(folder: Path, rank: int) -> Path:
     """File into which a rank writes the error that ends it."""
     return folder / f"error.{rank}"
 
 
-def _await(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> None:
-    """Wait until all ranks are about to connect: to connect to one that has ended takes until TIMEOUT."""
-    while not all(ready_file(folder, rank).exists() for rank in others):
+def _await(others: dict[int, subprocess.Popen[bytes]], arrivals: Arrivals, folder: Path) -> None:
+    """Wait until all ranks are about to connect: none can connect to one that has ended."""
+    arrivals.add(0)
+    while not all(arrivals.counts()):
         if any(process.poll() is not None for process in others.values()):
             raise RankError(_lost(others, folder) or "a rank ended before it began")
         time.sleep(0.02)

@@ -38,7 +38,8 @@ from sign_ablate.store.run_files import (
     write_table,
     write_text,
 )
-from sign_ablate.train.loop import Result, Row, Trainer
+from sign_ablate.train.loop import Trainer
+from sign_ablate.train.result import Result, Row
 
 
 def train(
@@ -51,6 +52,7 @@ def train(
     threads: int = 1,
     compile_mode: str = "none",
     ranks: int = 1,
+    rank_timeout_seconds: float = 600.0,
     checkpoint_seconds: float = math.inf,
     replaces: int = 0,
 ) -> Result | None:
@@ -69,6 +71,7 @@ def train(
         threads: CPU threads, of each rank.
         compile_mode: none, or the mode of torch.compile for the network.
         ranks: 1, or the number of the run's workers, each of which then has a process of its own.
+        rank_timeout_seconds: longest time for which ranks wait for another.
         checkpoint_seconds: time between two checkpoints. One is also written on SIGTERM, SIGINT and SIGHUP.
         replaces: modification time (ns) of the `metrics.parquet` to replace. A file with another time was
             written by another process in the meantime and is kept.
@@ -84,7 +87,9 @@ def train(
     """
     start = time.monotonic()
     run = parse_run(spec)
-    setup = Setup(spec, str(data), str(out), device, deterministic, threads, compile_mode, ranks)
+    setup = Setup(
+        spec, str(data), str(out), device, deterministic, threads, compile_mode, ranks, rank_timeout_seconds
+    )
     stop = checkpoint.StopSignal()
     # Signals are only recorded until the end, so that the files of a finished run are written in full.
     with stop.listening(), locked(out, stop.check):
@@ -123,7 +128,7 @@ def _is_done(out: Path, replaces: int) -> bool:
 
 def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
     """Trainer that goes on from the run's checkpoint, if there is one that can be loaded."""
-    out, trainer = Path(setup.out), setup.trainer(device)
+    out, trainer = Path(setup.out), setup.trainer(device, team.arrive)
     state = checkpoint.load(out / CHECKPOINT, setup.spec, device)
     if state is not None:
         try:
@@ -132,7 +137,7 @@ def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
             if memory.is_out_of_memory(error):
                 raise
             checkpoint.set_aside(out / CHECKPOINT, error)
-            state, trainer = None, setup.trainer(device)
+            state, trainer = None, setup.trainer(device, team.arrive)
         else:
             say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
     team.agreed(Word.GO_ON if state is None else Word.SAVE)  # the other ranks then load it, too

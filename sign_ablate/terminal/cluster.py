@@ -1,5 +1,6 @@
 """Queue slots and hours that a campaign takes on a cluster, by the Snakemake profile that submits it."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -16,6 +17,8 @@ from sign_ablate.terminal.states import counted
 
 #: minutes in a unit of Snakemake's `runtime`; without a unit it is in minutes
 _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0, "": 1.0}
+#: functions that an expression of `runtime` may call
+_FUNCTIONS = {function.__name__: function for function in (min, max, int, round)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Profile:
 
     `jobs` submissions exist at a time, with `runs` runs in each; `minutes` is the time limit of a run, None
     if the profile sets none. `groups` has the group of a rule that shares a submission with others.
+    `expression` is the profile's `runtime` if it is one; `minutes` is then its value in the first attempt.
     """
 
     folder: Path
@@ -31,6 +35,7 @@ class Profile:
     runs: int
     minutes: float | None
     groups: Mapping[str, str]
+    expression: str | None = None
 
 
 def read_profile(folder: Path) -> Profile:
@@ -48,7 +53,9 @@ def read_profile(folder: Path) -> Profile:
     size = _pairs(values.get("group-components")).get(groups.get("train", ""), 1)
     own = _pairs(_pairs(values.get("set-resources"), ":").get("train"))
     runtime = (_pairs(values.get("default-resources")) | own).get("runtime")
-    return Profile(folder, jobs, int(size), None if runtime is None else _minutes(path, runtime), groups)
+    minutes = None if runtime is None else _minutes(path, runtime)
+    expression = runtime if isinstance(runtime, str) and _duration(runtime) is None else None
+    return Profile(folder, jobs, int(size), minutes, groups, expression)
 
 
 def _pairs(values: Any, mark: str = "=") -> dict[str, Any]:
@@ -63,10 +70,23 @@ def _pairs(values: Any, mark: str = "=") -> dict[str, Any]:
 
 
 def _minutes(path: Path, runtime: Any) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(runtime).strip())
-    if match is None:
-        raise ConfigError(f"{path}: runtime = {shown(runtime)}: must be minutes, or such as 4h (s, m, h, d)")
-    return float(match[1]) * _UNITS[match[2]]
+    """Minutes of a `runtime`. Snakemake evaluates one that is no duration as a Python expression."""
+    value = runtime
+    if _duration(value) is None:
+        with contextlib.suppress(Exception):  # an expression of a profile may raise anything
+            value = eval(str(runtime), {"__builtins__": {}, **_FUNCTIONS}, {"attempt": 1})
+    minutes = _duration(value)
+    if minutes is None:
+        raise ConfigError(
+            f"{path}: runtime = {shown(runtime)}: must be minutes, such as 4h (s, m, h, d), or an expression "
+            "of attempt, such as attempt * 60"
+        )
+    return minutes
+
+
+def _duration(value: Any) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
+    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 def cost(
@@ -91,8 +111,10 @@ def cost(
     ]
     if profile.minutes is not None and groups:
         limit = profile.minutes * (profile.runs if kind == "cuda" else 1)
+        first = f" (runtime: {profile.expression}, in the first attempt)" if profile.expression else ""
         lines.append(
-            f"Training has a limit of {limit:g} minutes each, {len(groups) * limit / 60:.1f} hours in all."
+            f"Training has a limit of {limit:g} minutes each, "
+            f"{estimate.amount(len(groups) * limit / 60, digits=1)} hours in all{first}."
         )
     known = [[s for s in group if s is not None] for group in groups]
     taken = [sum(group) if kind == "cuda" else max(group) for group in known if group]
@@ -100,8 +122,9 @@ def cost(
         unknown = sum(s is None for s in seconds)
         of = f" for {len(seconds) - unknown} of {counted(len(seconds), 'run')}" if unknown else ""
         lines.append(
-            f"By past runs it takes {sum(taken) / 3600:.2f} hours{of}, and ends after "
-            f"{max(estimate.ends(taken, profile.jobs)) / 3600:.2f} hours if no submission waits in the queue."
+            f"By past runs it takes {estimate.amount(sum(taken) / 3600, digits=2)} hours{of}, and ends after "
+            f"{estimate.amount(max(estimate.ends(taken, profile.jobs)) / 3600, digits=2)} hours if no "
+            "submission waits in the queue."
         )
         if profile.minutes is not None and max(itertools.chain(*known)) > 60 * profile.minutes:
             longest = math.ceil(max(itertools.chain(*known)) / 60)

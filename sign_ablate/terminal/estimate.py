@@ -92,6 +92,16 @@ def _images(run: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in run["data"].items() if key not in {"val", "split_seed"}}
 
 
+def amount(value: float, digits: int) -> str:
+    """Format a time with so many digits, but one that is too short for them as "under" the shortest.
+
+    >>> amount(12.34, 1), amount(0.04, 1), amount(0, 1)
+    ('12.3', 'under 0.1', '0.0')
+    """
+    shortest = 10.0**-digits
+    return f"under {shortest:g}" if 0 < value < shortest else f"{value:.{digits}f}"
+
+
 def at_a_time(campaign: Campaign, kind: str) -> int:
     """Number of runs that are assumed to run in parallel: those of one GPU, or cores / threads per run."""
     return (

@@ -34,7 +34,9 @@ def plan(
         states = {run: state(run_folder(results, run.id)) for run in members}
         left = [run for run in members if states[run] not in {"done", "diverged"}]
         seconds = estimate.seconds(members[0].config.model_dump(mode="json"), kind, measured)
-        each, rest = ("?", "?") if seconds is None else (f"{seconds:.3g}", f"{seconds * len(left) / 60:.1f}")
+        each, rest = "?", "?"
+        if seconds is not None:
+            each, rest = f"{seconds:.3g}", estimate.amount(seconds * len(left) / 60, digits=1)
         rows.append((name, str(len(members)), str(len(left)), each, rest if left else "0.0"))
         seconds_of |= {run.id: seconds for run in left}
     known = {run: seconds for run, seconds in seconds_of.items() if seconds is not None}
@@ -45,7 +47,8 @@ def plan(
         on_gpu = "one at a time on the GPU" if shared == 1 else f"{shared} at a time on the GPU"
         jobs = on_gpu if kind == "cuda" else "divided by the number of cores"
         of = "" if len(known) == todo else f" for {len(known)} of them"
-        lines.append(f"{sum(known.values()) / 60:.1f} minutes of work{of}, {jobs}.")
+        minutes_of_work = estimate.amount(sum(known.values()) / 60, digits=1).capitalize()
+        lines.append(f"{minutes_of_work} minutes of work{of}, {jobs}.")
     unknown = todo - len(known)
     if unknown:
         lines.append(

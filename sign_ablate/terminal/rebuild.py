@@ -45,7 +45,7 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
         A line per campaign: seconds, and the verdicts that differ from those that were exported.
 
     Raises:
-        ExportError: if a file of a folder is missing or damaged.
+        ExportError: if a file of a folder is missing or damaged, or if the folder is one in `out`.
         ConfigError: if claims.yaml is invalid.
         NotebookError: if a notebook fails.
         OSError: if a file cannot be read or written.
@@ -61,6 +61,8 @@ def _rebuild(source: Path, results: Path) -> str:
         raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
     campaign = _checked(source)
     out = layout.campaign_folder(results, campaign.campaign)
+    if out.resolve() == source.resolve():
+        raise ExportError(f"{source}: was made by rebuild; give the folder that sign-ablate export wrote")
     shutil.rmtree(out, ignore_errors=True)
     (out / "figures").mkdir(parents=True)
     for name in (*NEEDED, schemas.PROBES, TUNED):

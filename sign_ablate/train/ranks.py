@@ -29,6 +29,9 @@ class Ranks:
         train: training parameters of the run.
         seed: seed of the run.
         network: the network, all of whose parameters have a gradient in each step.
+
+    Attributes:
+        arrive: called before each exchange with the other ranks.
     """
 
     def __init__(self, rule: Rule, train: Train, seed: int, network: nn.Module) -> None:
@@ -38,6 +41,7 @@ class Ranks:
         self._names = [name for name, _ in network.named_parameters()]
         self._parameters: Sequence[nn.Parameter] = list(network.parameters())
         self._first = 0
+        self.arrive: Callable[[], None] = lambda: None
 
     def backward(
         self,
@@ -56,6 +60,7 @@ class Ranks:
             mean.backward()
             own = torch.stack([mean.detach().double(), (logits.argmax(1) == labels).sum()])
         found = torch.empty(2 * self.count, dtype=torch.float64, device=y.device)
+        self.arrive()
         all_gather(found, own)
         total = torch.zeros((), device=y.device)
         for rank, mean in enumerate(found[::2].float()):
@@ -68,6 +73,7 @@ class Ranks:
         for p in self._parameters:
             if p.grad is None:  # a rank without images
                 p.grad = torch.zeros_like(p)
+        self.arrive()
         self.hook.aggregate([p.grad for p in self._parameters if p.grad is not None])
 
     @property
@@ -85,6 +91,7 @@ class Ranks:
         """State of all ranks on rank 0, as that of `Workers`; {} on others. All ranks call it together."""
         own = [_on(memory, torch.device("cpu")) for memory in self.hook.state_dict()["memories"].values()]
         found: list[Any] | None = None if self.rank else [None] * self.count
+        self.arrive()
         dist.gather_object(own, found)
         if found is None:
             return {}

@@ -89,6 +89,14 @@ def runs_of_stage(campaign: Campaign) -> list[Run]:
     return stage or expand(campaign)
 
 
+def unchosen(campaign: Campaign) -> list[tuple[Run, frozenset[str]]]:
+    """Runs of the evaluation without a choice, with placeholders, and the keys whose values they wait for."""
+    keys = {template.label: frozenset(template.space) for template in templates(campaign)}
+    known = {run.id for run in expand(campaign)}
+    runs = expand(campaign, placeholders=True)
+    return [(run, keys[run.cell.label]) for run in runs if run.id not in known]
+
+
 def all_runs(campaign: Campaign) -> list[Run]:
     """Runs of a campaign that are known: those of its evaluation, and all trials."""
     return [*expand(campaign), *(run for search in searches(campaign) for run in search.runs())]

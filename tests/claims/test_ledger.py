@@ -48,6 +48,13 @@ def factorial(both: float, switch: float, dither: float, neither: float) -> Arms
     }
 
 
+def two_gaps(arm: float, reference: float, later_arm: float, later_reference: float) -> Arms:
+    """Two pairs of arms."""
+    labels = ["signsgd-m", "sgd", "hybrid", "post-dither alpha=0.1"]
+    means = (arm, reference, later_arm, later_reference)
+    return {label: seeds(m, 1 - 2 * (i % 2)) for i, (label, m) in enumerate(zip(labels, means, strict=True))}
+
+
 def gap(**arms: list[float]) -> Arms:
     """A gap from 66 to 77, with further arms."""
     return {"signsgd-m": seeds(66), "sgd": seeds(77), **arms}
@@ -60,6 +67,8 @@ TREND = "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one
 INTERACTION = (
     "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}"
 )
+NOT_WORSE = "{comparison: not-worse, arm: sgd, reference: clean, margin: one}"
+NARROWS = "{comparison: narrows, arm: [clean, hybrid], reference: [sgd, post-0.1], margin: one}"
 CLOSES = "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, others: [post-0.1], margin: one}"
 VALUE = "{comparison: value, arm: sgd, value: 91.38, margin: one}"
 
@@ -82,6 +91,12 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
     "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
     "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
     "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
+    "not worse": (NOT_WORSE, against(90, sgd=seeds(89.7)), "supported", -0.3),
+    "better, and so not worse": (NOT_WORSE, against(90, sgd=seeds(95)), "supported", 5.0),
+    "worse": (NOT_WORSE, against(90, sgd=seeds(88)), "refuted", -2.0),
+    # gaps of 4 and 1, and of 4 and 6
+    "narrows": (NARROWS, two_gaps(88, 92, 93, 94), "supported", 3.0),
+    "widens": (NARROWS, two_gaps(88, 92, 88, 94), "refuted", -2.0),
     "closes": (
         CLOSES,
         gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(67)}),

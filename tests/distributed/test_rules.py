@@ -59,7 +59,7 @@ def run(rule: Rule, batches: list[list[Tensor]], seed: int = 0) -> list[Tensor]:
 @pytest.mark.parametrize(
     "compressor",
     [ScaledSign(), ScaledSign("l2"), OneBit(), OneBit(columns=False), QSGD(), QSGD(3, "l2", None), QSGD(100),
-     QSGD(bucket=4), TernGrad(), TernGrad(clip=None), TopK(), TopK(0.5)],
+     QSGD(500), QSGD(bucket=4), TernGrad(), TernGrad(clip=None), TopK(), TopK(0.5)],
     ids=repr,
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -75,6 +75,20 @@ def test_bytes_carry_the_message_without_loss(
     assert torch.equal(found, compressor(x, 3, 1))
     assert found.dtype == dtype
     assert len(packed) == bytes_per_step(Compressed(compressor), [shape], workers=2, itemsize=dtype.itemsize)
+
+
+@pytest.mark.parametrize("width", [*range(1, 10), 16, 25])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 130])
+def test_codes_are_a_stream_of_bits_the_lowest_first(width: int, count: int) -> None:
+    """Against NumPy. Codes of up to 8 bits take no wider integer on the way."""
+    codes = np.random.default_rng(width).integers(0, 2**width, count)
+    bits = (codes[:, None] >> np.arange(width) & 1).astype(np.uint8)
+    narrow = torch.from_numpy(codes).to(torch.uint8 if width <= 8 else torch.int64)
+    packed = wire.pack_codes(narrow, width)
+    assert packed.tolist() == np.packbits(bits, bitorder="little").tolist()
+    found = wire.unpack_codes(packed, count, width)
+    assert found.dtype == narrow.dtype
+    assert found.tolist() == codes.tolist()
 
 
 @pytest.mark.parametrize("compressor", [ScaledSign(), OneBit(), QSGD(), TernGrad(), TopK(0.5)], ids=repr)

@@ -17,7 +17,7 @@ from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
 from sign_ablate.distributed import bytes_per_step
-from sign_ablate.jobs import checkpoint, team, training
+from sign_ablate.jobs import checkpoint, team, training, watch
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.models import build
@@ -127,3 +127,27 @@ def test_rank_with_other_code_is_refused(file: Path, tmp_path: Path, monkeypatch
         JobError, match=r"^rank 1 has code \w{12}, rank 0 has edited; all ranks need the same$"
     ):
         training.train(run_of(workers=2).spec, file, tmp_path / "out", device="cpu", ranks=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_rank_that_hangs_ends_the_job_and_the_rerun_has_the_same_bytes(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timeout is shortened after the first epoch only: on a busy machine, ranks take seconds to start."""
+    run, out, watches, before = run_of(**TWO), tmp_path / "out", list[watch.Watch](), children()
+    monkeypatch.setattr(team, "Watch", lambda *a: watches.append(watch.Watch(*a)) or watches[0])
+
+    def hang() -> None:
+        os.kill(children()[-1], signal.SIGSTOP)
+        watches[0].seconds = 0.5
+
+    line = (
+        "rank 1 of 2 did not arrive for 0.5 s (stopped by a signal); the run goes on from its last checkpoint"
+    )
+    with pytest.raises(JobError, match=f"^{re.escape(line)}$") as lost:
+        train(run, file, out, 2, hang)
+    assert not lost.value.final
+    assert children() == before
+    training.train(run.spec, file, out, device="cpu")
+    training.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
+    assert files(out) == files(tmp_path / "undisturbed")

@@ -29,7 +29,9 @@ def test_profile_of_the_repository() -> None:
     "resources",
     ["set-resources: {train: {runtime: 90}}", "set-resources: [train:runtime=90, train:mem_mb=9]",
      "set-resources: train:runtime=1.5h", "default-resources: [runtime=90]",
-     "default-resources: {runtime: 90m}"],
+     "default-resources: {runtime: 90m}", "set-resources: {train: {runtime: attempt * 90}}",
+     "set-resources: ['train:runtime=min(30+60*attempt,240)']",
+     "default-resources: {runtime: \"f'{90*attempt}m'\"}"],
 )  # fmt: skip
 def test_limit_of_a_run_in_every_form_that_snakemake_reads(resources: str, tmp_path: Path) -> None:
     assert profile(tmp_path, f"executor: slurm\njobs: 3\n{resources}\n").minutes == 90
@@ -46,7 +48,11 @@ def test_runs_share_submissions_where_the_profile_groups_them(tmp_path: Path) ->
         ("jobs: 3", "has no executor, so nothing is submitted; name the profile of a cluster"),
         ("executor: slurm\njobs: 0", "jobs = 0: must be a number of submissions, 1 or more"),
         ("executor: slurm\njobs: 1\ndefault-resources: {runtime: 3 weeks}",
-         "runtime = '3 weeks': must be minutes, or such as 4h (s, m, h, d)"),
+         "runtime = '3 weeks': must be minutes, such as 4h (s, m, h, d), or an expression of attempt, "
+         "such as attempt * 60"),
+        ("executor: slurm\njobs: 1\nset-resources: {train: {runtime: input.size_mb * attempt}}",
+         "runtime = 'input.size_mb * attempt': must be minutes, such as 4h (s, m, h, d), or an expression of "
+         "attempt, such as attempt * 60"),
     ],
 )  # fmt: skip
 def test_unusable_profile_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -66,13 +72,21 @@ def test_hours_by_the_limit_and_by_past_runs(tiny: dict[str, Any]) -> None:
         "By past runs it takes 2.00 hours for 4 of 5 runs, and ends after 1.00 hours if no submission waits "
         "in the queue.",
     ]
-    alone = Profile(Path("here"), jobs=2, runs=1, minutes=20, groups={})
+    alone = Profile(Path("here"), jobs=2, runs=1, minutes=20, groups={}, expression="attempt * 20")
     assert cost(alone, campaign, [1800.0] * 3, "cpu", data_files=0) == [
         "here: 7 submissions: 0 for data, 3 for training, 4 after it; at most 2 at a time.",
-        "Training has a limit of 20 minutes each, 1.0 hours in all.",
+        "Training has a limit of 20 minutes each, 1.0 hours in all (runtime: attempt * 20, in the first "
+        "attempt).",
         "By past runs it takes 1.50 hours, and ends after 1.00 hours if no submission waits in the queue.",
         "A run takes 30 minutes, more than its limit: raise the runtime of train in here.",
     ]
+
+
+def test_hours_of_short_runs_are_not_zero(tiny: dict[str, Any]) -> None:
+    short = Profile(Path("here"), jobs=2, runs=1, minutes=1, groups={})
+    _, limit, taken = cost(short, parse_campaign({**tiny, "figures": {}}), [9.0], "cpu", data_files=0)
+    assert limit.endswith("under 0.1 hours in all.")
+    assert taken.startswith("By past runs it takes under 0.01 hours, and ends after under 0.01 hours if no")
 
 
 def test_plan_counts_the_data_that_are_missing(

@@ -1,5 +1,6 @@
 """plan and show. status: tests/status."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.__main__ import main
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign, parse_campaign
 from sign_ablate.data.prepare import prepare
@@ -57,7 +59,8 @@ def test_plan_estimates_from_like_runs_and_says_what_it_cannot(campaign: Campaig
     assert float(cells["sgd"][2]) > 0
     assert cells["adam"] == ["2", "2", "?", "?"]  # no ResNet-18 was measured
     assert lines[5] == "6 runs: 2 done, 4 to do."
-    assert re.fullmatch(r"\d\.\d minutes of work for 2 of them, divided by the number of cores\.", lines[6])
+    expected = r"(\d\.\d|Under 0\.1) minutes of work for 2 of them, divided by the number of cores\."
+    assert re.fullmatch(expected, lines[6])
     assert lines[7] == (
         "2 runs without an estimate: none with the same data, model, batch size and precision has been "
         f"measured on cpu below {results}/."
@@ -88,6 +91,16 @@ def test_plan_of_one_run(done: int, tiny: dict[str, Any], tmp_path: Path) -> Non
     if not done:
         assert lines[4].startswith("1 run without an estimate")
         assert lines[5] == "How much is done after 1 minute is not known."
+
+
+def test_plan_of_short_runs_does_not_say_zero_minutes(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny |= {"figures": {}, "seeds": [0], "methods": {"sgd": tiny["methods"]["sgd"]}}
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 1.0)
+    lines = plan(parse_campaign(tiny), tmp_path).splitlines()
+    assert lines[1].endswith("under 0.1")
+    assert lines[-1] == "Under 0.1 minutes of work, divided by the number of cores."
 
 
 def test_plan_for_a_time_counts_whole_seeds_first(
@@ -187,6 +200,19 @@ def test_show_takes_a_path_and_a_part(adams: list[Run], tmp_path: Path) -> None:
 def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
     with pytest.raises(NotFoundError, match=f"^{name}: no run of that name in .*/runs/; give a part"):
         show(name, results)
+
+
+def test_terminal_that_has_no_such_character(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the C locale without UTF-8, ± and · are shown as ?."""
+    (tmp_path / "runs" / "a.b.s0.0123456789").mkdir(parents=True)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["sign-ablate", "runs", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    terminal.seek(0)
+    assert "a.b.s0.0123456789  missing  ?      ?        ?" in terminal.read()
 
 
 @pytest.mark.slow
