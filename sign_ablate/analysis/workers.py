@@ -125,7 +125,8 @@ def accuracy_by_adversaries(
         )  # fmt: skip
         axes.axvline(50, color="#7f7f7f", linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
         axes.set_xlim(-2, 52)
-        axes.set_xticks([0, 10, 20, 30, 40, 50], ["0", "10", "20", "30", "40", "half"])
+        above = axes.get_xaxis_transform()
+        axes.text(50, 1.01, "half", fontsize=6.5, color="#5a5a5a", ha="center", va="bottom", transform=above)
         acts = {"invert": "invert their gradient", "random": "send random signs"}
         act = " or ".join(dict.fromkeys(acts[train.adversary] for train in found))
         counts = sorted({train.workers for train in found})
@@ -174,8 +175,8 @@ def _drawn(
 ) -> tuple[Figure, Axes]:
     """Figure of the lines with their intervals and legend; the x-axis is left to the caller.
 
-    `dodged` moves a position to one side, from −0.5 for the first line to 0.5 for the last: intervals of
-    several lines would hide each other.
+    `dodged` moves a position to one side, from −0.5 for the first line to 0.5 for the last, since
+    intervals of several lines would hide each other.
     """
     table = summary[summary["dataset"] == dataset].set_index("label", drop=False)
     kinds = [line.kind for line in series.values()]
@@ -183,7 +184,8 @@ def _drawn(
     figure = Figure(figsize=(style.WIDTH, 3.0 + 0.145 * -(-len(series) // 2)), layout="constrained")
     axes = figure.add_subplot()
     handles, shown = [], []
-    for side, (name, line) in zip(np.linspace(-0.5, 0.5, len(series)), series.items(), strict=True):
+    sides = np.linspace(-0.5, 0.5, len(series)) if len(series) > 1 else [0.0]
+    for side, (name, line) in zip(sides, series.items(), strict=True):
         rows = table.reindex(list(line.cells.values()))
         shown.append(rows)
         colour, dashes = looks[name]
@@ -199,6 +201,8 @@ def _drawn(
         axes.axhline(chance, color="#7f7f7f", linestyle=(0, (1, 1)), linewidth=0.9, zorder=1)
         beside = axes.get_yaxis_transform()
         axes.text(0.01, chance, "chance", fontsize=6.5, color="#5a5a5a", va="bottom", transform=beside)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.02 * (high - low)), min(high, 100 + 0.02 * (high - low)))
     axes.set_ylabel("Test accuracy (%)")
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, labelspacing=0.25)
     level = "" if chance is None else f"; chance: {chance:.3g} %"
