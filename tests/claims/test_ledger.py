@@ -212,6 +212,11 @@ def test_margin_depends_on_the_data_set() -> None:
     assert (row.outcome.margin, row.verdict) == (2, "supported")
 
 
+def test_trend_is_shown_as_the_difference_of_its_ends() -> None:
+    row = one(TREND, evidence(doses(92, 91, 90)))
+    assert row.outcome.arms == "post-dither alpha=0.01 − post-dither alpha=0.5"
+
+
 def test_effect_below_the_margin_is_said() -> None:
     row = one(GREATER, evidence({"sgd": seeds(90.3), "signsgd-m": seeds(90)}))
     assert (row.verdict, row.outcome.reason) == ("supported", "by less than the margin")
