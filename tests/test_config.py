@@ -17,6 +17,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"seedz": [1]},
         r"^seedz: unknown key; did you mean seeds\? \(known: campaign, datasets,",
     ),
+    "unknown key, near one that is no user's": (
+        {"tune": {}},
+        r"^tune: unknown key; did you mean tuning\? \(known: campaign, .*, train, tuning\)$",
+    ),
     "unknown training key": (
         {"train": {"epoch": 3}},
         r"^train\.epoch: unknown key; did you mean epochs\? \(known: adversaries,",

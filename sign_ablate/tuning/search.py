@@ -1,6 +1,7 @@
 """The searches of a campaign: their trials, as runs, and the choices that are still missing."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +82,21 @@ def datasets(campaign: Campaign) -> dict[str, DatasetSpec]:
 def pending(campaign: Campaign) -> list[Search]:
     """The searches whose choice is not known: stage 1 of the campaign."""
     return [s for s in searches(campaign) if s.label not in campaign.tuned.get(s.dataset, {})]
+
+
+def repeated(campaign: Campaign) -> Iterator[str]:
+    """A line for each search in which trials are the same, since their values have three digits."""
+    for search in pending(campaign):
+        trials = search.tuning.trials
+        values = math.prod(1 + 900 * math.log10(high / low) for low, high in search.template.space.values())
+        if values > 100 * trials:
+            continue  # the points, which need scipy, are not computed on every start
+        different = len({tuple(point.values()) for point in search.values()})
+        if different < trials:
+            yield (
+                f"tuning.spaces.{search.template.method}: {different} of {trials} trials differ, since "
+                "values have three significant digits; widen a range, or lower tuning.trials"
+            )
 
 
 def runs_of_stage(campaign: Campaign) -> list[Run]:
