@@ -7,7 +7,7 @@ from sign_ablate.claims.page import numbers
 from sign_ablate.claims.table import Row
 
 #: heads of the columns; one that is empty in all rows of a family is left out
-HEADS = ("Claim", "Verdict", "Effect", "New images, too", "n", "Remark")
+HEADS = ("Claim", "Verdict", "Effect", "Remark")
 
 
 def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
@@ -50,17 +50,22 @@ def _family(name: str, rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> Iterator[str]:
     where = f"<br>*{row['dataset']}, {row['campaign']}*" if row["dataset"] and is_measured(row) else ""
     yield f"{row['title']}{where}"
-    yield _whole(f"proxy: **{row['proxy_verdict']}**" if row["proxy_verdict"] else f"**{row['verdict']}**")
-    if row["effect"] is None or row["comparison"] == "theory":
-        yield ""
-    else:
-        yield f"{_whole(numbers(row))}<br>{row['arms']}"
-    has_images = row["image_low"] is not None
-    images = f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]" if has_images else ""
-    yield _whole(images.replace("-", "−"))
-    yield f"{row['n']:,}" if row["n"] else ""
+    yield f"proxy:<br>**{row['proxy_verdict']}**" if row["proxy_verdict"] else f"**{row['verdict']}**"
+    yield "<br>".join(_effect(row))
     named = row["reading"] == "any" or row["effect"] is None or f"reading {row['reading']}" in row["reason"]
     yield "; ".join(filter(None, ["" if named else f"reading: {row['reading']}", row["reason"]]))
+
+
+def _effect(row: Row) -> Iterator[str]:
+    """Lines of the effect: intervals, arms and n, as far as there are any. docs/theory.md has the lab's."""
+    if row["effect"] is not None and row["comparison"] != "theory":
+        yield _whole(numbers(row))
+        if row["image_low"] is not None:
+            images = f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]"
+            yield _whole(f"new images, too: {images.replace('-', '−')}")
+        yield row["arms"]
+    if row["n"]:
+        yield f"n = {row['n']:,}"
 
 
 def _whole(text: str) -> str:

@@ -39,9 +39,9 @@ def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
         one = campaigns == 1
         names = {row["claim"] for row in proxies}
         twice = len(names) < len(proxies)
-        number = f"{len(proxies)} claims"
+        number = f"{len(names)} claim{'s' if len(names) > 1 else ''}"
         if twice:
-            number = f"{len(proxies)} verdicts on {len(names)} claims, one per data set"
+            number = f"{len(proxies)} verdicts on {number}, one per data set"
         said.append(
             f"{'This campaign is a proxy' if one else 'These campaigns are proxies'} of the paper's setting "
             f"({_how(proxies)}) and {'decides' if one else 'decide'} nothing about it; for "

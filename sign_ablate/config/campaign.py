@@ -112,22 +112,25 @@ class Figure(Model):
         None, description="Label of the cell that the others are compared with (kind: differences)."
     )
     cells: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        (), description="Labels of the cells to show (kind: differences). Unset: all."
+        (),
+        description="Labels of the cells to show (all kinds but phase). Unset: all; for dithering and "
+        "switching, all of the optimizers that the paper's figure is about.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.kind == "differences") != (self.reference is not None):
             raise ValueError("kind: differences and reference go together")
-        if self.cells and self.kind != "differences":
-            raise ValueError("cells applies to kind: differences only")
+        if self.cells and self.kind == "phase":
+            raise ValueError("cells does not apply to kind: phase")
         return self
 
     def parameters(self) -> dict[str, str | int]:
         """Parameters that the notebook of this kind has beside those of all kinds."""
         if self.kind == "differences":
             return {"reference": str(self.reference), "cells": json.dumps(self.cells)}
-        return {} if self.t_switch is None else {"t_switch": self.t_switch}
+        found: dict[str, str | int] = {} if self.t_switch is None else {"t_switch": self.t_switch}
+        return found | ({"cells": json.dumps(self.cells)} if self.cells else {})
 
 
 class RunConfig(Model):

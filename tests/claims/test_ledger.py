@@ -212,9 +212,24 @@ def test_margin_depends_on_the_data_set() -> None:
     assert (row.outcome.margin, row.verdict) == (2, "supported")
 
 
+def test_trend_is_shown_as_the_difference_of_its_ends() -> None:
+    row = one(TREND, evidence(doses(92, 91, 90)))
+    assert row.outcome.arms == "post-dither alpha=0.01 − post-dither alpha=0.5"
+
+
 def test_effect_below_the_margin_is_said() -> None:
     row = one(GREATER, evidence({"sgd": seeds(90.3), "signsgd-m": seeds(90)}))
     assert (row.verdict, row.outcome.reason) == ("supported", "by less than the margin")
+
+
+def test_interval_of_an_equivalence_beyond_the_margin_is_explained() -> None:
+    """Differences of 0.5 ± 0.57. At the level of one look, the interval ends at 1.07, at 1 − 2α at 0.97."""
+    differences = 0.53 * np.repeat([1.0, -1.0], 4) + 0.5
+    row = one(SAME, evidence({"sgd": list(90 + differences), "signsgd-m": [90.0] * 8}))
+    effect = row.outcome.effect
+    assert effect is not None
+    assert (row.verdict, effect.high > 1, effect.high90 < 1) == ("supported", True, True)
+    assert row.outcome.reason == "by the interval of the equivalence test, [+0.03, +0.97]"
 
 
 NOT_SUMMED = "not measured in the reading summed (no arm pre-dither-sum alpha=0.1)"
