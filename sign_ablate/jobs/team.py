@@ -131,7 +131,7 @@ def led(setup: Setup) -> Iterator[Team]:
             lost = watch.line or (None if isinstance(error, JobError) else _lost(others, folder))
             if lost is None:
                 raise
-            raise RankError(f"{lost}; the run goes on from its last checkpoint") from error
+            raise RankError(lost) from error
         finally:
             _end(others)
             for process in others.values():
