@@ -4,6 +4,9 @@ min_version("9.10")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/locks.smk"
+include: "workflow/rules/commands.smk"
+include: "workflow/rules/products.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"

@@ -3,8 +3,9 @@
     python -m benchmarks.card [--output docs/bench-card.md] [--runs 1 2 4]
 
 ResNet-18 in bfloat16, batch 128, crop and flip. Eager, compiled and as CUDA graphs (`execution.compile`),
-with 1, 2 and 4 runs at a time (`execution.runs_per_gpu`), each in a process of its own: images per second of
-all runs together, the share of a bfloat16 matrix product's FLOP/s, and the hours of the paper's Table I.
+with 1, 2 and 4 runs of SGD at a time (`execution.runs_per_gpu`), each in a process of its own, and with one
+run of the paper's methods: images per second of all runs together, the share of a bfloat16 matrix product's
+FLOP/s, and the hours of the paper's Table I.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Protocol
 
 import torch
 
-from benchmarks.measure import Clock, Ours, machine, precision_of, random_images, timed, wait_for
+from benchmarks.measure import METHODS, Clock, Ours, machine, precision_of, random_images, timed, wait_for
 
 #: FLOP of one training image, ResNet-18 with the CIFAR stem at 32×32: three times the forward pass
 RESNET18_FLOP = 3.33e9
@@ -41,6 +42,7 @@ class Setting:
     batch: int = 128
     steps: int = 390
     device: str = "cuda"
+    method: str = "SGD"  #: of benchmarks.measure.METHODS
 
     @property
     def images(self) -> int:
@@ -98,7 +100,7 @@ def child(setting: Setting) -> None:
     """The process of a run."""
     where = torch.device(setting.device)
     data = random_images(setting.batch * setting.steps, 1)
-    ours = Ours(setting.model, data, setting.batch, where, setting.mode)
+    ours = Ours(setting.model, data, setting.batch, where, setting.mode, setting.method)
     ours.training()  # compiles
     ours.training()
     print("ready", flush=True)
@@ -153,20 +155,24 @@ def line(setting: Setting, speed: float, product: float) -> str:
         product: FLOP/s of a matrix product.
     """
     share, hours = speed * RESNET18_FLOP / product, TABLE_1 / speed / 3600
-    return f"| {MODES[setting.mode]} | {setting.runs} | {speed:,.0f} | {share:.0%} | {hours:.1f} |"
+    return f"{_named(setting)} {speed:,.0f} | {share:.0%} | {hours:.1f} |"
+
+
+def _named(setting: Setting) -> str:
+    return f"| {setting.method} | {MODES[setting.mode]} | {setting.runs} |"
 
 
 def table(
     settings: list[Setting], product: float, measure: Callable[[Setting], float] = images_per_second
 ) -> Iterator[str]:
     """The lines of the table, each as soon as it is measured. A setting that fails is a line too."""
-    yield "| execution | runs at a time | images/s, all runs | of a matrix product | hours of Table I |"
-    yield "|---|---|---|---|---|"
+    yield "| method | execution | runs at a time | images/s of all | of a matrix product | hours of Table I |"
+    yield "|---|---|---|---|---|---|"
     for setting in settings:
         try:
             yield line(setting, measure(setting), product)
         except RuntimeError as error:
-            yield f"| {MODES[setting.mode]} | {setting.runs} | {error} | – | – |"
+            yield f"{_named(setting)} {error} | – | – |"
 
 
 def main() -> None:
@@ -178,6 +184,8 @@ def main() -> None:
     options = parser.parse_args()
     output: Path | None = options.output
     settings = [Setting(mode, runs) for mode, runs in itertools.product(MODES, options.runs)]
+    others = [method for method in METHODS if method != "SGD"]
+    settings += [Setting(mode, 1, method=method) for method, mode in itertools.product(others, MODES)]
     product = product_flops(torch.device("cuda"))
     lines = ["# What one GPU trains", "", machine(), f"A matrix product: {product / 1e12:,.1f} TFLOP/s.", ""]
     print("\n".join(lines))

@@ -148,7 +148,10 @@ def others() -> Iterator[tuple[str, Make]]:
     with contextlib.suppress(ImportError):
         import heavyball
 
-        yield "HeavyBall ForeachAdamW", lambda params: heavyball.ForeachAdamW(params, lr=0.1)
+        # torch.compile, HeavyBall's default, does not run below a dispatch mode.
+        heavyball.utils.compile_mode = None
+        yield "HeavyBall AdamW, not compiled", lambda params: heavyball.AdamW(params, lr=0.1)
+        yield "HeavyBall SignLaProp, not compiled", lambda params: heavyball.SignLaProp(params, lr=0.1)
 
 
 def rows() -> Iterable[tuple[str, str, str, str]]:

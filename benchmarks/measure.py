@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -21,6 +22,12 @@ from sign_ablate.train.loop import Trainer
 CPU = torch.device("cpu")
 SGD = {"lr": 0.05, "momentum": 0.9}
 DECAY = 5e-4
+#: name of a method in tables → its configuration
+METHODS: dict[str, dict[str, Any]] = {
+    "SGD": {"optimizer": "sgd", **SGD, "weight_decay": DECAY},
+    "SignSGD-M, dither": {"optimizer": "dithered", "site": "pre", "alpha": 0.1, "lr": 1e-4},
+    "hybrid": {"optimizer": "hybrid", "lr": 1e-4, "t_switch": 500},
+}
 #: table row: what is compared, measurements, ratio, required ratio
 Row = tuple[str, str, str, str]
 Clock = Callable[[], float]
@@ -77,15 +84,15 @@ def random_images(train: int, test: int) -> PreparedData:
     )
 
 
-def run_config(model: str, batch: int, precision: str) -> RunConfig:
-    """Configuration of SGD with crop 4 and flip, for more epochs than are measured."""
+def run_config(model: str, batch: int, precision: str, method: str = "SGD") -> RunConfig:
+    """Configuration of a method of METHODS with crop 4 and flip, for more epochs than are measured."""
     train = {"model": model, "epochs": 1000, "batch_size": batch, "precision": precision}
     config = {
         "campaign": "bench",
         "seeds": [0],
         "datasets": {"noise": {"source": "synthetic"}},
         "train": {**train, "crop_padding": 4, "flip": True},
-        "methods": {"sgd": {"optimizer": "sgd", **SGD, "weight_decay": DECAY}},
+        "methods": {"measured": METHODS[method]},
     }
     return expand(parse_campaign(config))[0].config
 
@@ -94,10 +101,17 @@ class Ours:
     """Trainer in the best precision of its device, run one epoch at a time."""
 
     def __init__(
-        self, model: str, data: PreparedData, batch: int, where: torch.device, compile_mode: str = "none"
+        self,
+        model: str,
+        data: PreparedData,
+        batch: int,
+        where: torch.device,
+        compile_mode: str = "none",
+        method: str = "SGD",
     ) -> None:
         self.where = where
-        self.trainer = Trainer(run_config(model, batch, precision_of(where)), data, where, compile_mode)
+        config = run_config(model, batch, precision_of(where), method)
+        self.trainer = Trainer(config, data, where, compile_mode)
 
     def training(self) -> None:
         """Run the training steps of an epoch."""

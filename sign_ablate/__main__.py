@@ -1,5 +1,6 @@
 """`python -m sign_ablate` and the `sign-ablate` command."""
 
+import io
 import sys
 from typing import NoReturn
 
@@ -24,6 +25,8 @@ def main() -> None:
         if error.name is None or error.name.split(".")[0] == "sign_ablate":
             raise
         sys.exit(f"sign-ablate: {error.name} is not installed: pip install 'sign-ablate[pipeline]'")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± shows the table without it
     try:
         try:
             app()

@@ -122,7 +122,7 @@ def aggregate(
 @app.command()
 def ledger(
     tables: Annotated[Path, typer.Option(help="Folder of the campaign's tables.")],
-    out: Annotated[Path, typer.Option(help="The ledger to write, claims.parquet.")],
+    out: Annotated[Path, typer.Option(help="The table of the ledger to write.")],
     page: Annotated[Path, typer.Option(help="The interactive page to write, explore.html.")],
     claims: Annotated[Path | None, typer.Option(help="File of the claims; default: claims.yaml.")] = None,
     tuned: Annotated[Path | None, typer.Option(help="tuned.json of the campaign; optional.")] = None,

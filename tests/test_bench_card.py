@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.card import Setting, images_per_second, line, product_flops, table
+from benchmarks.measure import METHODS, run_config
 
 
 class FakeRun:
@@ -56,7 +57,13 @@ def test_processes_are_ended_if_one_fails():
 
 def test_a_line_of_the_table():
     """1,000 images/s are 3.33 TFLOP/s; Table I is 7,000 · 53,333 images."""
-    assert line(Setting("reduce-overhead", 4), 1000.0, 33.3e12) == "| CUDA graphs | 4 | 1,000 | 10% | 103.7 |"
+    setting = Setting("reduce-overhead", 4, method="hybrid")
+    assert line(setting, 1000.0, 33.3e12) == "| hybrid | CUDA graphs | 4 | 1,000 | 10% | 103.7 |"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_configurations_that_run(method):
+    assert run_config("small", 10, "float32", method).method.lr > 0
 
 
 def test_a_setting_that_fails_is_a_line_of_its_own():
@@ -66,9 +73,9 @@ def test_a_setting_that_fails_is_a_line_of_its_own():
         return 100.0
 
     lines = list(table([Setting("none", 2), Setting("default", 1)], 1e12, measure))
-    assert [row.count("|") for row in lines] == [6] * 4
-    assert lines[2].startswith("| eager | 2 | a run ended before it was ready")
-    assert lines[3].startswith("| compiled | 1 | 100 |")
+    assert [row.count("|") for row in lines] == [7] * 4
+    assert lines[2].startswith("| SGD | eager | 2 | a run ended before it was ready")
+    assert lines[3].startswith("| SGD | compiled | 1 | 100 |")
 
 
 def test_flops_of_a_product():

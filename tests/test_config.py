@@ -17,6 +17,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"seedz": [1]},
         r"^seedz: unknown key; did you mean seeds\? \(known: campaign, datasets,",
     ),
+    "unknown key, near one that is no user's": (
+        {"tune": {}},
+        r"^tune: unknown key; did you mean tuning\? \(known: campaign, .*, train, tuning\)$",
+    ),
     "unknown training key": (
         {"train": {"epoch": 3}},
         r"^train\.epoch: unknown key; did you mean epochs\? \(known: adversaries,",
@@ -158,6 +162,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "switch that never comes": (
         {"methods": {"hybrid": {"t_switch": 3}}},
         r"^methods\.hybrid\.t_switch = 3: the run has 3 epochs, so the switch never comes; allowed: 1 to 2$",
+    ),
+    "switch of votes": (
+        {"methods": {"hybrid": {"aggregation": "vote"}}},
+        r"^methods\.hybrid\.aggregation = 'vote': hybrid would step along the vote after its switch, too; "
+        r"choose mean or ef, or an optimizer without a switch$",
     ),
     "switch at the start": (
         {"methods": {"hybrid": {"t_switch": 0}}},

@@ -78,3 +78,4 @@ def test_compiled_runs_are_eager_ones_but_for_rounding(label: str, mode: str, tm
     )
     assert compiled["train_loss"][0] == pytest.approx(eager["train_loss"][0], rel=0.05)
     assert compiled["step"] == eager["step"]
+    assert compiled["train_loss"][-1] == pytest.approx(eager["train_loss"][-1], rel=0.2)  # of replayed steps

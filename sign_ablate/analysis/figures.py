@@ -1,6 +1,6 @@
 """The paper's figures 1 to 3, drawn from epochs.parquet, and the last epoch's accuracies with intervals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,11 @@ MARK = "#b00020"
 
 
 def dithering(
-    epochs: pd.DataFrame, dataset: str, runs: pd.DataFrame | None = None, title: str | None = None
+    epochs: pd.DataFrame,
+    dataset: str,
+    runs: pd.DataFrame | None = None,
+    title: str | None = None,
+    cells: Sequence[str] = (),
 ) -> Figure:
     """The paper's figure 1: dithered methods against clean SignSGD-M, SGD and Adam.
 
@@ -29,9 +33,10 @@ def dithering(
         dataset: label of the data set to draw.
         runs: rows of runs.parquet. If given, runs that diverged in their first epoch are counted, too.
         title: first line of the title.
+        cells: labels to draw, by default those of all optimizers that the figure is about.
     """
     every = epochs if runs is None else runs
-    chosen = [_of(frame, dataset, LEFT_OUT["dithering"]) for frame in (epochs, every)]
+    chosen = [_of(frame, dataset, "dithering", cells) for frame in (epochs, every)]
     return _curves(chosen[0], chosen[1], title or f"Dithering on {dataset}", ())
 
 
@@ -41,6 +46,7 @@ def switching(
     t_switch: int | None = None,
     runs: pd.DataFrame | None = None,
     title: str | None = None,
+    cells: Sequence[str] = (),
 ) -> Figure:
     """The paper's figures 2 and 3: hybrids against SGD and SignSGD-M, each switch marked.
 
@@ -50,9 +56,10 @@ def switching(
         t_switch: draw only the hybrids with this T_switch, by default all of them.
         runs: as for `dithering`.
         title: first line of the title.
+        cells: as for `dithering`.
     """
     every = epochs if runs is None else runs
-    chosen = [_of(frame, dataset, LEFT_OUT["switching"], t_switch) for frame in (epochs, every)]
+    chosen = [_of(frame, dataset, "switching", cells, t_switch) for frame in (epochs, every)]
     marks = sorted({int(t) for t in chosen[1]["t_switch"].dropna()})
     return _curves(chosen[0], chosen[1], title or f"Switching to SGD on {dataset}", marks)
 
@@ -85,12 +92,12 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
         axes.set_xlim(low, high)
         axes.set_xlabel("Test accuracy (%)")
         axes.grid(axis="y", visible=False)
-        figure.suptitle(f"{title or f'Last epoch on {dataset}'}\n{_spread(cells)}", fontsize=8)
+        figure.suptitle(f"{title or f'Last epoch on {dataset}'}\n{spread(cells)}", fontsize=8)
     return figure
 
 
-def _spread(cells: pd.DataFrame) -> str:
-    """Second line of the title of `accuracy_forest`: the meaning of the lines."""
+def spread(cells: pd.DataFrame) -> str:
+    """Number of seeds and meaning of the lines around the means, for a figure's title."""
     finished = cells["n"] - cells["n_diverged"]
     most = int(cells["n"].max())
     if finished.max() == 2:
@@ -99,9 +106,10 @@ def _spread(cells: pd.DataFrame) -> str:
 
 
 def _of(
-    frame: pd.DataFrame, dataset: str, without: Iterable[str], t_switch: int | None = None
+    frame: pd.DataFrame, dataset: str, kind: str, cells: Sequence[str], t_switch: int | None = None
 ) -> pd.DataFrame:
-    keep = (frame["dataset"] == dataset) & ~frame["optimizer"].isin(list(without))
+    shown = frame["label"].isin(list(cells)) if cells else ~frame["optimizer"].isin(LEFT_OUT[kind])
+    keep = (frame["dataset"] == dataset) & shown
     if t_switch is not None:
         keep &= frame["t_switch"].isna() | (frame["t_switch"] == t_switch)
     return frame[keep]

@@ -41,6 +41,16 @@ COLOURS = {
     "terngrad": "#97c46c",
     "topk": "#8c564b",
 }
+#: of rules of aggregation; the mean has the colour of its optimizer
+AGGREGATIONS = {
+    "vote": "#aa3377",
+    "two-phase-vote": "#e07ab0",
+    "dithered-vote": "#d55e00",
+    "dithered-two-phase-vote": "#f0a58f",
+    "ef": "#117733",
+    "two-sided-ef": "#44aa99",
+    "alone": "#7f7f7f",
+}
 #: for optimizers that this module does not know
 SPARE = ("#999933", "#661100", "#6699cc", "#aa4499")
 #: offset and dashes, as matplotlib takes them; the first is a solid line
@@ -78,8 +88,8 @@ def kind(optimizer: str, site: str | None) -> str:
 
 
 def colour(name: str) -> str:
-    """Colour of a kind of method, the same in all figures and campaigns."""
-    return COLOURS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
+    """Colour of a kind of method or rule of aggregation, the same in all figures and campaigns."""
+    return COLOURS.get(name) or AGGREGATIONS.get(name) or SPARE[zlib.crc32(name.encode()) % len(SPARE)]
 
 
 def styles(cells: pd.DataFrame) -> dict[str, tuple[str, Line]]:

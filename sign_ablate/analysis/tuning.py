@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sign_ablate.analysis import style
 from sign_ablate.campaign.cells import templates
@@ -15,13 +16,17 @@ from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.tuning import Choice
 from sign_ablate.tuning.choice import EDGE, expected_best
 
-#: percentage points that are shown below the choice of the worst cell
+#: percentage points that are shown below a choice
 ROOM = 10.0
+#: a choice that lies further below the best one, in points, is outside of a figure of all cells
+FAR = 10.0
 _COLUMNS = 3
 
 
 def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str) -> Figure:
     """Expected best validation accuracy of b trials, exact over the trials that were made.
+
+    A cell whose choice is far below the best one is named with its accuracy, and not drawn to scale.
 
     Args:
         choices: label of a cell → its choice, on one data set.
@@ -37,11 +42,12 @@ def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str)
             budgets = range(1, len(scores) + 1)
             best = [100 * (expected_best(scores, budget) or 0.0) for budget in budgets]
             axes.plot(budgets, best, color=colour, linestyle=dashes)
-        _limit(axes, choices)
+        low = _limit(axes, choices)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("Trials")
         axes.set_ylabel("Expected best\nvalidation accuracy (%)")
         handles = [
-            Line2D([], [], color=colour, linestyle=dashes, label=style.pretty(label))
+            Line2D([], [], color=colour, linestyle=dashes, label=_name(label, choices[label], low))
             for label, (colour, dashes) in looks.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, labelspacing=0.25)
@@ -52,8 +58,8 @@ def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str)
 def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, key: str = "lr") -> Figure:
     """Validation accuracy of every trial against the value of one option, a panel per cell.
 
-    The filled point is the choice. A triangle is a trial below the axis, a cross one that diverged. The outer
-    tenth of the range, where a choice is not final, is grey.
+    Each panel begins 10 points below its choice, which is the filled point. A triangle is a trial below the
+    axis, a cross one that diverged. The outer tenth of the range, where a choice is not final, is grey.
 
     Args:
         choices: label of a cell → its choice, on one data set. Cells without `key` are left out.
@@ -66,9 +72,9 @@ def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, k
     rows = -(-len(shown) // _COLUMNS)
     with style.context():
         figure = Figure(figsize=(2 * style.WIDTH, 0.6 + 1.3 * rows), layout="constrained")
-        panels = list(figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False).flat)
-        low = _limit(panels[0], shown)
+        panels = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
         for panel, (label, choice) in zip(panels, shown.items(), strict=False):
+            low = _limit(panel, shown if choice.val_acc is None else {label: choice})
             _trials(panel, choice, key, looks[label][0], low)
             panel.set_title(style.pretty(label))
         for panel in panels[len(shown) :]:
@@ -101,11 +107,18 @@ def _trials(axes: Axes, choice: Choice, key: str, colour: str, lowest: float) ->
     axes.set_xlim(low, high)
 
 
+def _name(label: str, choice: Choice, low: float) -> str:
+    """Name of a cell in a legend, with its accuracy if it lies below the axis."""
+    best = 100 * (choice.val_acc or 0.0)
+    return style.pretty(label) + (f" (ends at {best:.1f} %)" if best < low else "")
+
+
 def _limit(axes: Axes, choices: Mapping[str, Choice]) -> float:
-    """Set the limits of the accuracy axis, and return the lower one."""
+    """Set the limits of the accuracy axis, and return the lower one: 10 points below the choices."""
     best = [100 * choice.val_acc for choice in choices.values() if choice.val_acc is not None]
-    low = max(min(best, default=0.0) - ROOM, 0.0)
-    axes.set_ylim(low, max(best, default=0.0) + 1)
+    top = max(best, default=0.0)
+    low = max(min((score for score in best if score >= top - FAR), default=0.0) - ROOM, 0.0)
+    axes.set_ylim(low, top + 1)
     return low
 
 
@@ -115,7 +128,7 @@ def _cells(choices: Mapping[str, Choice], campaign: Campaign) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "label": [t.label for t in found],
-            "optimizer": [t.model.model_fields["optimizer"].default for t in found],
+            "optimizer": [t.optimizer for t in found],
             "site": [t.own.get("site") for t in found],
         }
     )

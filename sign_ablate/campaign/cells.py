@@ -52,6 +52,12 @@ class Template:
         return label_of(self.method, self.axes)
 
     @property
+    def optimizer(self) -> str:
+        """Name of the optimizer."""
+        name: str = self.model.model_fields["optimizer"].default
+        return name
+
+    @property
     def is_tuned(self) -> bool:
         """True if the cell has trials of its own."""
         return self.tuned_as == self.label
@@ -71,6 +77,7 @@ class Template:
         )
         train = _validate(Train, {k: v for k, v in chosen.items() if k in Train.model_fields}, where, own)
         _check_switch(where, method, train)
+        _check_vote(where, method, train)
         return method, train
 
     def placeholder(self) -> dict[str, float]:
@@ -167,7 +174,13 @@ def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:
             f"{template.tuned_as!r}; remove one"
             for key in twice
         ]
-        if twice:
+        unused = [key for key in space if key not in {**template.model.model_fields, **Train.model_fields}]
+        problems += [
+            f"methods.{template.method}.{TUNED_AS} = {shown(template.tuned_as)}: its {key} is tuned, which "
+            f"optimizer {template.optimizer} does not take; name a cell that is tuned without {key}"
+            for key in unused
+        ]
+        if twice or unused:
             continue
         try:
             if space:
@@ -251,6 +264,14 @@ def _check_switch(where: str, method: Optimizer, train: Train) -> None:
         raise ConfigError(
             f"{where}.t_switch = {t_switch}: the run has {train.epochs} epochs, so the switch never comes; "
             f"{allowed}"
+        )
+
+
+def _check_vote(where: str, method: Optimizer, train: Train) -> None:
+    if hasattr(method, "t_switch") and "vote" in train.aggregation:
+        raise ConfigError(
+            f"{where}.aggregation = {train.aggregation!r}: {method.optimizer} would step along the vote "
+            "after its switch, too; choose mean or ef, or an optimizer without a switch"
         )
 
 

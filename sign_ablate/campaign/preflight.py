@@ -22,6 +22,8 @@ _SUBJECT = {
     "differences": ("lr", "method"),
     "phase": ("alpha", "dithered method"),
 }
+#: kind of figure over a training option of the same name → values that make it an axis
+_AXES = {"workers": "[1, 4, 16]", "adversaries": "[0.25, 0.4]"}
 #: model → size of the smallest image that it accepts, and of the largest that it reduces to one pixel
 IMAGE_SIZES = {"small": (3, 6), "resnet18": (1, 8), "resnet18-imagenet": (1, 32)}
 
@@ -45,6 +47,11 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
                     yield unknown(f"{key}.{name} = {cell!r}", cell, labels)
         if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
             yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
+        if figure.kind in _AXES and not any(figure.kind in dict(run.cell.axes) for run in runs):
+            yield (
+                f"{key}: kind: {figure.kind} needs a method with several values, such as "
+                f"{figure.kind}: {_AXES[figure.kind]}"
+            )
 
 
 def is_drawable(figure: Figure, runs: Runs) -> bool:
@@ -130,7 +137,7 @@ def warnings(campaign: Campaign, runs: Runs, *, local: bool = True) -> list[str]
 
 def _unlikely(campaign: Campaign, runs: Runs) -> Iterator[str]:
     for label, figure in campaign.figures.items():
-        key, name = _SUBJECT[figure.kind]
+        key, name = _SUBJECT.get(figure.kind, ("lr", "method"))
         methods = [run.config.method for run in runs]
         if not any(hasattr(m, key) and m.optimizer not in LEFT_OUT[figure.kind] for m in methods):
             yield f"figures.{label}: kind: {figure.kind}, but the campaign has no {name}"

@@ -119,6 +119,18 @@ class Same(Tested):
         return [minus(self.arm, other, "same") for other in self.reference]
 
 
+class NotWorse(Tested):
+    """The test accuracy of `arm` is at most the margin below that of `reference`; above it, it may be any."""
+
+    comparison: Literal["not-worse"] = "not-worse"
+    arm: str
+    reference: str
+
+    def contrasts(self) -> list[Contrast]:
+        """The difference."""
+        return [minus(self.arm, self.reference, "not worse")]
+
+
 class Trend(Tested):
     """Test accuracy falls from arm to arm of `order`."""
 
@@ -143,6 +155,19 @@ class Interaction(Tested):
     def contrasts(self) -> list[Contrast]:
         """The interaction of the 2×2 design."""
         return [Contrast({self.both: 1.0, self.first: -1.0, self.second: -1.0, self.neither: 1.0}, "same")]
+
+
+class Narrows(Tested):
+    """`reference` − `arm` is smaller between the second arms than between the first."""
+
+    comparison: Literal["narrows"] = "narrows"
+    arm: Annotated[tuple[str, str], Field(strict=False)]
+    reference: Annotated[tuple[str, str], Field(strict=False)]
+
+    def contrasts(self) -> list[Contrast]:
+        """The first gap minus the second."""
+        (arm, later), (reference, later_reference) = self.arm, self.reference
+        return [Contrast({reference: 1.0, arm: -1.0, later_reference: -1.0, later: 1.0})]
 
 
 class Closes(Tested):
@@ -279,8 +304,10 @@ AnyComparison = Annotated[
     | Rougher
     | Ordering
     | Same
+    | NotWorse
     | Trend
     | Interaction
+    | Narrows
     | Closes
     | Gap
     | FirstPassage

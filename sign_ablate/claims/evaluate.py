@@ -209,7 +209,10 @@ def _doubted(outcome: Outcome, test: Probe) -> Outcome:
 
 
 def _text(terms: Sequence[Term]) -> str:
-    """A contrast, such as "hybrid − sgd"."""
+    """A contrast, such as "hybrid − sgd": without terms of weight 0, and with a positive one first."""
+    terms = [term for term in terms if term.weight]
+    if terms[0].weight < 0:
+        terms.reverse()
     several = len({term.dataset for term in terms}) > 1
     parts = []
     for term in terms:

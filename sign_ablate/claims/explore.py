@@ -12,6 +12,9 @@ from sign_ablate.claims.table import Row
 from sign_ablate.store.run_files import write_text
 
 _WIDTH = 460
+#: Without it, a window narrower than the charts shrinks their width and not their height, which leaves the
+#: page's top blank.
+_STYLE = "<style>body #vis.vega-embed { display: block; width: max-content; }</style>"
 #: cells of the claim that was clicked, and cells that were clicked themselves
 _CHOSEN = (
     "(isValid(claim.cells) && indexof(claim.cells[0], '|' + datum.cell + '|') >= 0)"
@@ -33,7 +36,7 @@ def write(rows: list[Row], evidence: Evidence, path: Path, title: str) -> None:
         OSError: if it cannot be written.
     """
     html: str = page(rows, evidence, title).to_html(inline=True, embed_options={"actions": False})
-    write_text(path, html.replace("<head>", f"<head>\n  <title>{title}</title>", 1))
+    write_text(path, html.replace("<head>", f"<head>\n  <title>{title}</title>\n  {_STYLE}", 1))
 
 
 def page(rows: list[Row], evidence: Evidence, title: str) -> alt.HConcatChart:
@@ -69,8 +72,8 @@ def _claims(rows: list[Row]) -> alt.HConcatChart:
     colour = alt.Color("verdict:N", scale=verdicts, legend=None)
     y = alt.Y("row:N", sort=None, axis=None)
     titles = (
-        _chart("claims", records, width=380, height={"step": 17}, title="Claims")
-        .mark_text(align="left", cursor="pointer", limit=380)
+        _chart("claims", records, width=410, height={"step": 17}, title="Claims")
+        .mark_text(align="left", cursor="pointer", limit=410)
         .encode(
             y=y,
             x=alt.value(0),

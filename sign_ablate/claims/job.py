@@ -19,7 +19,7 @@ def write(
 
     Args:
         tables: folder of the campaign's tables.
-        out: claims.parquet to write.
+        out: table of the ledger to write.
         page: explore.html to write.
         claims: file of the claims.
         tuned: tuned.json of the campaign; may be missing, as may the next two.
@@ -34,4 +34,4 @@ def write(
     stated = model.load(claims)
     found = evidence.load(tables, tuned, theory, measurements)
     table.write(ledger(stated, found), out, model.digest(claims))
-    explore.write(table.read(out.parent), found, page, f"{found.campaign.campaign}: claims")
+    explore.write(table.read(out), found, page, f"{found.campaign.campaign}: claims")

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from sign_ablate.claims.page import numbers
 from sign_ablate.claims.table import Row
 
+#: heads of the columns; one that is empty in all rows of a family is left out
+HEADS = ("Claim", "Verdict", "Effect", "Remark")
+
 
 def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Rows of several ledgers in the order of the claims, each with a further key `campaign`.
 
     A claim has a row for each data set on which a campaign measured it: that of the first campaign of the
-    mapping which did. A claim that none measured has the row of the first campaign.
+    mapping which did. A claim that none measured has the row of the first campaign with data for it, or else
+    of the first one.
     """
     rows = [{**row, "campaign": campaign} for campaign, of in ledgers.items() for row in of]
     found = []
@@ -21,7 +25,8 @@ def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
         for row in of_claim:
             if is_measured(row):
                 by_data.setdefault(row["dataset"], row)
-        found += list(by_data.values()) or of_claim[:1]
+        with_data = [row for row in of_claim if row["dataset"] is not None]
+        found += list(by_data.values()) or (with_data or of_claim)[:1]
     return found
 
 
@@ -36,25 +41,37 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def _family(name: str, rows: Sequence[Row]) -> str:
-    heads = ("Claim", "Verdict", "Effect", "New images, too", "n", "Remark")
-    lines = [f"**{name}**\n", _line(heads), "|" + " --- |" * len(heads)]
-    return "\n".join([*lines, *(_line(_cells(row)) for row in rows)])
+    table = [list(_cells(row)) for row in rows]
+    used = [index for index, head in enumerate(HEADS) if any(cells[index] for cells in table)]
+    lines = [[cells[index] for index in used] for cells in (HEADS, ["---"] * len(HEADS), *table)]
+    return "\n".join([f"**{name}**\n", *map(_line, lines)])
 
 
 def _cells(row: Row) -> Iterator[str]:
-    where = f" ({row['dataset']}, {row['campaign']})" if row["dataset"] and is_measured(row) else ""
+    where = f"<br>*{row['dataset']}, {row['campaign']}*" if row["dataset"] and is_measured(row) else ""
     yield f"{row['title']}{where}"
-    yield f"proxy: **{row['proxy_verdict']}**" if row["proxy_verdict"] else f"**{row['verdict']}**"
-    if row["effect"] is None or row["comparison"] == "theory":
-        yield ""
-    else:
-        yield numbers(row)
-    has_images = row["image_low"] is not None
-    yield f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]".replace("-", "−") if has_images else ""
-    yield str(row["n"] or "")
-    reading = "" if row["reading"] == "any" or row["effect"] is None else f"reading: {row['reading']}"
-    yield "; ".join(filter(None, [reading, row["reason"]]))
+    yield f"proxy:<br>**{row['proxy_verdict']}**" if row["proxy_verdict"] else f"**{row['verdict']}**"
+    yield "<br>".join(_effect(row))
+    named = row["reading"] == "any" or row["effect"] is None or f"reading {row['reading']}" in row["reason"]
+    yield "; ".join(filter(None, ["" if named else f"reading: {row['reading']}", row["reason"]]))
 
 
-def _line(cells: Sequence[str] | Iterator[str]) -> str:
+def _effect(row: Row) -> Iterator[str]:
+    """Lines of the effect: intervals, arms and n, as far as there are any. docs/theory.md has the lab's."""
+    if row["effect"] is not None and row["comparison"] != "theory":
+        yield _whole(numbers(row))
+        if row["image_low"] is not None:
+            images = f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]"
+            yield _whole(f"new images, too: {images.replace('-', '−')}")
+        yield row["arms"]
+    if row["n"]:
+        yield f"n = {row['n']:,}"
+
+
+def _whole(text: str) -> str:
+    """Text that a narrow column does not break."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

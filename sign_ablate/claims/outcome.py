@@ -59,23 +59,33 @@ def any_of(readings: Sequence[Outcome]) -> Outcome:
     """Outcome of a claim with several readings, of which one that supports it is enough.
 
     It is refuted only if every reading refutes it, and then with the reading that comes closest. Nothing
-    corrects for their number, which favours the claim.
+    corrects for their number, which favours the claim. Unless one supports it, a reading that is not measured
+    might, so the reason names it.
     """
     if len(readings) == 1:
         return readings[0]
     parts = tuple(part for reading in readings for part in reading.parts)
     by = {verdict: [r for r in readings if r.verdict == verdict] for verdict in VERDICTS}
-    if by["supported"] or by["unresolved"]:
-        best = max(by["supported"] or by["unresolved"], key=_effect)
-        return dataclasses.replace(best, parts=parts)
+    missing = _missing(by["not measured"])
+    if by["supported"]:
+        return dataclasses.replace(max(by["supported"], key=_effect), parts=parts)
+    if by["unresolved"]:
+        best = max(by["unresolved"], key=_effect)
+        return dataclasses.replace(best, reason="; ".join(filter(None, [best.reason, missing])), parts=parts)
     if not by["refuted"]:
         return dataclasses.replace(by["not measured"][0], parts=parts)
     best = max(by["refuted"], key=_effect)
-    if by["not measured"]:
-        missing = "; ".join(f"{r.reading}: {r.reason}" for r in by["not measured"])
-        reason = f"refuted in the reading {best.reading}, but not measured in all: {missing}"
+    if missing:
+        reason = f"refuted in the reading {best.reading}, but {missing}"
         return dataclasses.replace(best, verdict="unresolved", reason=reason, parts=parts)
     return dataclasses.replace(best, parts=parts)
+
+
+def _missing(readings: Sequence[Outcome]) -> str:
+    """Clause on the readings that are not measured, with the reason of each; empty if there are none."""
+    plural = "s" if len(readings) > 1 else ""
+    named = ", ".join(f"{of.reading} ({of.reason})" for of in readings)
+    return f"not measured in the reading{plural} {named}" if readings else ""
 
 
 def _effect(outcome: Outcome) -> float:

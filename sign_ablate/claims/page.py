@@ -28,21 +28,43 @@ _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH
 
 
 def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
-    """A few sentences that sum up the ledger of a campaign, or of several."""
-    ours = [row["verdict"] for row in rows if row["ours"]]
-    said = [f"Of the paper's claims, {_split([row['verdict'] for row in rows if not row['ours']])}."]
+    """A few sentences that sum up the ledger of a campaign, or of several.
+
+    A claim that is tested on two data sets counts once, unless its verdicts differ. A proxy's verdicts count
+    for each data set.
+    """
+    paper = [row for row in rows if not row["ours"]]
+    said = [f"Of the paper's claims, {_split(_once(paper))}."]
     if proxies := [row for row in rows if row["proxy_verdict"]]:
-        how = sorted({part for row in proxies for part in row["proxy"].split(", ")})
         one = campaigns == 1
+        names = {row["claim"] for row in proxies}
+        twice = len(names) < len(proxies)
+        number = f"{len(names)} claim{'s' if len(names) > 1 else ''}"
+        if twice:
+            number = f"{len(proxies)} verdicts on {number}, one per data set"
         said.append(
             f"{'This campaign is a proxy' if one else 'These campaigns are proxies'} of the paper's setting "
-            f"({', '.join(how)}) and {'decides' if one else 'decide'} nothing about it; for "
-            f"{'itself' if one else 'themselves'}, of {len(proxies)} claims, "
+            f"({_how(proxies)}) and {'decides' if one else 'decide'} nothing about it; for "
+            f"{'itself' if one else 'themselves'}, of {number}, "
             f"{_split([row['proxy_verdict'] for row in proxies])}."
         )
-    if ours:
+    if ours := _once([row for row in rows if row["ours"]]):
         said.append(f"Of the controls and corrections, {_split(ours)}.")
     return " ".join(said)
+
+
+def _once(rows: Sequence[Row]) -> list[str]:
+    """The verdicts of each claim, without those that it has on another data set, too."""
+    return [verdict for _, verdict in dict.fromkeys((row["claim"], row["verdict"]) for row in rows)]
+
+
+def _how(proxies: Sequence[Row]) -> str:
+    """Differences of proxies from the paper's setting, such as "data: cifar10 and cifar100, epochs: 10"."""
+    found: dict[str, list[str]] = {}
+    for part in sorted({part for row in proxies for part in row["proxy"].split(", ")}):
+        key, _, value = part.partition(": ")
+        found.setdefault(key, []).append(value)
+    return ", ".join(f"{key}: {' and '.join(of)}" if all(of) else key for key, of in found.items())
 
 
 def _split(verdicts: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ WIDTH, ROW = 9.0, 0.225
 #: half-width of the forest in margins
 REACH = 6.0
 #: places of the columns, of 100
-_VERDICT, _FOREST, _EFFECT, _N = 43.0, (57.0, 75.0), 76.0, 99.0
+_VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 75.0), 76.0, 99.0
 _CHARACTERS = 150
 
 
@@ -76,13 +76,19 @@ def _verdict(axes: Axes, y: float, row: Row, colour: str) -> None:
     """The verdict in a filled box; that of a proxy in a box with a border."""
     is_proxy = row["proxy_verdict"] is not None
     box = FancyBboxPatch(
-        (_VERDICT, y - 0.33), 12.5, 0.66, boxstyle="round,pad=0,rounding_size=0.2", linewidth=0.8,
+        (_VERDICT, y - 0.33), _BOX, 0.66, boxstyle="round,pad=0,rounding_size=0.2", linewidth=0.8,
         edgecolor=colour, facecolor="#ffffff" if is_proxy else colour,
     )  # fmt: skip
     axes.add_patch(box)
     text = f"proxy: {row['proxy_verdict']}" if is_proxy else row["verdict"]
     axes.text(
-        _VERDICT + 6.25, y, text, va="center", ha="center", fontsize=7, color=colour if is_proxy else "white"
+        _VERDICT + _BOX / 2,
+        y,
+        text,
+        va="center",
+        ha="center",
+        fontsize=7,
+        color=colour if is_proxy else "white",
     )
 
 

@@ -85,8 +85,17 @@ def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int 
         outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), alpha / parts))
     if n_diverged and verdict == "unresolved":
         return dataclasses.replace(outcome, reason=f"{n_diverged} of {n} seeds diverged")
-    small = verdict == "supported" and rule == "greater" and effect.high < margin
-    return dataclasses.replace(outcome, verdict=verdict, reason="by less than the margin" if small else "")
+    reason = _remark(rule, effect, margin) if verdict == "supported" else ""
+    return dataclasses.replace(outcome, verdict=verdict, reason=reason)
+
+
+def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
+    """What a reader of a supported claim's interval has to know."""
+    if rule == "greater" and effect.high < margin:
+        return "by less than the margin"
+    if rule == "same" and max(-effect.low, effect.high) >= margin:
+        return f"by the interval of the equivalence test, [{effect.low90:+.2f}, {effect.high90:+.2f}]"
+    return ""
 
 
 def _verdict(sample: Sample, rule: Rule, margin: float, alpha: float) -> Verdict:

@@ -85,9 +85,10 @@ def write(rows: "Sequence[Entry]", path: Path, claims_digest: str) -> None:
     write_table(path, [_record(row) for row in rows], LEDGER_SCHEMA, metadata)
 
 
-def read(folder: str | Path) -> list[Row]:
-    """Read the ledger of a campaign from the folder of its tables. Raises OSError or pyarrow's errors."""
-    found: list[Row] = pq.read_table(Path(folder) / LEDGER).to_pylist()
+def read(path: str | Path) -> list[Row]:
+    """Read a ledger: a file, or claims.parquet in a folder. Raises OSError or pyarrow's errors."""
+    path = Path(path)
+    found: list[Row] = pq.read_table(path / LEDGER if path.is_dir() else path).to_pylist()
     return found
 
 

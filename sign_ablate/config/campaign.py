@@ -58,8 +58,10 @@ class Execution(Model):
     )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
-        description="torch.compile's mode for the network. On a CPU it needs g++ and Python's headers. Each "
-        "run compiles on its own; `make bench` measures after how many steps that pays on your machine.",
+        description="torch.compile's mode for the network. reduce-overhead, on a GPU: the whole training "
+        "step, with that of SignSGD, the hybrids or Adam, is one CUDA graph, which pays where a step is "
+        "bound by launches (docs/gpu.md). On a CPU it needs g++ and Python's headers. Each run compiles on "
+        "its own; `make bench` measures after how many steps that pays on your machine.",
     )
     warm: bool | None = Field(
         None,
@@ -89,15 +91,18 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     "switching": ("signsgd", "adam", "dithered"),
     "differences": (),
     "phase": (),
+    "workers": (),
+    "adversaries": (),
 }
 
 
 class Figure(Model):
     """One figure of the report."""
 
-    kind: Literal["dithering", "switching", "differences", "phase"] = Field(
+    kind: Literal["dithering", "switching", "differences", "phase", "workers", "adversaries"] = Field(
         description="dithering: like the paper's figure 1. switching: like its figures 2 and 3. differences: "
-        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ."
+        "paired differences between cells, with intervals. phase: accuracy by dither σ and δ. workers: "
+        "accuracy by the number of workers. adversaries: accuracy by the share of adversaries."
     )
     dataset: str = Field(description="Label of a data set in `datasets`.")
     t_switch: int | None = Field(
@@ -107,22 +112,25 @@ class Figure(Model):
         None, description="Label of the cell that the others are compared with (kind: differences)."
     )
     cells: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        (), description="Labels of the cells to show (kind: differences). Unset: all."
+        (),
+        description="Labels of the cells to show (all kinds but phase). Unset: all; for dithering and "
+        "switching, all of the optimizers that the paper's figure is about.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.kind == "differences") != (self.reference is not None):
             raise ValueError("kind: differences and reference go together")
-        if self.cells and self.kind != "differences":
-            raise ValueError("cells applies to kind: differences only")
+        if self.cells and self.kind == "phase":
+            raise ValueError("cells does not apply to kind: phase")
         return self
 
     def parameters(self) -> dict[str, str | int]:
         """Parameters that the notebook of this kind has beside those of all kinds."""
         if self.kind == "differences":
             return {"reference": str(self.reference), "cells": json.dumps(self.cells)}
-        return {} if self.t_switch is None else {"t_switch": self.t_switch}
+        found: dict[str, str | int] = {} if self.t_switch is None else {"t_switch": self.t_switch}
+        return found | ({"cells": json.dumps(self.cells)} if self.cells else {})
 
 
 class RunConfig(Model):

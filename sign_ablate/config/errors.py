@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
 from sign_ablate.config.base import NAME_PATTERN
@@ -168,7 +169,7 @@ def _walk(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     variant itself is the problem, the allowed names are those of the variants.
     """
     current = kind
-    path, known = [], list(kind.model_fields) if _is_model(kind) else []
+    path, known = [], keys_of(kind) if _is_model(kind) else []
     for part in loc:
         variants = _variants(current)
         text = str(part)
@@ -176,9 +177,15 @@ def _walk(kind: Any, loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
             current = variants[text]
         else:
             path.append(_short(text if text and text.isprintable() else repr(text)))
-            known = list(current.model_fields) if _is_model(current) else []
+            known = keys_of(current) if _is_model(current) else []
             current = _inside(current, part)
     return path, sorted(_variants(current)) or known
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """Keys of a model that a user may write."""
+    hidden = SkipJsonSchema()
+    return [name for name, field in model.model_fields.items() if hidden not in field.metadata]
 
 
 def _is_model(kind: Any) -> bool:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.config.data import ImageFolder
-from sign_ablate.config.errors import ConfigError, lines, shown, unknown
+from sign_ablate.config.errors import ConfigError, keys_of, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.data.digest import identified
 from sign_ablate.data.errors import DataError
@@ -38,7 +38,7 @@ def override(values: dict[str, Any], text: str) -> dict[str, Any]:
         over = parse_yaml(value)
     except ConfigError as error:
         raise ConfigError(f"{text}: {error}") from None
-    here: Any = dict.fromkeys(Campaign.model_fields) | values
+    here: Any = dict.fromkeys(keys_of(Campaign)) | values
     for depth, key in enumerate(keys[:-1], 1):
         name = ".".join(keys[:depth])
         if not isinstance(here, dict):
@@ -64,6 +64,7 @@ def load_campaign(
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import size_problems  # all import this package
     from sign_ablate.tuning.choice import with_choices
+    from sign_ablate.tuning.search import repeated
 
     values: dict[str, Any] = {}
     for path in paths:
@@ -77,6 +78,7 @@ def load_campaign(
         _raise(size_problems(campaign, expand(campaign, placeholders=True)))
         if campaign.tuning is not None:
             campaign = _with_drawable_figures(with_choices(campaign, results))
+            _raise(repeated(campaign))
             expand(campaign)  # the values that were chosen are in the range of their options
     except ConfigError as error:
         where = ", ".join(map(str, [*paths, *overrides]))

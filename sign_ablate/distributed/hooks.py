@@ -36,6 +36,10 @@ class HookState:
 
     Attributes:
         bytes_sent: bytes that this rank has handed to collectives for other ranks, since the start.
+
+    Raises:
+        TypeError: if `rule` is not a rule.
+        ValueError: for a seed out of range, or a complex parameter.
     """
 
     def __init__(
@@ -47,12 +51,17 @@ class HookState:
         group: dist.ProcessGroup | None = None,
         adversary: Adversary | None = None,
     ) -> None:
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be a rule of sign_ablate.distributed, such as Mean(), got {rule!r}")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {seed}")
         self.rule, self.seed, self.group, self.adversary = rule, seed, group, adversary
         self.rank, self.workers = dist.get_rank(group), dist.get_world_size(group)
         self.bytes_sent = 0
         module = model.module if isinstance(model, DistributedDataParallel) else model
+        for name, p in module.named_parameters():
+            if p.is_complex() and p.requires_grad:  # DDP loses what a hook writes to its gradient
+                raise ValueError(f"parameter {name} is complex, and rules are for real ones")
         self._names = [name for name, _ in module.named_parameters()]
         self._numbers = {p: number for number, p in enumerate(module.parameters())}
         self._steps = [0] * len(self._names)
@@ -107,13 +116,19 @@ class HookState:
         return self.rule.serve(rows.unsqueeze(1), memory, place, g.numel(), g.dtype)[0]
 
     def exchange(self, bucket: _Bucket) -> Future[Tensor]:
-        """Aggregate the gradients of a bucket in place. This is the hook, without its first argument."""
+        """Aggregate the gradients of a bucket in place. This is the hook, without its first argument.
+
+        Raises:
+            RuntimeError: for a sparse gradient.
+        """
+        buffer = bucket.buffer()
+        if buffer.layout is not torch.strided:
+            raise RuntimeError(f"{type(self.rule).__name__} does not support sparse gradients")
         pairs = [
             (_in_order(g, p), self._numbers[p])
             for g, p in zip(bucket.gradients(), bucket.parameters(), strict=True)
             if p.numel()
         ]
-        buffer = bucket.buffer()
         if pairs:
             return self._exchange(pairs, buffer)
         nothing: Future[Tensor] = Future()
@@ -209,8 +224,11 @@ def register(
     The arguments are those of `HookState`. `group` is that of the model. All ranks call it together.
 
     Raises:
+        TypeError, ValueError: as `HookState`, or if `model` is not a DDP model.
         ValueError: on all ranks, if their rules, seeds, models, versions of this code or of torch differ.
     """
+    if not isinstance(model, DistributedDataParallel):
+        raise TypeError(f"model must be a DistributedDataParallel, got {type(model).__name__}")
     state = HookState(model, rule, seed=seed, group=group, adversary=adversary)
     require_equal(
         {

@@ -38,7 +38,8 @@ from sign_ablate.store.run_files import (
     write_table,
     write_text,
 )
-from sign_ablate.train.loop import Result, Row, Trainer
+from sign_ablate.train.loop import Trainer
+from sign_ablate.train.result import Result, Row
 
 
 def train(

@@ -61,6 +61,16 @@ def same_for_all(values: Group, shared: Group) -> None:
             )
 
 
+def devices(name: str, groups: Sequence[Group]) -> None:
+    """Raise ValueError for parameters on the meta device beside others: sums over all have no value."""
+    types = sorted({p.device.type for values in groups for p in values["params"]})
+    if "meta" in types and len(types) > 1:
+        raise ValueError(
+            f"{name} has parameters on devices {', '.join(types)} and computes sums over all of them: create "
+            "those on meta first (torch.nn.Module.to_empty)"
+        )
+
+
 def saved(name: str, groups: Sequence[Group], numbers: Sequence[str]) -> None:
     """Raise ValueError for a saved group that has some of its phase's numbers, but not all, or no step."""
     for values in groups:

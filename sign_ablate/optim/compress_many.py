@@ -99,7 +99,11 @@ def _qsgd(compress: Any, xs: list[Tensor], step: int, numbers: list[int]) -> lis
     v = wide(flat.cat(xs))
     if compress.bucket is None:
         own = flat.parts(v)
-        norm = flat.spread(torch.stack([torch.linalg.vector_norm(x.view(1, -1), order) for x in own]))
+        if compress.norm == "max":
+            norms = torch._foreach_norm(own, torch.inf)
+        else:  # in the order of a single tensor's sum
+            norms = tuple(torch.linalg.vector_norm(x.view(1, -1), 2) for x in own)
+        norm = flat.spread(torch.stack(norms))
     else:
         v = v.view(-1, compress.bucket)
         norm = torch.linalg.vector_norm(v, order, dim=1, keepdim=True)

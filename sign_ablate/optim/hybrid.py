@@ -63,6 +63,8 @@ class HybridSignSGD(SignSGD):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
+        if group["calibrate"]:
+            checks.devices("HybridSignSGD", [*vars(self).get("param_groups", ()), group])
         if group["sgd_lr"] is not None and checks.learning_rate(group["lr"]) == 0:
             raise ValueError(
                 f"sgd_lr = {group['sgd_lr']} follows the schedule of lr, which must be above 0, got lr = 0 "

@@ -12,6 +12,7 @@ from sign_ablate.optim.base import DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import Group, rate
 from sign_ablate.optim.options.signsgd import SignSGDOptions
+from sign_ablate.optim.sign_step import foreach as many
 from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants, sigma_k, work_dtype
 
@@ -167,7 +168,9 @@ class SignSGD(DeclaredOptimizer):
         foreach = group["foreach"]
         if foreach is None and group["fused"] is None and items:
             foreach = _default_to_fused_or_foreach([x.p for _, x in items], group["differentiable"])[1]
-        if foreach and isinstance(const.phase, bool):
+        if foreach and (
+            isinstance(const.phase, bool) or not torch.compiler.is_compiling()
+        ):  # it fuses itself
             items = _multi_tensor_signsgd(items, const, sums)
         for i, x in items:
             sums[i] = plain.step_item(x, const)
@@ -189,9 +192,14 @@ class SignSGD(DeclaredOptimizer):
             chosen.append((compiled, mine))
         late = const.sgd_momentum and any(compiled is fused and mine for compiled, mine in chosen)
         if group["fused"] and (rest or late):
+            if group["capturable"] and any(work[i][1].is_cpu for i in rest):
+                raise RuntimeError(
+                    "fused=True with capturable=True needs parameters on a CUDA device, got one on cpu: set "
+                    "one of the two options to False"
+                )
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a step without capturable, rms, zero, heavy-ball or sgd_momentum options, and a C "
+                "CPU, a step without rms, zero, heavy-ball or sgd_momentum options, and a C "
                 "compiler; or dense float32 or bfloat16 on a CUDA device, and Triton"
             )
         for compiled, mine in chosen:
@@ -233,7 +241,7 @@ def _multi_tensor_signsgd(
 
     Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
     """
-    noisy = const.noisy and not const.phase
+    noisy = const.noisy and const.phase is not True
     lists: dict[Any, list[tuple[int, Item]]] = {}
     rest: list[tuple[int, Item]] = []
     for i, x in items:
@@ -241,10 +249,10 @@ def _multi_tensor_signsgd(
         same = same and not (noisy and x.p.device.type == "cpu")
         (lists.setdefault((x.p.device, x.p.dtype), []) if same else rest).append((i, x))
     for chosen in lists.values():
-        if const.phase:
-            plain.sgd_foreach([x for _, x in chosen], const)
+        if const.phase is True:
+            many.sgd_step([x for _, x in chosen], const)
             continue
-        found = plain.step_foreach([x for _, x in chosen], const)
+        found = many.step([x for _, x in chosen], const)
         for (i, _), value in zip(chosen, found, strict=True):
             sums[i] = value
     return rest

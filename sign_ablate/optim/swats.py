@@ -63,6 +63,10 @@ class SWATS(DeclaredOptimizer):
         # the next and of the last step, and Λ/lr at its switch.
         self._start(params, options, step=0, **dict.fromkeys(_NUMBERS))
 
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        checks.devices("SWATS", [*vars(self).get("param_groups", ()), group])
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         checks.saved("SWATS", state["param_groups"], [key for key in _NUMBERS if key != "stepped"])
         super().__setstate__(state)

@@ -42,7 +42,7 @@ def compare(results: Path, campaigns: Sequence[str] = (), sort: Sort = Sort.DATA
     """
     found: list[dict[str, Any]] = []
     notes: list[str] = []
-    for name in campaigns or _with_tables(results):
+    for name in dict.fromkeys(campaigns or _with_tables(results)):
         path = _summary(results / name)
         if path is None:
             known = ", ".join(_with_tables(results)) or "none has"

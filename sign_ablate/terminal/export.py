@@ -59,7 +59,7 @@ def export(
         A line on what was written.
 
     Raises:
-        ExportError: if the results are missing, or of another configuration.
+        ExportError: if the results are missing, or of another configuration, or if `out` has other files.
         DamagedError: if campaign.json is damaged.
         OSError: if a file cannot be read or written.
     """
@@ -74,6 +74,7 @@ def export(
         raise ExportError(
             f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
         )
+    _check_out(out)
     figures = sorted(folder.glob("figures/*.png"))
     shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
     (out / "figures").mkdir(parents=True)
@@ -90,6 +91,17 @@ def export(
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes the ledger and the report of it"
     return f"{out}: {size / 1e6:.1f} MB; {next_step}"
+
+
+def _check_out(out: Path) -> None:
+    """Raise ExportError for a folder with files that no export wrote: its figures would be deleted."""
+    if out.is_dir() and any(out.iterdir()):
+        of_campaign = (out / layout.RUNNING).exists()  # the results themselves, of this campaign or another
+        if of_campaign or not (out / schemas.CAMPAIGN).exists():
+            raise ExportError(
+                f"{out}: has other files than those of an export; give --out a new folder, or that of an "
+                "earlier export"
+            )
 
 
 def _draw_ledger(out: Path) -> None:

@@ -49,7 +49,10 @@ def of_job(rule: str, output: Sequence[str], logs: Sequence[str], since: float) 
     readable = [path for path in logs if not path.endswith(".ipynb")]
     lines = {path: last_line(Path(path)) for path in readable}
     log = next((path for path, line in lines.items() if line), readable[0] if readable else "")
-    return Failure(lines.get(log) or _no_line(log), log)
+    line = lines.get(log) or _no_line(log)
+    if "KeyboardInterrupt" in line or line.rstrip("!.") == "Aborted":  # a notebook's words, and typer's
+        return Failure("stopped by Ctrl-C; the next call makes it again", log, interrupted=True)
+    return Failure(line, log)
 
 
 def of_run(folder: Path, found: progress.Progress, log: str) -> Failure:

@@ -16,10 +16,12 @@ from sign_ablate.analysis.notebook import execute
 from sign_ablate.analysis.table import read_campaign
 from sign_ablate.claims import job, table
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.errors import ConfigError
 from sign_ablate.repository import LAB_FILE, MEASUREMENTS_FILE, ROOT
 from sign_ablate.store import layout
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.export import NEEDED, TUNED, ExportError
+from sign_ablate.tuning.choice import check_evaluated
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -43,7 +45,7 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
         A line per campaign: seconds, and the verdicts that differ from those that were exported.
 
     Raises:
-        ExportError: if a file of a folder is missing or damaged.
+        ExportError: if a file of a folder is missing or damaged, or if the folder is one in `out`.
         ConfigError: if claims.yaml is invalid.
         NotebookError: if a notebook fails.
         OSError: if a file cannot be read or written.
@@ -59,6 +61,8 @@ def _rebuild(source: Path, results: Path) -> str:
         raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
     campaign = _checked(source)
     out = layout.campaign_folder(results, campaign.campaign)
+    if out.resolve() == source.resolve():
+        raise ExportError(f"{source}: was made by rebuild; give the folder that sign-ablate export wrote")
     shutil.rmtree(out, ignore_errors=True)
     (out / "figures").mkdir(parents=True)
     for name in (*NEEDED, schemas.PROBES, TUNED):
@@ -87,7 +91,9 @@ def _checked(source: Path) -> Campaign:
                 pq.read_table(path)
         path = source / TUNED
         if path.exists():
-            json.loads(path.read_text(encoding="utf-8"))
+            check_evaluated(path, campaign)
+    except ConfigError as error:
+        raise ExportError(str(error)) from None
     except (DamagedError, pa.ArrowException, ValueError) as error:
         reason = f"{path}: damaged ({str(error).splitlines()[0]})"
         problem = error.problem if isinstance(error, DamagedError) else reason

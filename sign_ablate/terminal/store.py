@@ -1,21 +1,26 @@
 """`sign-ablate runs` lists the stored runs; `sign-ablate prune` deletes those that no campaign refers to."""
 
 import dataclasses
+import json
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from sign_ablate.config.base import canonical
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.jobs import campaign_lock, file_lock
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.store import layout, record
 from sign_ablate.store.layout import CHECKPOINT, LOCK
 from sign_ablate.terminal.states import counted, outcome, state
-from sign_ablate.tuning.search import all_runs
+from sign_ablate.tuning.search import all_runs, unchosen
 
 NONE = "·"
+#: keys whose values a cell's choice will give, and the text of a run of the cell without these keys
+Pattern = tuple[frozenset[str], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,23 +38,46 @@ class Stored:
     options: str
     #: campaign → the label of its cell there
     used_by: Mapping[str, str]
+    #: True if it is one of these cells only for some choice of `tuning`, which is missing
+    maybe: bool = False
 
 
 def stored(campaigns: Iterable[Campaign], results: Path) -> list[Stored]:
     """All runs in the store, sorted by name."""
     users: dict[str, dict[str, str]] = defaultdict(dict)
+    possible: dict[Pattern, dict[str, str]] = defaultdict(dict)
     for campaign in campaigns:
         for run in all_runs(campaign):
             users[run.id][campaign.campaign] = run.cell.label
+        for run, keys in unchosen(campaign):
+            possible[_pattern(json.loads(run.spec), keys)][campaign.campaign] = run.cell.label
     folders = sorted(path for path in layout.runs_folder(results).glob("*") if path.is_dir())
-    return [_look(folder, users.get(folder.name, {})) for folder in folders]
+    return [_look(folder, users.get(folder.name, {}), possible) for folder in folders]
 
 
-def _look(folder: Path, used_by: Mapping[str, str]) -> Stored:
-    ended, found = outcome(folder), state(folder)
+def _look(folder: Path, used_by: Mapping[str, str], possible: Mapping[Pattern, Mapping[str, str]]) -> Stored:
+    ended, found, spec = outcome(folder), state(folder), _spec(folder)
     if found == "missing" and (folder / CHECKPOINT).exists():
         found = "interrupted"
-    return Stored(folder, found, ended.ended if ended else None, _size(folder), _options(folder), used_by)
+    maybe: dict[str, str] = {}
+    if not used_by:
+        for keys in {keys for keys, _ in possible}:
+            maybe |= possible.get(_pattern(spec, keys), {})
+    return Stored(
+        folder, found, ended.ended if ended else None, _size(folder), _options(spec),
+        used_by or maybe, maybe=bool(maybe),
+    )  # fmt: skip
+
+
+def _pattern(spec: Mapping[str, Any], keys: frozenset[str]) -> Pattern:
+    """Pattern of the runs that differ from a run in the values of `keys` only."""
+    parts = {
+        name: {key: value for key, value in part.items() if key not in keys}
+        if name in {"method", "train"}
+        else part
+        for name, part in spec.items()
+    }
+    return keys, canonical(parts)
 
 
 def runs_text(campaigns: Sequence[Campaign], results: Path) -> str:
@@ -71,13 +99,16 @@ def runs_text(campaigns: Sequence[Campaign], results: Path) -> str:
 def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False) -> str:
     """List, and with `delete` delete, the runs and data files that none of the given campaigns refers to.
 
-    A running run is never deleted. While an unreferenced run is running, no data file is deleted either.
+    A run that a cell may need once its values are chosen is kept: `tuned.json` may be lost, or be another
+    file in calls with `tuning.file`. A running run is never deleted. While an unreferenced run is running, no
+    data file is deleted either.
 
     Raises:
         JobError: with `delete`, if Snakemake is running a campaign that is not given.
         OSError: if a file cannot be deleted.
     """
-    runs = [run for run in stored(campaigns, results) if not run.used_by]
+    found = stored(campaigns, results)
+    runs = [run for run in found if not run.used_by]
     busy = [run for run in runs if run.state == "running"]
     idle = [run for run in runs if run.state != "running"]
     files = [] if busy else _unused_data(campaigns, results)
@@ -90,6 +121,12 @@ def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False)
     lines = [f"{run.folder}  {run.state}  {run.options}".rstrip() for run in idle]
     lines += [f"{run.folder}  running: kept" for run in busy]
     lines += map(str, files)
+    if maybe := [run for run in found if run.maybe]:
+        names = ", ".join(dict.fromkeys(name for run in maybe for name in run.used_by))
+        lines.append(
+            f"{counted(len(maybe), 'run')} kept that may be of cells without a choice ({names}); "
+            "snakemake tune makes it."
+        )
     what = f"{counted(len(idle), 'run')} and {counted(len(files), 'data file')}"
     if delete:
         lines.append(f"Deleted: {what}.")
@@ -125,13 +162,15 @@ def _delete_run(folder: Path) -> bool:
 
 def _unused_data(campaigns: Iterable[Campaign], results: Path) -> list[Path]:
     used = {run.data_id for campaign in campaigns for run in all_runs(campaign)}
+    used |= {run.data_id for campaign in campaigns for run, _ in unchosen(campaign)}
     files = layout.data_folder(results).glob("*.npz")
     return sorted(file for file in files if file.stem not in used)
 
 
 def _row(run: Stored) -> tuple[str, ...]:
     ended = NONE if run.ended is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(run.ended))
-    used_by = ", ".join(f"{campaign} ({label})" for campaign, label in run.used_by.items())
+    maybe = ", without a choice" if run.maybe else ""
+    used_by = ", ".join(f"{campaign} ({label}{maybe})" for campaign, label in run.used_by.items())
     return run.folder.name, run.state, ended, run.options or NONE, used_by or NONE
 
 
@@ -142,14 +181,18 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _options(folder: Path) -> str:
-    """Method options of a run that are not defaults, from its record. Empty if it has no readable record."""
+def _spec(folder: Path) -> dict[str, Any]:
+    """Configuration of a run, from its record. Empty if it has no readable record."""
     try:
         found = record.read(folder)
     except (OSError, record.DamagedError):
-        return ""
-    method = found.spec.get("method", {}) if found else {}
-    return " ".join(f"{key}={value}" for key, value in method.items() if key != "optimizer")
+        return {}
+    return found.spec if found else {}
+
+
+def _options(spec: Mapping[str, Any]) -> str:
+    """Method options of a run that are not defaults."""
+    return " ".join(f"{key}={value}" for key, value in spec.get("method", {}).items() if key != "optimizer")
 
 
 def _size(folder: Path) -> int:

@@ -1,14 +1,12 @@
 """Training loop of one run. Each epoch gives one row of metrics."""
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -23,31 +21,11 @@ from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.optim import registry
 from sign_ablate.store.run_files import METRICS, METRICS_SCHEMA, unknown
 from sign_ablate.train import probe
+from sign_ablate.train.evaluation import evaluate, loaders
+from sign_ablate.train.graph import GraphedStep
 from sign_ablate.train.ranks import workers_of
+from sign_ablate.train.result import Result, Row
 from sign_ablate.train.schedule import lr_factor
-
-Row = dict[str, Any]
-
-
-@dataclasses.dataclass
-class Result:
-    """Metrics and timing of a run.
-
-    `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
-    `predictions` are the columns of predictions.parquet: the test images, as classified after the last step.
-    None if the run diverged or has no test images. `probes` are the rows of probe.parquet.
-    """
-
-    metrics: list[Row]
-    timing: list[Row]
-    diverged_at_step: int | None = None
-    predictions: dict[str, np.ndarray] | None = None
-    probes: list[Row] = dataclasses.field(default_factory=list)
-
-    @property
-    def status(self) -> Literal["finished", "diverged"]:
-        """Status of the run: "finished" or "diverged"."""
-        return "finished" if self.diverged_at_step is None else "diverged"
 
 
 class Trainer:
@@ -57,7 +35,8 @@ class Trainer:
         run: configuration of the run.
         data: prepared data set of the run.
         device: device of the network and the data.
-        compile_mode: torch.compile's mode for the network, or "none".
+        compile_mode: torch.compile's mode for the network, or "none". "reduce-overhead" is, on CUDA with one
+            worker, a CUDA graph of the whole step (`GraphedStep`), with the network compiled by "default".
         on_ranks: compute the run's workers on the ranks of the default process group. This process is one of
             them; rank 0 alone evaluates.
 
@@ -78,23 +57,19 @@ class Trainer:
         self.run, self.device = run, device
         network = models.build(train.model, data.channels, len(data.classes), seed=run.seed)
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        #: None for a run with one worker, whose gradient is that of the batch
+        self.workers = workers_of(run, self.network, on_ranks=on_ranks)
+        graphed = compile_mode == "reduce-overhead" and device.type == "cuda" and self.workers is None
         if compile_mode != "none":
             # In place, so that checkpoints keep their names. Static shapes, since there are few batch sizes.
-            self.network.compile(mode=compile_mode, dynamic=False)
+            self.network.compile(mode="default" if graphed else compile_mode, dynamic=False)
         self.loader = Loader(
             data.train_images, data.train_labels, data.mean, data.std,
             batch_size=train.batch_size, crop_padding=train.crop_padding, flip=train.flip, device=device,
         )  # fmt: skip
-        self.evaluations = {
-            name: Loader(images, labels, data.mean, data.std, batch_size=1000, device=device)
-            for name, images, labels in (
-                ("val", data.val_images, data.val_labels),
-                ("test", data.test_images, data.test_labels),
-            )
-            if len(labels) and (name == "val" or run.evaluate == "both")
-        }
-        if on_ranks and dist.get_rank():
-            self.evaluations = {}
+        # Of several ranks, rank 0 alone evaluates.
+        follows = on_ranks and dist.get_rank() > 0
+        self.evaluations = {} if follows else loaders(data, device, test=run.evaluate == "both")
         per_epoch = self.loader.steps_per_epoch
         self.total_steps = train.steps if train.steps is not None else (train.epochs or 0) * per_epoch
         self.epochs = math.ceil(self.total_steps / per_epoch)
@@ -106,8 +81,8 @@ class Trainer:
         self.step = 0
         self.result = Result([], [])
         self._parameters = list(self.network.parameters())
-        #: None for a run with one worker, whose gradient is that of the batch
-        self.workers = workers_of(run, self.network, on_ranks=on_ranks)
+        #: None where each step's work is launched one by one
+        self.graphed = GraphedStep(self._gradient_step, self.optimizer, train.batch_size) if graphed else None
         #: number of a step, from 0 → epoch of the probe that it is measured for
         self.probes = probe.steps(self)
         self._restart_epoch()
@@ -162,27 +137,41 @@ class Trainer:
             self.seconds += time.perf_counter() - start
 
     def _train_step(self, x: Tensor, y: Tensor) -> None:
-        loss, correct = self._backward(x, y)
-        gradients = self._combined_gradients()
-        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
         self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it
-        if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
-            self.optimizer.report_loss(loss)
-        self.optimizer.step()
+        if self.graphed is not None:
+            self.sums.append(self.graphed(x, y))
+        else:
+            self.sums.append(self._gradient_step(x, y))
+            self.optimizer.step()
         self.step += 1
         if self.step % self.loader.steps_per_epoch == 0 or self.step == self.total_steps:
             # Before the scheduler changes lr, which λ̄ is proportional to.
             self.diagnostics = getattr(self.optimizer, "diagnostics", dict)()
         self.scheduler.step()
         self.images += len(y)
-        # summed loss, correct predictions, ‖g‖₁, ‖g‖₂
-        self.sums.append(torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()]))
+
+    def _gradient_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Leave the gradient in the parameters. Returns summed loss, correct predictions, ‖g‖₁ and ‖g‖₂."""
+        loss, correct = self._backward(x, y)
+        gradients = self._combined_gradients()
+        l1, l2 = (torch.stack(torch._foreach_norm(gradients, order)) for order in (1, 2))
+        if hasattr(self.optimizer, "report_loss"):  # for the plateau trigger of the hybrid
+            self.optimizer.report_loss(loss)
+        return torch.stack([loss.detach() * len(y), correct, l1.sum(), l2.norm()])
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and logits of a batch."""
+        logits = self._logits(x)
+        return cross_entropy(logits, y), logits
+
+    def _logits(self, x: Tensor) -> Tensor:
         with self._autocast():
-            logits = self.network(x)
-        return cross_entropy(logits.float(), y), logits
+            return self.network(x).float()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.run.train.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _backward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and correct predictions. Leaves the gradient, or the workers' messages about theirs."""
@@ -234,6 +223,8 @@ class Trainer:
         """Restore a state from `state_dict`. A state that does not fit raises torch's own errors."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.graphed is not None:
+            self.graphed.restart()
         self.scheduler.load_state_dict(state["scheduler"])
         if self.workers is not None:
             self.workers.load_state_dict(state["workers"])
@@ -261,28 +252,13 @@ class Trainer:
             **found,
         }
 
-    @torch.no_grad()
     def _evaluate(self) -> Row:
         self.network.eval()
         row: Row = {}
         for name, loader in self.evaluations.items():
-            sums, classes = [], []
-            for x, y in loader.batches():
-                with self._autocast():
-                    logits = self.network(x).float()
-                classes.append(logits.argmax(1))
-                sums.append(
-                    torch.stack([cross_entropy(logits, y, reduction="sum"), (classes[-1] == y).sum()])
-                )
-            loss, correct = torch.stack(sums).cpu().double().sum(dim=0).tolist()
-            row |= {f"{name}_loss": loss / len(loader), f"{name}_acc": correct / len(loader)}
+            loss, accuracy, predicted = evaluate(loader, self._logits)
+            row |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
             if name == "test" and self.step == self.total_steps:
-                predicted = torch.cat(classes)
                 columns = {"predicted": predicted, "correct": predicted == loader.labels}
                 self.result.predictions = {key: column.cpu().numpy() for key, column in columns.items()}
         return row
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.run.train.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)

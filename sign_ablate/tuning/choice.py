@@ -1,14 +1,17 @@
 """Choice of the best trial, and the file of the choices (`tuned.json`)."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from sign_ablate.campaign.cells import Template, templates
 from sign_ablate.config.campaign import Campaign, Tuned
-from sign_ablate.config.errors import ConfigError, line
+from sign_ablate.config.errors import ConfigError, line, shown
 from sign_ablate.config.tuning import Choice, Trial, best_of
 from sign_ablate.files import replacing
 from sign_ablate.store import layout
@@ -40,22 +43,61 @@ def read(path: Path) -> Choices:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         json_error = first["type"] == "json_invalid"
-        problem = first["ctx"]["error"] if json_error else line(first, Choices)
-        raise ConfigError(
-            f"{path}: not as snakemake tune wrote it: {problem}; restore it, or delete it and run snakemake "
-            "tune (values of your own belong in the methods, without tuning)"
-        ) from None
+        raise _edited(path, first["ctx"]["error"] if json_error else line(first, Choices)) from None
+
+
+def _edited(path: Path, problem: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: not as snakemake tune wrote it: {problem}; restore it, or delete it and run snakemake "
+        "tune (values of your own belong in the methods, without tuning)"
+    )
 
 
 def with_choices(campaign: Campaign, results: Path) -> Campaign:
-    """Copy of a campaign with the choices of its file that were made in its present searches."""
-    known = read(file_of(campaign, results))
+    """Copy of a campaign with the choices of its file that were made in its present searches.
+
+    Raises ConfigError if the file cannot be used, or contradicts a search.
+    """
+    path = file_of(campaign, results)
+    known = read(path)
     tuned: Tuned = {}
     for search in searches(campaign):
         choice = known.get(search.dataset, {}).get(search.label)
         if choice is not None and choice.search == search.hash:
+            _check(
+                path, search.dataset, search.template, "ranges", choice.ranges, dict(search.template.space)
+            )
+            _check_edges(path, search.dataset, search.template, choice)
             tuned.setdefault(search.dataset, {})[search.label] = choice.values
     return campaign.model_copy(update={"tuned": tuned})
+
+
+def check_evaluated(path: Path, campaign: Campaign) -> None:
+    """Check that a file has the choices that a campaign was evaluated with. Its spaces need not be known.
+
+    Raises ConfigError if it cannot be used, or contradicts the campaign.
+    """
+    known = read(path)
+    for template in templates(campaign):
+        for dataset, values in campaign.tuned.items():
+            if template.is_tuned and template.label in values:
+                choice = known.get(dataset, {}).get(template.label)
+                chosen = choice.values if choice else None
+                _check(path, dataset, template, "values", chosen, values[template.label])
+                if choice:
+                    searched = dataclasses.replace(template, space=choice.ranges)
+                    _check_edges(path, dataset, searched, choice)
+
+
+def _check_edges(path: Path, dataset: str, template: Template, choice: Choice) -> None:
+    right = edges(template, choice.values) if choice.values else ()
+    _check(path, dataset, template, "at_edge", choice.at_edge, right)
+
+
+def _check(path: Path, dataset: str, template: Template, key: str, found: Any, right: Any) -> None:
+    if found != right:
+        where = f"{dataset}.{template.label}.{key} = {shown(found)}"
+        raise _edited(path, f"{where}: must be {shown(right)}, as its search gave")
 
 
 def missing(campaign: Campaign, results: Path) -> str:
@@ -107,7 +149,7 @@ def _best(search: Search, results: Path) -> Choice:
         search=search.hash,
         values=best.values if best else None,
         val_acc=best.val_acc if best else None,
-        at_edge=edges(search, best.values) if best else (),
+        at_edge=edges(search.template, best.values) if best else (),
         ranges=dict(search.template.space),
         trials=tuple(trials),
     )
@@ -121,15 +163,15 @@ def _val_acc(folder: Path) -> float | None:
     return reading.last(table, "val_acc") if finished else None
 
 
-def edges(search: Search, values: dict[str, float]) -> tuple[str, ...]:
+def edges(template: Template, values: dict[str, float]) -> tuple[str, ...]:
     """Keys whose value lies in the outer tenth of its range, so that a better one may lie outside.
 
     The lower end of a key whose default is 0 does not count, such as that of `weight_decay`: values below it
     are as good as none.
     """
-    fields = search.template.model.model_fields
+    fields = template.model.model_fields
     found = []
-    for key, (low, high) in search.template.space.items():
+    for key, (low, high) in template.space.items():
         position = math.log(values[key] / low) / math.log(high / low)
         near_zero = key in fields and fields[key].default == 0
         if position > 1 - EDGE or (position < EDGE and not near_zero):

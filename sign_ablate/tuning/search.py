@@ -1,6 +1,7 @@
 """The searches of a campaign: their trials, as runs, and the choices that are still missing."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -83,10 +84,33 @@ def pending(campaign: Campaign) -> list[Search]:
     return [s for s in searches(campaign) if s.label not in campaign.tuned.get(s.dataset, {})]
 
 
+def repeated(campaign: Campaign) -> Iterator[str]:
+    """A line for each search in which trials are the same, since their values have three digits."""
+    for search in pending(campaign):
+        trials = search.tuning.trials
+        values = math.prod(1 + 900 * math.log10(high / low) for low, high in search.template.space.values())
+        if values > 100 * trials:
+            continue  # the points, which need scipy, are not computed on every start
+        different = len({tuple(point.values()) for point in search.values()})
+        if different < trials:
+            yield (
+                f"tuning.spaces.{search.template.method}: {different} of {trials} trials differ, since "
+                "values have three significant digits; widen a range, or lower tuning.trials"
+            )
+
+
 def runs_of_stage(campaign: Campaign) -> list[Run]:
     """Runs that a call of Snakemake makes: the trials without a choice if there are any, else all others."""
     stage = [run for search in pending(campaign) for run in search.runs()]
     return stage or expand(campaign)
+
+
+def unchosen(campaign: Campaign) -> list[tuple[Run, frozenset[str]]]:
+    """Runs of the evaluation without a choice, with placeholders, and the keys whose values they wait for."""
+    keys = {template.label: frozenset(template.space) for template in templates(campaign)}
+    known = {run.id for run in expand(campaign)}
+    runs = expand(campaign, placeholders=True)
+    return [(run, keys[run.cell.label]) for run in runs if run.id not in known]
 
 
 def all_runs(campaign: Campaign) -> list[Run]:

@@ -57,6 +57,14 @@ def marks(figure: Figure) -> dict[str, float]:
     }
 
 
+def test_curves_show_the_cells_that_are_named(tables: Callable[..., Tables]) -> None:
+    epochs, runs, _ = tables(make_campaign(methods=MORE))
+    figure = figures.dithering(epochs, "digits", runs=runs, cells=["sgd", "naive", "pre-dither alpha=0.1"])
+    assert {label.split(" ")[0] for label in legend(figure)} == {"sgd", "naive", "pre-dither"}
+    figure = figures.switching(epochs, "digits", runs=runs, cells=["adam", "naive"])
+    assert (set(legend(figure)), list(marks(figure).values())) == ({"adam", "naive"}, [3])
+
+
 def test_dithering_draws_what_the_paper_draws(tables: Callable[..., Tables]) -> None:
     epochs, runs, _ = tables(make_campaign(methods=MORE))
     figure = figures.dithering(epochs, "digits", runs)

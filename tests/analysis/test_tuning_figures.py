@@ -49,6 +49,18 @@ def test_budget_curves_end_at_the_choice_and_never_fall() -> None:
     assert all(np.all(np.diff(curve) >= 0) for curve in curves)
 
 
+def test_cell_far_below_the_others_does_not_set_the_scale() -> None:
+    far = {"sgd": CHOICES["sgd"], "signsgd-m": choice(1e-4, 1e-2, [0.2, 0.3, 0.443, 0.1])}
+    figure = tuning.budget_curves(far, CAMPAIGN, "t")
+    assert figure.axes[0].get_ylim() == pytest.approx((80, 91))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "sgd",
+        "signsgd-m (ends at 44.3 %)",
+    ]
+    panels = tuning.sensitivity(far, CAMPAIGN, "t").axes
+    assert [panel.get_ylim()[0] for panel in panels[:2]] == pytest.approx([80, 34.3])
+
+
 def test_sensitivity_shows_every_trial_and_fills_the_choice() -> None:
     panels = tuning.sensitivity(CHOICES, CAMPAIGN, "t").axes[:2]
     for panel, (label, chosen) in zip(panels, CHOICES.items(), strict=True):
@@ -57,7 +69,7 @@ def test_sensitivity_shows_every_trial_and_fills_the_choice() -> None:
         full = [line for line in panel.lines if line.get_fillstyle() == "full"]
         assert [line.get_xdata()[0] for line in full] == [chosen.values["lr"]]
     markers = [line.get_marker() for line in panels[0].lines]
-    assert markers == ["v", "v", "o", "x"]  # the axis begins 10 points below the worst choice
+    assert markers == ["v", "v", "o", "x"]  # the axis begins 10 points below the choice
 
 
 def test_cell_whose_trials_all_diverged_has_crosses_only() -> None:

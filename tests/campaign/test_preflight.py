@@ -141,6 +141,18 @@ def test_image_sizes_are_those_of_the_models(name: str) -> None:
     assert [takes(1, one_pixel), takes(1, one_pixel + 1)] == [False, True]
 
 
+@pytest.mark.parametrize(("kind", "values"), [("workers", "[1, 4, 16]"), ("adversaries", "[0.25, 0.4]")])
+def test_figure_of_workers_needs_an_axis(tiny: dict[str, Any], kind: str, values: str) -> None:
+    tiny["figures"] = {"figure1": {"kind": kind, "dataset": "synthetic"}}
+    with pytest.raises(ConfigError) as caught:
+        parse_campaign(tiny)
+    assert str(caught.value) == (
+        f"figures.figure1: kind: {kind} needs a method with several values, such as {kind}: {values}"
+    )
+    tiny["methods"]["sgd"] |= {"workers": [16, 32], "adversaries": [0.25, 0.4]}
+    parse_campaign(tiny)
+
+
 def test_figure_needs_a_method_to_draw(tiny: dict[str, Any]) -> None:
     tiny["methods"] = {label: tiny["methods"][label] for label in ("signsgd", "hybrid")}
     with pytest.raises(ConfigError) as caught:

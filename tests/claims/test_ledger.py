@@ -48,6 +48,13 @@ def factorial(both: float, switch: float, dither: float, neither: float) -> Arms
     }
 
 
+def two_gaps(arm: float, reference: float, later_arm: float, later_reference: float) -> Arms:
+    """Two pairs of arms."""
+    labels = ["signsgd-m", "sgd", "hybrid", "post-dither alpha=0.1"]
+    means = (arm, reference, later_arm, later_reference)
+    return {label: seeds(m, 1 - 2 * (i % 2)) for i, (label, m) in enumerate(zip(labels, means, strict=True))}
+
+
 def gap(**arms: list[float]) -> Arms:
     """A gap from 66 to 77, with further arms."""
     return {"signsgd-m": seeds(66), "sgd": seeds(77), **arms}
@@ -60,6 +67,8 @@ TREND = "{comparison: trend, order: [post-0.01, post-0.1, post-0.5], margin: one
 INTERACTION = (
     "{comparison: interaction, both: both, first: hybrid, second: dither, neither: clean, margin: one}"
 )
+NOT_WORSE = "{comparison: not-worse, arm: sgd, reference: clean, margin: one}"
+NARROWS = "{comparison: narrows, arm: [clean, hybrid], reference: [sgd, post-0.1], margin: one}"
 CLOSES = "{comparison: closes, arm: hybrid, floor: clean, ceiling: sgd, others: [post-0.1], margin: one}"
 VALUE = "{comparison: value, arm: sgd, value: 91.38, margin: one}"
 
@@ -82,6 +91,12 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
     "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
     "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
     "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
+    "not worse": (NOT_WORSE, against(90, sgd=seeds(89.7)), "supported", -0.3),
+    "better, and so not worse": (NOT_WORSE, against(90, sgd=seeds(95)), "supported", 5.0),
+    "worse": (NOT_WORSE, against(90, sgd=seeds(88)), "refuted", -2.0),
+    # gaps of 4 and 1, and of 4 and 6
+    "narrows": (NARROWS, two_gaps(88, 92, 93, 94), "supported", 3.0),
+    "widens": (NARROWS, two_gaps(88, 92, 88, 94), "refuted", -2.0),
     "closes": (
         CLOSES,
         gap(hybrid=seeds(75), **{"post-dither alpha=0.1": seeds(67)}),
@@ -197,11 +212,27 @@ def test_margin_depends_on_the_data_set() -> None:
     assert (row.outcome.margin, row.verdict) == (2, "supported")
 
 
+def test_trend_is_shown_as_the_difference_of_its_ends() -> None:
+    row = one(TREND, evidence(doses(92, 91, 90)))
+    assert row.outcome.arms == "post-dither alpha=0.01 − post-dither alpha=0.5"
+
+
 def test_effect_below_the_margin_is_said() -> None:
     row = one(GREATER, evidence({"sgd": seeds(90.3), "signsgd-m": seeds(90)}))
     assert (row.verdict, row.outcome.reason) == ("supported", "by less than the margin")
 
 
+def test_interval_of_an_equivalence_beyond_the_margin_is_explained() -> None:
+    """Differences of 0.5 ± 0.57. At the level of one look, the interval ends at 1.07, at 1 − 2α at 0.97."""
+    differences = 0.53 * np.repeat([1.0, -1.0], 4) + 0.5
+    row = one(SAME, evidence({"sgd": list(90 + differences), "signsgd-m": [90.0] * 8}))
+    effect = row.outcome.effect
+    assert effect is not None
+    assert (row.verdict, effect.high > 1, effect.high90 < 1) == ("supported", True, True)
+    assert row.outcome.reason == "by the interval of the equivalence test, [+0.03, +0.97]"
+
+
+NOT_SUMMED = "not measured in the reading summed (no arm pre-dither-sum alpha=0.1)"
 PRE = "{comparison: greater, arm: dither, over: clean, margin: one}"
 
 
@@ -223,7 +254,13 @@ def test_any_reading_supports_and_all_must_refute(
     row = one(PRE, evidence({"signsgd-m": seeds(90), **{k: seeds(v) for k, v in found.items() if v}}))
     assert (row.verdict, row.outcome.reading) == (verdict, reading)
     if verdict == "unresolved":
-        assert "summed: no arm pre-dither-sum alpha=0.1" in row.outcome.reason
+        assert row.outcome.reason == f"refuted in the reading literal, but {NOT_SUMMED}"
+
+
+def test_unresolved_claim_names_the_readings_that_are_not_measured() -> None:
+    arms = {"signsgd-m": seeds(90, -1), "pre-dither alpha=0.1": seeds(91)}
+    alike = one("{comparison: same, arm: dither, reference: clean, margin: one}", evidence(arms))
+    assert (alike.verdict, alike.outcome.reason) == ("unresolved", NOT_SUMMED)
 
 
 def test_missing_arm_and_missing_runs() -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from sign_ablate.claims import explore, explore_data, page, table
+from sign_ablate.claims import explore, explore_data, job, page, table
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.ledger import ledger
 from sign_ablate.claims.model import digest, load
@@ -108,6 +108,7 @@ def test_page_to_explore_is_one_file_without_links_and_the_same_again(
     assert len(content) < 2_000_000
     text = content.decode()
     assert "<title>test: claims</title>" in text
+    assert "body #vis.vega-embed { display: block;" in text  # a narrow window scrolls
     loaded = re.sub(r"(<script[^>]*>).*?</script>", r"\1", text, flags=re.DOTALL)  # its code loads nothing
     assert not re.search(r"(?:src|href|url)\s*[=(]", loaded)
 
@@ -162,6 +163,16 @@ def test_terminal_shows_the_ledger_of_a_configuration(
     assert f"{tmp_path}/other/claims.parquet: not found" in call.stderr
     call = CliRunner().invoke(app, ["claims", str(file), *results])
     assert f"{file}: must be the name of a campaign; for its file: claims -c {file}" in call.stderr
+
+
+def test_job_writes_a_ledger_of_any_name(
+    tables: Evidence, rows: list[table.Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sign_ablate.claims.evidence.load", lambda *_: tables)
+    shown: list[table.Row] = []
+    monkeypatch.setattr("sign_ablate.claims.explore.write", lambda found, *_: shown.extend(found))
+    job.write(tmp_path, tmp_path / "mine.parquet", tmp_path / "mine.html")
+    assert table.read(tmp_path / "mine.parquet") == shown == rows
 
 
 def test_job_with_a_wrong_file_of_claims_ends_in_one_line(tmp_path: Path) -> None:

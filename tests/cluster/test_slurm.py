@@ -1,12 +1,13 @@
 """Campaigns on a SLURM cluster of one node through profiles/slurm (make test-slurm)."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sign_ablate.store.run_files import CHECKPOINT
+from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT
 from tests.cluster.conftest import CAMPAIGN, SECONDS, ClusterRepository, differences, ids, submissions, wait
 from tests.conftest import TINY
 from tests.workflow.conftest import make
@@ -64,6 +65,27 @@ def test_campaign_and_one_changed_cell(
     assert submissions(cluster.call().stdout) == 2 + 1
     assert all(path.stat().st_mtime_ns == former for path, former in before.items())
     assert trained(cluster, ids(campaign))
+
+
+def test_ranks_of_a_run_are_one_job(campaign: dict[str, Any], slurm: dict[str, str], tmp_path: Path) -> None:
+    """A job with a CPU for each of two ranks has the bytes of two workers in one process."""
+    method = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.0, "aggregation": "vote", "workers": 2}
+    campaign |= {"seeds": [0], "figures": {}, "methods": {"vote": method}}
+    virtual = make(tmp_path / "virtual", campaign)
+    virtual.call()
+    campaign["execution"] = campaign["execution"] | {"max_ranks": 2}
+    cluster = repository(tmp_path, campaign, slurm)
+    assert submissions(cluster.call().stdout) == 1 + 1 + 1
+    (run,) = ids(campaign)
+    record = cluster.folder / f"results/runs/{run}/{ENVIRONMENT}"
+    assert json.loads(record.read_text())["ranks"] == 2
+    assert re.search(rf"NumCPUs=2 .*rule_train_wildcards_{run}", _jobs(cluster))
+    assert differences(cluster.folder, virtual.folder) == []
+
+
+def _jobs(cluster: ClusterRepository) -> str:
+    """SLURM's jobs, one a line, with those that have ended."""
+    return cluster.command("scontrol", "--oneliner", "show", "job")
 
 
 def test_runs_are_queued_seed_by_seed(

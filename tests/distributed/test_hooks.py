@@ -305,3 +305,34 @@ def test_state_of_another_rank_rule_or_model_is_refused() -> None:
         HookState(nn.Linear(2, 1, bias=False), MajorityVote()).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"^seed must be in \[0, 2\*\*32\), got -1$"):
         HookState(nn.Linear(2, 1), MajorityVote(), seed=-1)
+
+
+class Complex(nn.Module):
+    """A complex parameter beside a real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real, self.phase = (
+            nn.Parameter(torch.ones(2)),
+            nn.Parameter(torch.ones(2, dtype=torch.complex64)),
+        )
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_a_hook_cannot_aggregate_is_refused() -> None:
+    """Complex gradients would stay those of each rank, and the replicas would part without an error."""
+    for rule in (Mean(), MajorityVote()):
+        with pytest.raises(ValueError, match=r"^parameter phase is complex, and rules are for real ones$"):
+            register(DistributedDataParallel(Complex()), rule)
+    sparse = DistributedDataParallel(nn.Embedding(3, 2, sparse=True))
+    register(sparse, MajorityVote())
+    with pytest.raises(RuntimeError, match=r"MajorityVote does not support sparse gradients"):
+        sparse(torch.tensor([1])).sum().backward()
+
+
+@pytest.mark.usefixtures("alone")
+def test_register_names_an_argument_of_another_type() -> None:
+    with pytest.raises(TypeError, match=r"^model must be a DistributedDataParallel, got Linear$"):
+        register(nn.Linear(2, 1), Mean())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^rule must be a rule of sign_ablate.distributed, such as Mean\(\)"):
+        register(DistributedDataParallel(nn.Linear(2, 1)), Mean)  # type: ignore[arg-type]

@@ -254,3 +254,15 @@ def test_fused_true_is_refused_for_a_momentum_in_the_sgd_phase():
     optimizer = HybridSignSGD([x], switch_step=9, sgd_momentum="swats", fused=True)
     with pytest.raises(RuntimeError, match=r"`fused=True` requires .* sgd_momentum"):
         optimizer.step()
+
+
+@pytest.mark.parametrize(("cls", "options"), [(SWATS, {}), (HybridSignSGD, {"switch_step": 2})])
+def test_parameters_on_meta_beside_others_are_refused(cls, options):
+    """On meta alone every step works (test_every_optimizer.py)."""
+    here, meta = (torch.nn.Parameter(torch.ones(2, device=name)) for name in ("cpu", "meta"))
+    with pytest.raises(ValueError, match=f"^{cls.__name__} has parameters on devices cpu, meta .*to_empty"):
+        cls([here, meta], lr=0.1, **options)
+    optimizer = cls([here], lr=0.1, **options)
+    with pytest.raises(ValueError, match="cpu, meta"):
+        optimizer.add_param_group({"params": [meta]})
+    assert len(optimizer.param_groups) == 1

@@ -1,6 +1,7 @@
 """Every registered optimizer but the sign methods, by foreach: the numbers of its for-loop."""
 
 import copy
+import functools
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from sign_ablate.optim import Lion, SignSGD, base
+from sign_ablate.optim import QSGD, CompressedSGD, Lion, SignSGD, base
 from tests.optim.cases import CASES, assert_bitwise
 from tests.optim.helpers import make_params, set_grads
 
@@ -18,6 +19,7 @@ SHAPES = ((1030,), (4, 3, 3, 3), (7, 5), (), (0,), (5,), (2, 70, 3, 3), (1,))
 KIN = {
     name: make for name, make in CASES.items() if not isinstance(make([nn.Parameter(torch.ones(1))]), SignSGD)
 }
+KIN["qsgd, largest of a tensor"] = functools.partial(CompressedSGD, lr=0.1, compressor=QSGD(bucket=None))
 
 
 def stepped(make, foreach, *, dtype=torch.float32, steps=5):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import launches
-from sign_ablate.optim import HybridSignSGD, SignSGD
+from sign_ablate.optim import QSGD, CompressedSGD, HybridSignSGD, SignSGD
 from sign_ablate.optim.registry import METHODS
 
 #: launches by foreach: where every operation is on all tensors, and else
@@ -19,6 +19,11 @@ OTHERS = {
     "post": (SignSGD, {"dither": "post", "alpha": 0.1}),
     "random zero": (SignSGD, {"sign_of_zero": "random"}),
     "hybrid, v": (HybridSignSGD, {"switch_step": 2, "sgd_momentum": "swats"}),
+    "stable": (HybridSignSGD, {"trigger": "stable", "tolerance": 0.5, "patience": 2}),
+    "capturable": (HybridSignSGD, {"switch_step": 2, "capturable": True}),
+    "sign after": (HybridSignSGD, {"switch_step": 2, "after": "sign"}),
+    "kept": (HybridSignSGD, {"switch_step": 2, "length": "kept"}),
+    "qsgd, norms of tensors": (CompressedSGD, {"compressor": QSGD(bucket=None)}),
 }
 
 
@@ -33,7 +38,7 @@ def test_foreach(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_foreach_of_other_rules(name):
     kind, options = OTHERS[name]
-    found = launches.launches(lambda params: kind(params, foreach=True, **options))
+    found = launches.launches(lambda params: kind(params, foreach=True, lr=0.1, **options))
     assert len(found) <= MOST, found
 
 

@@ -59,6 +59,7 @@ def test_sorted(sort: Sort, cells: list[str], results: Path) -> None:
 
 def test_campaigns_by_name(results: Path) -> None:
     assert len(compare(results, ["two"]).splitlines()) == 3
+    assert compare(results, ["two", "two"]) == compare(results, ["two"])
     with pytest.raises(NothingToCompareError, match=r"four: no summary.parquet.*: one, three, two\)"):
         compare(results, ["two", "four"])
 

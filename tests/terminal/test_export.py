@@ -98,6 +98,27 @@ def test_missing_results_and_those_of_another_configuration(results: Results, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_export_leaves_a_folder_of_other_files_alone(results: Results, tmp_path: Path) -> None:
+    """A folder of figures of the user's own, and the campaign's results themselves."""
+    (results.folder / "running.json").touch()
+    mine = tmp_path / "paper"
+    (mine / "figures").mkdir(parents=True)
+    (mine / "figures/mine.png").touch()
+    for out in (mine, results.folder):
+        figures = sorted((out / "figures").iterdir())
+        with pytest.raises(ExportError, match=rf"^{out}: has other files than those of an export"):
+            results.export(out)
+        assert sorted((out / "figures").iterdir()) == figures
+
+
+def test_rebuild_does_not_delete_what_it_reads(results: Results, tmp_path: Path) -> None:
+    out = tmp_path / "rebuilt" / results.campaign.campaign
+    results.export(out)
+    with pytest.raises(ExportError, match="was made by rebuild; give the folder that sign-ablate export"):
+        rebuild([out], out.parent)
+    assert (out / "runs.parquet").exists()
+
+
 @pytest.mark.parametrize("name", ["runs.parquet", "campaign.json"])
 def test_rebuild_of_a_damaged_file_names_it_and_keeps_what_there_is(
     results: Results, tmp_path: Path, name: str

@@ -1,12 +1,13 @@
 """Pages and the picture that are made from exported ledgers, of one campaign or of several."""
 
+import re
 from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from sign_ablate.claims import merge, table
+from sign_ablate.claims import merge, page, table
 from sign_ablate.claims.ledger import ledger
 from sign_ablate.claims.model import digest, load
 from sign_ablate.claims.picture import first_screen
@@ -46,10 +47,12 @@ def test_merged_ledger_takes_each_data_set_from_the_first_campaign_that_has_it(
     assert list(dict.fromkeys(row["claim"] for row in rows)) == list(load().claims)
     found = [(row["dataset"], row["campaign"]) for row in rows if row["claim"] == "sign-trails-sgd"]
     assert found == [("cifar10", "ten"), ("cifar100", "hundred")]
-    (missing,) = [row for row in rows if row["claim"] == "control-swats-rule"]
-    assert (missing["campaign"], missing["verdict"]) == ("ten", "not measured")
-    (below,) = [row for row in rows if row["claim"] == "switch-below-sgd"]
-    assert (below["campaign"], below["verdict"]) == ("ten", "not measured")
+    for claim, campaign in (
+        ("control-swats-rule", "ten"),
+        ("table-cifar100-sgd", "hundred"),  # the first with data for it
+    ):
+        (missing,) = [row for row in rows if row["claim"] == claim]
+        assert (missing["campaign"], missing["verdict"]) == (campaign, "not measured")
 
 
 def test_page_has_the_verdicts_of_its_campaigns_and_keeps_its_prose(results: Path) -> None:
@@ -58,16 +61,46 @@ def test_page_has_the_verdicts_of_its_campaigns_and_keeps_its_prose(results: Pat
     assert text.endswith("<!-- end -->\n\nProse.\n")
     assert "old text" not in text
     rows = [line for line in text.splitlines() if line.startswith("| SignSGD-M trails well-tuned SGD")]
-    assert "(cifar10, ten) | proxy: **supported** | +1.97 [" in rows[0]
-    assert "(cifar100, hundred) | proxy: **refuted** | −1.03 [" in rows[1]
+    whole = [row.replace("\N{NO-BREAK SPACE}", " ") for row in rows]
+    assert "<br>*cifar10, ten* | proxy:<br>**supported** | +1.97 [" in whole[0]
+    assert "<br>*cifar100, hundred* | proxy:<br>**refuted** | −1.03 [" in whole[1]
+    assert "] points<br>sgd − signsgd-m<br>n = 3 | " in whole[1]
     assert filled(text, reference_folder(results)) == text
 
 
 def test_sentence_of_several_campaigns_and_of_one_that_is_missing(results: Path) -> None:
-    page = "<!-- sentence: ten hundred later -->\n<!-- end -->\n"
-    text = filled(page, reference_folder(results))
-    assert "These campaigns are proxies of the paper's setting (" in text
+    text = filled("<!-- sentence: ten hundred later -->\n<!-- end -->\n", reference_folder(results))
+    assert (
+        "These campaigns are proxies of the paper's setting (epochs: 1, network: small) and decide "
+        "nothing about it; for themselves, of 2 verdicts on 1 claim, one per data set, 1 is supported and 1 "
+        "is refuted."
+    ) in text
     assert text.endswith("*Not exported yet: later.*\n\n<!-- end -->\n")
+
+
+def test_claim_on_two_data_sets_counts_once(ledgers: dict[str, list[table.Row]]) -> None:
+    one, two = (
+        page.sentence(merge.merged({name: ledgers[name] for name in names}))
+        for names in (["ten"], ["ten", "hundred"])
+    )
+    number = [sum(map(int, re.findall(r"(\d+) (?:is|are)", text.split(". ")[0]))) for text in (one, two)]
+    assert "This campaign is a proxy" in one
+    row = next(row for row in ledgers["ten"] if row["proxy_verdict"])
+    both = [{**row, "proxy": f"data: {data}, not tuned"} for data in ("cifar10", "cifar100")]
+    assert "(data: cifar10 and cifar100, not tuned)" in page.sentence(both)
+    paper = [claim for claim in load().claims.values() if not claim.ours]
+    assert number == [len(paper)] * 2
+
+
+def test_page_leaves_out_empty_columns_and_a_reading_that_the_remark_has(
+    ledgers: dict[str, list[table.Row]],
+) -> None:
+    row = next(row for row in merge.merged(ledgers) if row["claim"] == "sign-trails-sgd")
+    read = {**row, "reading": "literal", "reason": "refuted in the reading literal, but"}
+    assert merge.to_markdown([read]).endswith("<br>n = 3 | refuted in the reading literal, but |")
+    head, _, cells = merge.to_markdown([{**row, "effect": None, "n": None}]).splitlines()[2:]
+    assert head == "| Claim | Verdict |"
+    assert cells.endswith("<br>*cifar10, ten* | proxy:<br>**supported** |")
 
 
 def test_picture_shows_the_measured_claims_alone(ledgers: dict[str, list[table.Row]], results: Path) -> None:

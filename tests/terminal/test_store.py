@@ -104,3 +104,30 @@ def test_prune_waits_for_campaigns_that_are_not_given(
         prune(campaigns[1:], tmp_path, delete=True)
     assert run_folder(tmp_path, runs["adam"].id).exists()
     assert prune(campaigns[:1], tmp_path, delete=True).endswith("Deleted: 1 run and 1 data file.")
+
+
+def test_prune_keeps_the_evaluation_whose_choices_are_missing(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """`tuned.json` is deleted, or is another file in the calls of Snakemake."""
+    tiny |= {"figures": {}, "seeds": [0]}
+    tiny["train"]["milestones"] = [2]
+    tiny["methods"] = {"sgd": {"optimizer": "sgd"}, "twin": {"optimizer": "sgd", "tuned_as": "sgd"}}
+    tiny["methods"]["twin"]["momentum"] = 0.5
+    tiny["tuning"] = {"trials": 2, "val": 32, "spaces": {"sgd": {"lr": [0.01, 1], "lr_decay": [0.1, 0.9]}}}
+    values = {"synthetic": {"sgd": {"lr": 0.3, "lr_decay": 0.5}}}
+    tuned, other = (
+        expand(parse_campaign(tiny | {"methods": methods}).model_copy(update={"tuned": values}))
+        for methods in (tiny["methods"], {"sgd": {"optimizer": "sgd", "momentum": 0.7}})
+    )
+    for run in (*tuned, *other):
+        run_folder(tmp_path, run.id).mkdir(parents=True)
+        write_outcome(run_folder(tmp_path, run.id), run, [{"epoch": 1, "test_acc": 0.5}], None)
+        data_file(tmp_path, run.data_id).parent.mkdir(exist_ok=True)
+        data_file(tmp_path, run.data_id).write_bytes(b"images")
+    assert [run.id for run in expand(parse_campaign(tiny))] == []
+    lines = prune([parse_campaign(tiny)], tmp_path, delete=True).splitlines()
+    assert lines[-2:] == [
+        "2 runs kept that may be of cells without a choice (tiny); snakemake tune makes it.",
+        "Deleted: 1 run and 0 data files.",
+    ]
+    assert {path.name for path in runs_folder(tmp_path).iterdir()} == {run.id for run in tuned}
+    assert "tiny (twin, without a choice)" in runs_text([parse_campaign(tiny)], tmp_path)

@@ -1,5 +1,6 @@
 """plan and show. status: tests/status."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sign_ablate.__main__ import main
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import Campaign, parse_campaign
 from sign_ablate.data.prepare import prepare
@@ -198,6 +200,19 @@ def test_show_takes_a_path_and_a_part(adams: list[Run], tmp_path: Path) -> None:
 def test_show_of_no_run(name: str, campaign: Campaign, results: Path) -> None:
     with pytest.raises(NotFoundError, match=f"^{name}: no run of that name in .*/runs/; give a part"):
         show(name, results)
+
+
+def test_terminal_that_has_no_such_character(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the C locale without UTF-8, ± and · are shown as ?."""
+    (tmp_path / "runs" / "a.b.s0.0123456789").mkdir(parents=True)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "argv", ["sign-ablate", "runs", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    terminal.seek(0)
+    assert "a.b.s0.0123456789  missing  ?      ?        ?" in terminal.read()
 
 
 @pytest.mark.slow

@@ -121,6 +121,17 @@ def test_a_block_for_a_job_that_fails(screen: Screen, log: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "last", ["notebooks/table1.ipynb: cell 3: KeyboardInterrupt: ; outputs so far: x.ipynb", "Aborted."]
+)
+def test_a_job_of_tables_that_was_interrupted_did_not_fail(last: str, screen: Screen, log: Path) -> None:
+    log.write_text(f"{last}\n")
+    snakemake = Snakemake(screen)
+    snakemake.fails(1, "table", log, ["table1.md"])
+    cause = "  stopped by Ctrl-C; the next call makes it again"
+    assert snakemake.shown() == ["interrupted  job 1", cause, f"  log: {log}"]
+
+
+@pytest.mark.parametrize(
     ("content", "cause"), [("", "its log is empty: the job was"), (None, "its log is empty")]
 )
 def test_a_job_that_left_no_line(content: str | None, cause: str, screen: Screen, log: Path) -> None:

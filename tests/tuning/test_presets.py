@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from sign_ablate.campaign.cells import templates
 from sign_ablate.campaign.grid import expand
+from sign_ablate.claims.model import load
 from sign_ablate.config import load_campaign
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.tuning.search import searches
@@ -24,3 +26,11 @@ def test_gap_trains_nothing_that_c10_and_c100_do_not(tmp_path: Path) -> None:
     assert {run.id for run in expand(gap)} <= {run.id for other in others for run in expand(other)}
     hashes = {search.hash for other in others for search in searches(other)}
     assert {search.hash for search in searches(gap)} <= hashes  # so the choices are the same, too
+
+
+def test_labels_of_the_verdicts_presets_are_those_of_claims() -> None:
+    of_arms = {label for arm in load().arms.values() for labels in arm.values() for label in labels}
+    for name in ("c10", "c100", "gap", "verdict-resnet18", "steps"):
+        campaign = load_campaign([ROOT / f"workflow/presets/{name}.yaml"])
+        unused = {template.label for template in templates(campaign)} - of_arms
+        assert unused <= {"lion", "ef-signsgd"}, name  # for comparison alone

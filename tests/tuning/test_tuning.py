@@ -214,9 +214,10 @@ def test_a_campaign_in_a_table_does_not_depend_on_the_search(config: dict[str, A
 
 def test_choice_at_the_edge_is_named(config: dict[str, Any]) -> None:
     search = searches(parse_campaign(config))[0]
-    assert choices.edges(search, {"lr": 0.1, "weight_decay": 1e-3}) == ()
-    assert choices.edges(search, {"lr": 0.8, "weight_decay": 8e-3}) == ("lr", "weight_decay")
-    assert choices.edges(search, {"lr": 0.012, "weight_decay": 1.1e-5}) == ("lr",)  # its default is 0
+    assert choices.edges(search.template, {"lr": 0.1, "weight_decay": 1e-3}) == ()
+    assert choices.edges(search.template, {"lr": 0.8, "weight_decay": 8e-3}) == ("lr", "weight_decay")
+    near_zero = {"lr": 0.012, "weight_decay": 1.1e-5}  # the default of weight_decay is 0
+    assert choices.edges(search.template, near_zero) == ("lr",)
 
 
 def test_expected_best_of_all_subsets() -> None:
@@ -254,9 +255,20 @@ def test_middle_of_a_range_may_equal_a_value_of_another_method(config: dict[str,
             lambda c: c["tuning"]["spaces"]["sgd"].update(nesterov=[False, True]),
             r"tuning.spaces.sgd.nesterov = \[False, True\]: must be \[low, high\], two numbers",
         ),
+        (
+            lambda c: c["tuning"]["spaces"].update(pre={"lr": [0.1, 0.1001]}),
+            r"tuning.spaces.pre: 1 of 2 trials differ, since values have three significant digits; widen",
+        ),
         (lambda c: c["methods"]["sgd"].update(lr=0.1), r"methods.sgd.lr = 0.1: tuning.spaces.sgd.lr sea"),
         (lambda c: c["methods"]["post"].update(tuned_as="pre"), r"methods.post.tuned_as = 'pre': no tuned"),
         (lambda c: c["methods"]["post"].update(tuned_as="preset"), r"tuned_as = 'preset': no tuned cell"),
+        (
+            lambda c: (
+                c["tuning"]["spaces"]["sgd"].update(momentum=[0.5, 0.99]),
+                c["methods"].update(lion={"optimizer": "lion", "tuned_as": "sgd"}),
+            ),
+            r"methods.lion.tuned_as = 'sgd': its momentum is tuned, which optimizer lion does not take;",
+        ),
         (lambda c: c["methods"]["sgd"].update(tuned_as="pre alpha=0.1"), r"tuning.spaces.sgd exists, too"),
         (lambda c: c["methods"]["post"].update(tuned_as=3), r"must be the label of a cell"),
         (lambda c: c["tuning"].update(val=96), r"tuning.val = 96.*can be held out"),
@@ -318,6 +330,8 @@ def _to_other_trial(choice: dict[str, Any]) -> None:
         (lambda choice: choice.update(val_acc=0.99), r"sgd\.val_acc = 0\.99: must be 0\.\d+, that of the b"),
         (lambda choice: choice.update(values=None), r"toy\.sgd\.values = null: must be {'lr': "),
         (lambda choice: [t.update(val_acc=None) for t in choice["trials"]], r"values = .*: all of its"),
+        (lambda choice: choice.update(at_edge=["momentum"]), r"toy\.sgd\.at_edge = \['momentum'\]: must be"),
+        (lambda choice: choice["ranges"].update(lr=[1e-9, 1e9]), r"toy\.sgd\.ranges = {'lr': .*: must be {"),
     ],
 )  # fmt: skip
 def test_choice_that_contradicts_its_trials_is_refused(
@@ -329,6 +343,34 @@ def test_choice_that_contradicts_its_trials_is_refused(
     path.write_text(json.dumps(found))
     with pytest.raises(ConfigError, match=problem):
         with_choices(parse_campaign(config), results)
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda choice: choice.update(at_edge=["momentum"]), r"at_edge = \['momentum'\]: must be "),
+        (lambda choice: choice["ranges"].update(lr=[0.01, choice["values"]["lr"]]), r"at_edge = .*: must be"),
+    ],
+)  # fmt: skip
+def test_choices_that_contradict_the_evaluation_are_refused_without_the_spaces(
+    config: dict[str, Any], results: Path, edit: Any, problem: str
+) -> None:
+    path = choose(parse_campaign(config), results)
+    evaluated = parse_campaign(json.loads(campaign_spec(with_choices(parse_campaign(config), results))))
+    choices.check_evaluated(path, evaluated)
+    found = json.loads(path.read_text())
+    edit(found["toy"]["sgd"])
+    path.write_text(json.dumps(found))
+    with pytest.raises(ConfigError, match=problem):
+        choices.check_evaluated(path, evaluated)
+
+
+def test_choices_of_another_evaluation_are_refused(config: dict[str, Any], results: Path) -> None:
+    path = choose(parse_campaign(config), results)
+    values = json.loads(campaign_spec(with_choices(parse_campaign(config), results)))
+    values["tuned"]["toy"]["sgd"]["lr"] = 0.5
+    with pytest.raises(ConfigError, match=r"toy\.sgd\.values = {'lr': .*: must be {'lr': 0.5, "):
+        choices.check_evaluated(path, parse_campaign(values))
 
 
 def test_file_of_choices_that_is_a_folder_is_one_line(config: dict[str, Any], tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_drawing_again_trains_nothing_and_is_done_once(
 
 def test_text_of_the_command_is_no_part_of_a_run(finished: Repository, config: dict[str, Any]) -> None:
     finished.configure(config)
-    rules = finished.folder / "workflow/rules/common.smk"
+    rules = finished.folder / "workflow/rules/commands.smk"
     with edited(rules, "python -m sign_ablate {name}", "python  -m  sign_ablate {name}"):
         assert finished.jobs() == {}
     with edited(rules, '"threads": execution.threads', '"threads": execution.threads, "deterministic": 1'):

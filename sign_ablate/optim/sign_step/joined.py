@@ -45,21 +45,32 @@ class Joined:
 
 
 def apply(
-    function: Callable[[Tensor, Any], Tensor], tensors: Sequence[Tensor], items: Sequence[Item]
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    items: Sequence[Item],
+    *more: Sequence[Tensor],
 ) -> list[Tensor]:
-    """`function` of each tensor and its item, computed for many of them at once."""
+    """`function` of each tensor, its item, and one tensor of each further list, for many of them at once."""
     out: list[Any] = [None] * len(items)
     for places in _chunks(items):
         if len(places) == 1:
             (i,) = places
-            out[i] = function(tensors[i], items[i])
+            out[i] = function(tensors[i], items[i], *(others[i] for others in more))
             continue
         mine = [items[i] for i in places]
         whole = Joined(mine, tuple(-(-x.p.numel() // noise.GROUP) * noise.GROUP for x in mine))
-        found = whole.split(function(whole.cat([tensors[i] for i in places]), whole))
+        first, *rest = (whole.cat([each[i] for i in places]) for each in (tensors, *more))
+        found = whole.split(function(first, whole, *rest))
         for i, value in zip(places, found, strict=True):
             out[i] = value
     return out
+
+
+def where(
+    condition: Tensor, xs: Sequence[Tensor], ys: Sequence[Tensor], items: Sequence[Item]
+) -> list[Tensor]:
+    """`torch.where` of a 0-dimensional condition and many pairs of tensors of the items' shapes."""
+    return apply(lambda x, _, y: torch.where(condition, x, y), xs, items, ys)
 
 
 def _chunks(items: Sequence[Item]) -> list[list[int]]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sign_ablate.optim.sign_step import plain, shards
-from sign_ablate.optim.sign_step.inputs import StepConstants
+from sign_ablate.optim.sign_step import foreach, plain, shards
+from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
 from sign_ablate.optim.sign_step.shards import Todo
 
 
@@ -36,20 +36,33 @@ def after_switch(todo: list[Todo], phase: bool | Tensor, *, after: str, length: 
 
 def _ratio(todo: list[Todo], after: str) -> Tensor:
     """Factor of δ that gives the step its length."""
-    items = [(const, x) for _, work, const in todo for x in work]
-    squares = torch.stack([_square(const, x).to(items[0][1][1].device) for const, x in items])
-    squares = shards.reduced([x[0] for _, x in items], squares.unsqueeze(1)).squeeze(1)
-    sign = sum(const.lr**2 * x[0].numel() * (2 if x[0].is_complex() else 1) for const, x in items)
-    weights = [const.lam if after == "sign" else const.lr for const, _ in items]
-    gradient = torch.stack([w**2 * square for w, square in zip(weights, squares, strict=True)]).sum()
+    device = todo[0][1][0][1].device
+    squares = torch.cat([_squares(work, const).to(device) for _, work, const in todo])
+    squares = shards.reduced([x[0] for _, work, _ in todo for x in work], squares.unsqueeze(1)).squeeze(1)
+    sign: Any = 0
+    parts = []
+    for (_, work, const), own in zip(todo, squares.split([len(work) for _, work, _ in todo]), strict=True):
+        sign = sign + const.lr**2 * sum(x[0].numel() * (2 if x[0].is_complex() else 1) for x in work)
+        weight: Any = const.lam if after == "sign" else const.lr
+        parts.append(weight**2 * own)
+    gradient = torch.cat(parts).sum()
     sign = torch.zeros_like(gradient) + sign  # on the device, if it is a float
     over, under = (gradient, sign) if after == "sign" else (sign, gradient)
     return torch.where(under == 0, 0, (over / under).sqrt())  # no gradient, or lr 0: no step
 
 
-def _square(const: StepConstants, x: Any) -> Tensor:
-    """‖g‖² of a parameter's local part, with g as the step sees it."""
-    parts = [plain.effective(block, const).square().sum() for block in shards.item(*x).blocks()]
+def _squares(work: list[Any], const: StepConstants) -> Tensor:
+    """‖g‖² of the parameters' local parts, with g as the step sees it; on a GPU by a few launches."""
+    items = [shards.item(*x) for x in work]
+    kinds = {(x.p.device, dtype) for x in items for dtype in (x.p.dtype, x.g.dtype, work_dtype(x.p))}
+    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
+    if len(kinds) == 1 and items[0].p.device.type != "cpu" and not traced:
+        return foreach.squares(items, const)
+    return torch.stack([_square(x, const) for x in items])
+
+
+def _square(x: Item, const: StepConstants) -> Tensor:
+    parts = [plain.effective(block, const).square().sum() for block in x.blocks()]
     return torch.stack(parts).sum().float()
 
 

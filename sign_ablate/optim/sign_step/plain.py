@@ -1,7 +1,7 @@
 """The update rules in torch operations: every option, every device, every dtype.
 
 One parameter is worked on in blocks that stay in the cache, so that no temporary is as large as a
-parameter. The foreach implementation runs the same operations in the same order.
+parameter. The foreach implementation (`foreach`) runs the same operations in the same order.
 """
 
 import dataclasses
@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import noise
-from sign_ablate.optim.flat import CHUNK, cat, segment_sums
-from sign_ablate.optim.ops import signs
-from sign_ablate.optim.sign_step import joined
 from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
 
 
@@ -166,84 +163,3 @@ def sgd_velocity(x: Item, g: Tensor, const: StepConstants, *, keep: bool = False
     if not keep:
         x.m.copy_(v)
     return v
-
-
-def step_foreach(items: list[Item], const: StepConstants) -> list[Tensor | None]:
-    """The steps of many parameters of one dtype, clean parts by foreach. Bitwise equal to `step_item`."""
-    gs = _gradients(items, const)
-    previous = gs
-    if const.project is not None and const.project.previous and const.beta:
-        previous = [x.m.clone() for x in items if x.m is not None]
-    ms = gs
-    if const.beta:
-        ms = [x.m for x in items if x.m is not None]
-        if const.heavy_ball:
-            torch._foreach_mul_(ms, const.beta)
-            torch._foreach_add_(ms, gs)
-        else:
-            torch._foreach_lerp_(ms, gs, 1 - const.beta)
-    if const.zero == "zero" and not isinstance(const.sigma, Tensor) and const.sigma == 0:
-        steps = signs(ms)
-    else:
-        steps = joined.apply(lambda m, x: direction(m, x, const), ms, items)
-    sums: list[Tensor | None] = [None] * len(items)
-    if const.project is not None:
-        clean = steps
-        if not const.project.applied and (const.project.previous or const.dither is not None):
-            sources = previous if const.project.previous else ms
-            plus = const.zero != "zero"
-            clean = joined.apply(lambda m, x: sign(m, x, const), sources, items) if plus else signs(sources)
-        sums = list(_foreach_sums(clean, gs, items, const.project.energy))
-    if const.decay is not None:
-        torch._foreach_mul_([x.p for x in items], const.decay)
-    if isinstance(const.lr, Tensor):
-        torch._foreach_mul_(steps, const.lr)
-        torch._foreach_sub_([x.p for x in items], steps)
-    else:
-        torch._foreach_sub_([x.p for x in items], steps, alpha=const.lr)
-    return sums
-
-
-def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
-    """`effective` of many parameters."""
-    gs = [x.g for x in items]
-    if const.factor != 1:
-        gs = list(torch._foreach_mul(gs, const.factor))
-    if const.coupled:
-        gs = list(torch._foreach_add(torch._foreach_mul([x.p for x in items], const.coupled), gs))
-    return gs
-
-
-def _foreach_sums(ss: list[Tensor], gs: list[Tensor], items: list[Item], energy: bool) -> list[Tensor]:
-    """The partial sums of each parameter, ‖s‖² where it is wanted; on a CPU in the order of `step_item`."""
-    if items[0].p.device.type == "cpu":
-        blocks = [dataclasses.replace(x, g=g, m=s).blocks() for x, g, s in zip(items, gs, ss, strict=True)]
-        return [
-            torch.stack([partial_sums(b.m, b.g) for b in own if b.m is not None]).sum(0) for own in blocks
-        ]
-    counts = [-(-t.numel() // CHUNK) for t in gs]
-    both = cat([*ss, *gs], [count * CHUNK for count in counts] * 2).view(2, -1, CHUNK)
-    chunks = both.new_zeros(3, sum(counts))
-    torch.sum(both * both[1], -1, out=chunks[:2])
-    if energy:
-        torch.sum(both[0] * both[0], -1, out=chunks[2])
-    return list(segment_sums(chunks, counts).float().unbind(1))
-
-
-def sgd_foreach(items: list[Item], const: StepConstants) -> None:
-    """The SGD phase of many parameters of one dtype. Bitwise equal to `step_item`."""
-    gs = _gradients(items, const)
-    lam: float | Tensor = const.lam
-    if const.sgd_momentum:
-        ms = [x.m for x in items if x.m is not None]
-        if const.first_sgd is not True:
-            gs = list(torch._foreach_add(torch._foreach_mul(ms, const.beta), gs))
-        torch._foreach_copy_(ms, gs)
-        lam = lam * (1 - const.beta)
-    if isinstance(lam, Tensor) and lam.dim() == 1 and lam.numel() > 1:
-        updates = torch._foreach_mul(gs, [lam[x.slot] for x in items])
-    else:
-        updates = torch._foreach_mul(gs, lam)
-    if const.decay is not None:
-        torch._foreach_mul_([x.p for x in items], const.decay)
-    torch._foreach_sub_([x.p for x in items], updates)

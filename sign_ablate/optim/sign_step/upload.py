@@ -1,6 +1,6 @@
 """Small arrays that a step needs on the device, copied there without waiting for it, and kept."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +10,10 @@ from torch import Tensor
 #: arrays that are kept: gradients move in memory, mostly among few places
 _KEPT = 128
 _arrays: OrderedDict[Any, Tensor] = OrderedDict()
-#: page-locked memory for a step that is captured, where none can be allocated; and what captured graphs read
-_spare: dict[Any, Tensor] = {}
+#: page-locked memory for a captured step, where none can be allocated: for this many arrays of a shape
+_SPARES = 8
+_spare: defaultdict[Any, list[Tensor]] = defaultdict(list)
+#: what captured graphs read
 _captured: list[Tensor] = []
 
 
@@ -28,8 +30,8 @@ def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Ten
     found = _arrays.get(key)
     if found is None:
         array = make()
-        pinned = _spare.pop((array.shape, array.dtype), None) if capturing else None
-        pinned = torch.empty(array.shape, dtype=array.dtype, pin_memory=True) if pinned is None else pinned
+        spares = _spare[array.shape, array.dtype] if capturing else []
+        pinned = spares.pop() if spares else torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
         found = pinned.copy_(array).to(device, non_blocking=True)
         if capturing:
             _captured.extend((pinned, found))
@@ -41,6 +43,6 @@ def on_device(key: Any, make: Callable[[], Tensor], device: torch.device) -> Ten
         _captured.append(found)
     else:
         _arrays.move_to_end(key)
-    if not capturing and (found.shape, found.dtype) not in _spare:
-        _spare[found.shape, found.dtype] = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+    if not capturing and len(spares := _spare[found.shape, found.dtype]) < _SPARES:
+        spares.append(torch.empty(found.shape, dtype=found.dtype, pin_memory=True))
     return found
