@@ -20,7 +20,7 @@ WIDTH, ROW = 9.0, 0.225
 REACH = 6.0
 #: places of the columns, of 100
 _VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 75.0), 76.0, 99.0
-_CHARACTERS = 150
+_CHARACTERS = 145
 
 
 def first_screen(rows: Sequence[Row], sentence: str) -> Figure:

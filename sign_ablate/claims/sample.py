@@ -94,7 +94,8 @@ def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
     if rule == "greater" and effect.high < margin:
         return "by less than the margin"
     if rule == "same" and max(-effect.low, effect.high) >= margin:
-        return f"by the interval of the equivalence test, [{effect.low90:+.2f}, {effect.high90:+.2f}]"
+        ends = f"[{effect.low90:+.2f}, {effect.high90:+.2f}]".replace("-", "−")
+        return f"by the interval of the equivalence test, {ends}"
     return ""
 
 

@@ -75,7 +75,9 @@ def export(
             f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
         )
     _check_out(out)
-    figures = sorted(folder.glob("figures/*.png"))
+    # Snakemake leaves the figures that a campaign once had.
+    tuning = {f"tuning-{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
+    figures = [path for path in folder.glob("figures/*.png") if path.stem in {*campaign.figures, *tuning}]
     shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
     (out / "figures").mkdir(parents=True)
     copied = [folder / name for name in (*NEEDED, schemas.PROBES, table.LEDGER, TABLE)]

@@ -13,14 +13,15 @@ from sign_ablate.claims.table import Row
 from sign_ablate.terminal.claims import NoLedgerError
 
 #: pages with parts
-PAGES = ("README.md", "docs/verdict.md")
-_PART = re.compile(r"(<!-- (sentence|verdicts): ([\w .-]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("README.md", "docs/verdict.md", "docs/distributed.md")
+_PART = re.compile(r"(<!-- (sentence|verdicts|trained): ([\w .-]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, reference: Path) -> str:
     """Text of a page with its parts made anew.
 
-    `sentence` is a paragraph that sums the ledgers up, `verdicts` a table with a row per claim and data set.
+    `sentence` is a paragraph that sums the ledgers up, `verdicts` a table with a row per claim and data set,
+    and `trained` the rows of it that trained runs decide.
 
     Args:
         text: the page.
@@ -34,6 +35,8 @@ def filled(text: str, reference: Path) -> str:
         lines = []
         if ledgers:
             rows = merge.merged(ledgers)
+            if kind == "trained":
+                rows = [row for row in rows if row["dataset"] and merge.is_measured(row)]
             lines.append(page.sentence(rows, len(ledgers)) if kind == "sentence" else merge.to_markdown(rows))
         if absent:
             lines.append(f"*Not exported yet: {', '.join(absent)}.*")

@@ -40,11 +40,13 @@ def results(tmp_path: Path) -> Results:
     """Results of a campaign on images in a folder of this machine."""
     root = tmp_path / "results"
     methods = {"sgd": {"optimizer": "sgd", "lr": 0.1}, "signsgd-m": {"optimizer": "signsgd-m", "lr": 0.1}}
-    campaign = make_campaign(datasets={"c": {"source": "cifar10", "path": "/data/of/mine"}}, methods=methods)
+    figures = {name: {"kind": "dithering", "dataset": "c"} for name in ("a", "b")}
+    parts = {"methods": methods, "figures": figures}
+    campaign = make_campaign(datasets={"c": {"source": "cifar10", "path": "/data/of/mine"}}, **parts)
     for run in expand(campaign):
         write_run(root, run, [0.2, 0.4, 0.5, 0.6])
     found = Results(campaign, root)
-    without_location = make_campaign(datasets={"c": {"source": "cifar10"}}, methods=methods)
+    without_location = make_campaign(datasets={"c": {"source": "cifar10"}}, **parts)
     aggregate(without_location, root, found.folder)
     job.write(found.folder, found.folder / "claims.parquet", found.folder / "explore.html")
     (found.folder / "table1.md").write_text("a table\n")
@@ -79,6 +81,7 @@ def test_export_keeps_tables_and_figures_with_their_origin(results: Results, tmp
 
 
 def test_second_export_has_no_figure_that_is_gone(results: Results, tmp_path: Path) -> None:
+    (results.folder / "figures/of-an-earlier-configuration.png").write_bytes(b"a figure")
     results.export(tmp_path / "out")
     (results.folder / "figures/a.png").rename(results.folder / "figures/b.png")
     results.export(tmp_path / "out")

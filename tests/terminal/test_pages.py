@@ -55,6 +55,14 @@ def test_merged_ledger_takes_each_data_set_from_the_first_campaign_that_has_it(
         assert (missing["campaign"], missing["verdict"]) == (campaign, "not measured")
 
 
+def test_page_of_trained_runs_leaves_out_what_none_decides(results: Path) -> None:
+    text = filled(PAGE.replace("verdicts:", "trained:"), reference_folder(results))
+    titles = re.findall(r"^\| (\w[^|]*?)<br>\*(\w+), \w+\*", text, re.MULTILINE)
+    assert len(titles) == text.count("\n| ") - 2 * text.count("\n| Claim") > 0  # without the heads
+    assert {dataset for _, dataset in titles} == {"cifar10", "cifar100"}
+    assert "not measured**" not in text
+
+
 def test_page_has_the_verdicts_of_its_campaigns_and_keeps_its_prose(results: Path) -> None:
     text = filled(PAGE, reference_folder(results))
     assert text.startswith("# Verdicts\n\n<!-- verdicts: ten hundred -->\n")
