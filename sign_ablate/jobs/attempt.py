@@ -13,6 +13,7 @@ from sign_ablate.config.errors import ConfigError
 from sign_ablate.data.errors import DataError
 from sign_ablate.files import advice
 from sign_ablate.jobs.checkpoint import Interrupted
+from sign_ablate.jobs.log import complain
 from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.store import progress
 from sign_ablate.store.progress import Failure, Progress
@@ -81,6 +82,14 @@ def failure(error: BaseException) -> Failure:
         final=not _of_the_gpu(error),
         details="".join(traceback.format_exception(error)),
     )
+
+
+def lost(out: Path, cause: str) -> None:
+    """Report a failure of the attempt at the run in `out`, whose process is about to be killed."""
+    complain(f"sign-ablate: error: {cause}")
+    if (now := progress.read(out)) is not None:
+        ended = {"failure": Failure(kind="failed", cause=cause), "updated": time.time()}
+        progress.write(out, now.model_copy(update=ended))
 
 
 def _of_the_gpu(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from sign_ablate.jobs import checkpoint
+from sign_ablate.jobs import attempt, checkpoint
 from sign_ablate.jobs.parent import die_with
 from sign_ablate.jobs.setup import Setup
 from sign_ablate.jobs.signals import stop_signals
@@ -55,8 +55,9 @@ def main() -> None:
     setup = Setup(**request["setup"])
     arrivals = Arrivals(folder, setup.ranks)
     seconds, end = setup.rank_timeout_seconds, functools.partial(os.kill, leader, signal.SIGKILL)
+    report = functools.partial(attempt.lost, Path(setup.out))
     try:
-        with Watch(arrivals, rank, seconds, {0: leader}, end):
+        with Watch(arrivals, rank, seconds, {0: leader}, end, report):
             follow(setup, rank, folder, functools.partial(arrivals.add, rank))
     except Exception:
         error_file(folder, rank).write_text(traceback.format_exc())

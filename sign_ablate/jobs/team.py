@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 
 from sign_ablate.distributed.agreement import require_equal
+from sign_ablate.jobs import attempt
 from sign_ablate.jobs.log import complain
 from sign_ablate.jobs.run_lock import ADVICE, JobError
 from sign_ablate.jobs.setup import Setup
@@ -119,7 +120,8 @@ def led(setup: Setup) -> Iterator[Team]:
         arrivals = Arrivals(folder, setup.ranks)
         others = {rank: _start(setup, rank, folder) for rank in range(1, setup.ranks)}
         pids = {rank: process.pid for rank, process in others.items()}
-        watch = Watch(arrivals, 0, setup.rank_timeout_seconds, pids, lambda: _end(others))
+        report = functools.partial(attempt.lost, Path(setup.out))
+        watch = Watch(arrivals, 0, setup.rank_timeout_seconds, pids, lambda: _end(others), report)
         try:
             with watch:
                 _await(others, arrivals, folder)
@@ -131,7 +133,7 @@ def led(setup: Setup) -> Iterator[Team]:
             lost = watch.line or (None if isinstance(error, JobError) else _lost(others, folder))
             if lost is None:
                 raise
-            raise RankError(f"{lost}; the run goes on from its last checkpoint") from error
+            raise RankError(lost) from error
         finally:
             _end(others)
             for process in others.values():

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from sign_ablate.jobs.log import complain
-
 #: longest time from the end of the other ranks to the error that it causes in the collective of rank 0
 _GRACE_SECONDS = 10.0
 
@@ -55,6 +53,7 @@ class Watch:
         seconds: the longest time without an arrival.
         pids: process ids of the other ranks, or of some of them.
         end: ends the other ranks, if this is rank 0, or else rank 0.
+        report: called with the line where rank 0 cannot raise it as an error.
 
     Attributes:
         line: sentence about the ranks that did not arrive; None as long as the job goes on.
@@ -67,10 +66,12 @@ class Watch:
         seconds: float,
         pids: Mapping[int, int],
         end: Callable[[], None],
+        report: Callable[[str], None],
     ) -> None:
         self.seconds = seconds
         self.line: str | None = None
-        self._arrivals, self._rank, self._pids, self._end = arrivals, rank, pids, end
+        self._arrivals, self._rank, self._pids = arrivals, rank, pids
+        self._end, self._report = end, report
         self._left = threading.Event()
 
     def __enter__(self) -> Self:
@@ -100,12 +101,12 @@ class Watch:
         why = "stopped by a signal" if stopped else "if it is only slow, raise execution.rank_timeout_seconds"
         self.line = f"{names} did not arrive for {self.seconds:g} s ({why})"
         if self._rank:
-            complain(f"sign-ablate: error: {self.line}")
+            self._report(self.line)
             self._end()
             return
         self._end()
         if not self._left.wait(_GRACE_SECONDS):  # this rank does not come back from where it is
-            complain(f"sign-ablate: error: {self.line}")
+            self._report(self.line)
             os._exit(1)
 
 

@@ -107,11 +107,9 @@ def test_a_stopped_and_a_killed_run_end_with_the_bytes_of_virtual_workers(file: 
     for ranks in (3, 1):
         with pytest.raises(checkpoint.Interrupted):
             train(run, file, out, ranks, stop)
-    line = (
-        "rank 2 of 3 was ended by SIGKILL; out of memory? Run fewer jobs at a time (--cores); the run goes on"
-    )
+    line = "rank 2 of 3 was ended by SIGKILL; out of memory? Run fewer jobs at a time (--cores)"
     start = time.monotonic()
-    with pytest.raises(JobError, match=f"^{re.escape(line)} from its last checkpoint$") as lost:
+    with pytest.raises(JobError, match=f"^{re.escape(line)}$") as lost:
         train(run, file, out, 3, kill)
     assert time.monotonic() - start < 60
     assert not lost.value.final
@@ -141,9 +139,7 @@ def test_a_rank_that_hangs_ends_the_job_and_the_rerun_has_the_same_bytes(
         os.kill(children()[-1], signal.SIGSTOP)
         watches[0].seconds = 0.5
 
-    line = (
-        "rank 1 of 2 did not arrive for 0.5 s (stopped by a signal); the run goes on from its last checkpoint"
-    )
+    line = "rank 1 of 2 did not arrive for 0.5 s (stopped by a signal)"
     with pytest.raises(JobError, match=f"^{re.escape(line)}$") as lost:
         train(run, file, out, 2, hang)
     assert not lost.value.final
