@@ -164,7 +164,7 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
             f"{key}: a run of {ranks} workers starts {ranks} processes ({threads * ranks} threads), and this "
             f"machine has {cores} cores; one process for all is faster (max_ranks: 1)"
         )
-    if not on_cpu and ranks > device.gpu_count():
+    if not on_cpu and ranks > max(1, device.gpu_count()):
         yield (
             f"{key}: a run of {ranks} workers needs {ranks} GPUs and fails here, where there are "
             f"{device.gpu_count()}; set max_ranks: 1, which computes them on one"

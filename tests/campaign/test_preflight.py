@@ -252,6 +252,8 @@ def test_more_ranks_than_gpus_are_told_before_any_job(
     assert line.startswith("execution.max_ranks = 4: a run of 4 workers needs 4 GPUs and fails here, where")
     tiny["execution"]["max_ranks"] = 2
     assert _warnings(parse_campaign(tiny)) == []
+    monkeypatch.setattr(device, "gpu_count", lambda: 0)  # the job says that there is none, not this line
+    assert _warnings(parse_campaign(tiny)) == []
 
 
 @pytest.mark.usefixtures("_machine")
