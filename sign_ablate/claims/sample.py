@@ -90,7 +90,7 @@ def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int 
 
 
 def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
-    """What a reader of a supported claim's interval has to know."""
+    """Remark that a reader of a supported claim's interval needs, or an empty text."""
     if rule == "greater" and effect.high < margin:
         return "by less than the margin"
     if rule == "same" and max(-effect.low, effect.high) >= margin:
