@@ -1,69 +1,12 @@
-"""Comparisons that test a claim, as claims.yaml writes them, and the contrasts of arms in them."""
+"""Comparisons of test accuracies, as claims.yaml writes them, and the union of all comparisons."""
 
-import dataclasses
 import itertools
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field
 
-from sign_ablate.config.base import Model
-from sign_ablate.store.quantities import PROBE_QUANTITIES
-
-#: quantity of a run that a contrast is made of
-Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
-#: rule that turns the interval of a contrast into a verdict
-Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Contrast:
-    """A weighted sum of a statistic over arms. Its interval over seeds decides.
-
-    Attributes:
-        weights: arm → weight.
-        rule: greater: the sum exceeds 0. same: it lies within ± the margin. not worse: it exceeds − the
-            margin. trend: the statistic rises from arm to arm; the sum is the last minus the first.
-            above, below: the sum lies above or below the margin, which is a limit.
-    """
-
-    weights: Mapping[str, float]
-    rule: Rule = "greater"
-
-
-def minus(arm: str, other: str, rule: Rule = "greater") -> Contrast:
-    """Contrast `arm` − `other`."""
-    return Contrast({arm: 1.0, other: -1.0}, rule)
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Arms = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False, min_length=1)]
-
-
-class Comparison(Model):
-    """Keys and defaults of all comparisons."""
-
-    margin: str | None = Field(None, description="Name of a margin.")
-
-    #: quantity of a run that is compared
-    measured: ClassVar[Statistic] = "accuracy"
-
-    def contrasts(self) -> list[Contrast]:
-        """Contrasts of arms that must all hold."""
-        return []
-
-    def arms(self) -> tuple[str, ...]:
-        """The arms that are compared."""
-        return tuple(dict.fromkeys(arm for contrast in self.contrasts() for arm in contrast.weights))
-
-
-class Tested(Comparison):
-    """A comparison with a margin."""
-
-    margin: str = Field(description="Name of a margin.")
+from sign_ablate.claims.contrasts import Arms, Contrast, Tested, minus
+from sign_ablate.claims.quantities import FirstPassage, HandOff, Measurement, Probe, Rougher, Theory
 
 
 class Greater(Tested):
@@ -81,19 +24,6 @@ class Greater(Tested):
     def contrasts(self) -> list[Contrast]:
         """One difference for each pair."""
         return [minus(arm, other) for arm in self.arm for other in self.over]
-
-
-class Rougher(Tested):
-    """Test accuracy of `arm` moves more from epoch to epoch than that of `reference` (standard deviation)."""
-
-    comparison: Literal["rougher"] = "rougher"
-    arm: str
-    reference: str
-    measured: ClassVar[Statistic] = "roughness"
-
-    def contrasts(self) -> list[Contrast]:
-        """The difference of the standard deviations."""
-        return [minus(self.arm, self.reference)]
 
 
 class Ordering(Tested):
@@ -203,40 +133,6 @@ class Gap(Tested):
         return [minus(self.arm, self.reference)]
 
 
-class FirstPassage(Tested):
-    """`arm` reaches a test accuracy in fewer epochs than `reference`.
-
-    The threshold is the paper's in the paper's setting. Elsewhere it is the same share of what `reference`
-    reached: its best validation accuracy in tuning, or without tuning its mean test accuracy.
-    """
-
-    comparison: Literal["first-passage"] = "first-passage"
-    arm: str
-    reference: str
-    threshold: float = Field(gt=0, lt=1, description="Test accuracy in the paper's setting.")
-    share: float = Field(
-        gt=0, lt=1, description="Threshold elsewhere, as a share of the reference's accuracy."
-    )
-    measured: ClassVar[Statistic] = "first-passage"
-
-    def contrasts(self) -> list[Contrast]:
-        """Epochs of `reference` minus epochs of `arm`."""
-        return [minus(self.reference, self.arm)]
-
-
-class HandOff(Tested):
-    """For some epochs after its switch, `arm` does not fall below its accuracy before it by the margin."""
-
-    comparison: Literal["hand-off"] = "hand-off"
-    arm: str
-    epochs: int = Field(5, gt=0, description="Epochs after the switch.")
-    measured: ClassVar[Statistic] = "hand-off"
-
-    def contrasts(self) -> list[Contrast]:
-        """Lowest accuracy after the switch minus the accuracy before it."""
-        return [Contrast({self.arm: 1.0}, "not worse")]
-
-
 class Value(Tested):
     """The mean test accuracy of `arm` is the paper's `value` in percent. Made in the paper's setting only."""
 
@@ -247,56 +143,6 @@ class Value(Tested):
     def contrasts(self) -> list[Contrast]:
         """The accuracy itself, from which `value` is subtracted."""
         return [Contrast({self.arm: 1.0}, "same")]
-
-
-def _known(quantity: str) -> str:
-    if quantity not in PROBE_QUANTITIES:
-        raise ValueError(f"must be one of {', '.join(PROBE_QUANTITIES)}")
-    return quantity
-
-
-Quantity = Annotated[str, AfterValidator(_known)]
-
-
-class Probe(Tested):
-    """A quantity of probed steps (probes.parquet) lies on one side of the margin at every probe of a run."""
-
-    comparison: Literal["probe"] = "probe"
-    arm: str
-    quantity: Quantity = Field(description="Quantity of probe.parquet.")
-    over: Quantity | None = Field(None, description="Quantity of the same probe by which it is divided.")
-    side: Literal["above", "below"] = Field(description="Side of the margin on which the claim holds.")
-    doubt: str = Field(
-        "",
-        description="Another cause that brings the quantity to the other side. With it, the claim is "
-        "unresolved there instead of refuted.",
-    )
-    measured: ClassVar[Statistic] = "probe"
-
-    def contrasts(self) -> list[Contrast]:
-        """The value of the probe that comes nearest to the other side, or lies farthest on it."""
-        return [Contrast({self.arm: 1.0}, self.side)]
-
-
-class Measurement(Tested):
-    """A measured quantity of a step, such as a cost in shares of its time, is below the margin."""
-
-    comparison: Literal["measurement"] = "measurement"
-    quantity: str
-
-
-class Theory(Comparison):
-    """Results of the theory lab: all of `results` must hold, or one of `readings`."""
-
-    comparison: Literal["theory"] = "theory"
-    results: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    readings: dict[str, str] = Field({}, description="Reading of the paper's text → result.")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if bool(self.results) == bool(self.readings):
-            raise ValueError("give results or readings, one of the two")
-        return self
 
 
 AnyComparison = Annotated[

@@ -5,21 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sign_ablate.claims import statistics
-from sign_ablate.claims.comparisons import (
-    Comparison,
-    Contrast,
-    FirstPassage,
-    Gap,
-    Greater,
-    HandOff,
-    Interaction,
-    Probe,
-    Rougher,
-    Value,
-)
+from sign_ablate.claims.comparisons import Gap, Greater, Interaction, Value
+from sign_ablate.claims.contrasts import Comparison, Contrast
 from sign_ablate.claims.evidence import Evidence, Values
 from sign_ablate.claims.model import ANY, Claims
 from sign_ablate.claims.outcome import Outcome, all_of, any_of
+from sign_ablate.claims.quantities import FirstPassage, HandOff, Probe, Rougher
 from sign_ablate.claims.sample import NotMeasuredError, Sample, decided
 
 #: fewest epochs whose roughness can be compared

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.table import read_campaign
-from sign_ablate.claims.comparisons import Statistic
+from sign_ablate.claims.contrasts import Statistic
 from sign_ablate.config.campaign import Campaign
 
 #: seed → value. None for a run that diverged and has no value.

@@ -10,11 +10,12 @@ import pandas as pd
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
-from sign_ablate.claims.comparisons import Gap, Measurement, Theory, Value
+from sign_ablate.claims.comparisons import Gap, Value
 from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
 from sign_ablate.claims.outcome import Outcome, Verdict, all_of, any_of
+from sign_ablate.claims.quantities import Measurement, Theory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from sign_ablate.claims.comparisons import AnyComparison, Comparison
+from sign_ablate.claims.comparisons import AnyComparison
+from sign_ablate.claims.contrasts import Comparison
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml

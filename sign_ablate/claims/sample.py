@@ -8,7 +8,7 @@ import numpy as np
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
-from sign_ablate.claims.comparisons import Rule
+from sign_ablate.claims.contrasts import Rule
 from sign_ablate.claims.evidence import Values
 from sign_ablate.claims.outcome import Outcome, Verdict
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sign_ablate.campaign.grid import expand
-from sign_ablate.claims.comparisons import Theory
 from sign_ablate.claims.model import load, parse
+from sign_ablate.claims.quantities import Theory
 from sign_ablate.config import ConfigError, load_campaign
 from sign_ablate.repository import CLAIMS_FILE
 from sign_ablate.theory.statements import STATEMENTS

@@ -12,10 +12,10 @@ from sign_ablate.analysis import probes
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.campaign.grid import expand
 from sign_ablate.claims import evidence as tables
-from sign_ablate.claims.comparisons import Probe
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.ledger import Row, ledger
 from sign_ablate.claims.model import load
+from sign_ablate.claims.quantities import Probe
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.jobs import training

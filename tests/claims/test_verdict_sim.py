@@ -6,8 +6,8 @@ import pytest
 from benchmarks import simulated_ledger as simulated
 from benchmarks import verdict_sim
 from benchmarks.simulated_ledger import MARGIN, Part, SimulatedClaim
-from sign_ablate.claims.comparisons import Probe
 from sign_ablate.claims.model import load
+from sign_ablate.claims.quantities import Probe
 
 NORMAL = ("normal", 0.3, 0.5)
 

@@ -55,7 +55,7 @@ def test_notebook_draws_every_figure_and_the_verdicts(quick: dict[str, pd.DataFr
 
 def test_results_that_the_ledger_reads_exist() -> None:
     from sign_ablate.claims import model
-    from sign_ablate.claims.comparisons import Theory
+    from sign_ablate.claims.quantities import Theory
     from sign_ablate.repository import CLAIMS_FILE
 
     tests = [claim.test for claim in model.load(CLAIMS_FILE).claims.values()]
