@@ -64,7 +64,7 @@ def batch(rank: int, step: int) -> Tensor:
 
 
 def backward(net: nn.Module, rank: int, step: int, *, bad: bool = False) -> None:
-    x = batch(rank, step)
+    x = batch(rank, step).to(next(net.parameters()).device)
     if bad:
         x[0, 0] = torch.nan
     net(x, uses(rank, step)).square().mean().backward()
@@ -82,20 +82,21 @@ def train(net: nn.Module, rank: int, steps: range) -> list[Any]:
     return found
 
 
-def ddp(buckets: str = "small") -> DistributedDataParallel:
-    return DistributedDataParallel(Net(), bucket_cap_mb=BUCKETS[buckets], find_unused_parameters=True)
+def ddp(buckets: str = "small", device: str = "cpu") -> DistributedDataParallel:
+    net = Net().to(device)
+    return DistributedDataParallel(net, bucket_cap_mb=BUCKETS[buckets], find_unused_parameters=True)
 
 
-def resumed(rule: Rule, rank: int) -> list[Any]:
+def resumed(rule: Rule, rank: int, device: str = "cpu") -> list[Any]:
     """Two steps, then a new model and hook that go on from the saved states, with other buckets."""
-    net = ddp()
+    net = ddp(device=device)
     state = register(net, rule, seed=SEED)
     found = train(net, rank, range(2))
     saved = io.BytesIO()
     torch.save({"net": net.state_dict(), "hook": state.state_dict()}, saved)
     saved.seek(0)
     stored = torch.load(saved, weights_only=True)
-    net = ddp("one")
+    net = ddp("one", device)
     state = register(net, rule, seed=SEED)
     net.load_state_dict(stored["net"])
     state.load_state_dict(stored["hook"])
@@ -195,9 +196,9 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return spawn(worker, request.param, tmp_path_factory.mktemp("ranks"))
 
 
-def single(rule: Rule, workers: int, *, inverted: bool = False) -> list[Any]:
+def single(rule: Rule, workers: int, *, inverted: bool = False, device: str = "cpu") -> list[Any]:
     """The same training in one process."""
-    nets = [Net() for _ in range(workers)]
+    nets = [Net().to(device) for _ in range(workers)]
     parameters = list(zip(*(net.parameters() for net in nets), strict=True))
     memories: list[list[Memory]] = [[{} for _ in nets] for _ in parameters]
     servers: list[Memory] = [{} for _ in parameters]
