@@ -106,7 +106,6 @@ def registered(name: str, **implementation: Any) -> Make:
 @contextlib.contextmanager
 def triton_on_meta() -> Iterator[None]:
     """Let the Triton step take meta tensors: its launches are counted as operations, and compute nothing."""
-    kernel = triton_step._kernel()
     arrays: dict[Any, Tensor] = {}
 
     class Launch:
@@ -119,8 +118,9 @@ def triton_on_meta() -> Iterator[None]:
         return arrays[key]
 
     with contextlib.ExitStack() as stack:
-        for name in ("sign_step", "sum_tiles", "observe"):
-            stack.enter_context(mock.patch.object(kernel, name, Launch()))
+        stack.enter_context(mock.patch.object(triton_step._kernel(), "sign_step", Launch()))
+        for name in ("sum_tiles", "observe"):
+            stack.enter_context(mock.patch.object(triton_step._sums(), name, Launch()))
         stack.enter_context(mock.patch.object(triton_step, "_runs_on", lambda device: device.type == "meta"))
         stack.enter_context(mock.patch.object(triton_step.layout, "dense_alike", return_value=True))
         stack.enter_context(mock.patch.object(triton_step, "on_device", cached))

@@ -63,6 +63,12 @@ class ClusterRepository(Repository):
             words, env=environment() | self._variables, capture_output=True, text=True, check=True
         ).stdout
 
+    def group(self, runs: int) -> None:
+        """Put this many runs into one submission, as docs/cluster.md says."""
+        path = self.folder / "profiles/slurm/config.yaml"
+        text = path.read_text().replace("groups:\n", "groups:\n  - train=cells\n")
+        path.write_text(f"{text}group-components:\n  - cells={runs}\n")
+
     def log(self, run: str) -> str:
         """Log of a run's training, or an empty text."""
         path = self.folder / f"results/tiny/logs/train/{run}.log"
@@ -75,8 +81,9 @@ def ids(config: dict[str, Any]) -> list[str]:
 
 
 def submissions(output: str) -> int:
-    """Number of submissions in Snakemake's output."""
-    return len(re.findall("has been submitted with SLURM jobid|with external jobid", output))
+    """Number of submissions in Snakemake's output. An array is one."""
+    jobs = re.findall(r"(?:submitted with SLURM jobid|SLURM job ID|external jobid) '?(\w+)", output)
+    return len(set(jobs))
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -67,6 +67,26 @@ def test_campaign_and_one_changed_cell(
     assert trained(cluster, ids(campaign))
 
 
+@pytest.mark.parametrize("form", ["groups", "array"])
+def test_several_runs_per_submission(
+    form: str, campaign: dict[str, Any], slurm: dict[str, str], local: Path, tmp_path: Path
+) -> None:
+    """A changed cell submits its seeds alone, too."""
+    cluster = repository(tmp_path, campaign, slurm)
+    options = ["--slurm-array-jobs", "train"] if form == "array" else []
+    if form == "groups":
+        cluster.group(4)
+    assert submissions(output := cluster.call(*options).stdout) == 1 + 1 + 1, output
+    assert differences(cluster.folder, local) == []
+
+    campaign["methods"]["sgd"]["lr"] = 0.06
+    cluster.configure(campaign)
+    before = {path: path.stat().st_mtime_ns for path in cluster.folder.glob("results/runs/*/metrics.parquet")}
+    assert submissions(output := cluster.call(*options).stdout) == 1 + 1, output
+    assert all(path.stat().st_mtime_ns == former for path, former in before.items())
+    assert trained(cluster, ids(campaign))
+
+
 def test_ranks_of_a_run_are_one_job(campaign: dict[str, Any], slurm: dict[str, str], tmp_path: Path) -> None:
     """A job with a CPU for each of two ranks has the bytes of two workers in one process."""
     method = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.0, "aggregation": "vote", "workers": 2}

@@ -41,6 +41,11 @@ def _kernel() -> Any:
     return importlib.import_module("sign_ablate.optim.sign_step.triton_kernel")
 
 
+@functools.cache
+def _sums() -> Any:
+    return importlib.import_module("sign_ablate.optim.sign_step.triton_sums")
+
+
 def _runs_on(device: torch.device) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
 
@@ -119,7 +124,7 @@ def _launch(work: list[Tensors], const: StepConstants) -> Tensor | None:
         if partial is table:
             return None
         total = torch.empty((len(work), 3), dtype=torch.float32, device=p.device)
-        kernel.sum_tiles[(len(work),)](
+        _sums().sum_tiles[(len(work),)](
             table, partial, total, len(work), tiles, constants["ENERGY"], 512, kernel.COLUMNS,
             num_warps=4,
         )  # fmt: skip
@@ -138,11 +143,11 @@ def observe(
         lr: δ.
         phase: see HybridSignSGD.phase.
     """
-    kernel, device, rows = _kernel(), sums.device, len(sums)
+    device, rows = sums.device, len(sums)
     useful = torch.empty(rows, dtype=torch.uint8, device=device)
     weight = _float32(1 - group["eta"])
     with torch.cuda.device(device) if sums.is_cuda else _HERE:
-        kernel.observe[(-(-rows // 128),)](
+        _sums().observe[(-(-rows // 128),)](
             sums.contiguous(), *state, useful, rows, float(group["eps"]),
             weight if weight < 0.5 else 1 - weight, weight if group["bias_correction"] else 1.0,
             _number(lr, device), _number(phase, device),
