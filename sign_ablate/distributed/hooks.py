@@ -28,7 +28,7 @@ class HookState:
     All of it is keyed by parameter, since DDP rebuilds its buckets after the first step.
 
     Args:
-        model: the DDP model, or any module whose parameters DDP will have.
+        model: the module whose parameters' gradients are aggregated.
         rule: the rule of aggregation, equal on all ranks.
         seed: seed of the noise, equal on all ranks; in [0, 2³²).
         group: process group; by default the world.
@@ -58,12 +58,11 @@ class HookState:
         self.rule, self.seed, self.group, self.adversary = rule, seed, group, adversary
         self.rank, self.workers = dist.get_rank(group), dist.get_world_size(group)
         self.bytes_sent = 0
-        module = model.module if isinstance(model, DistributedDataParallel) else model
-        for name, p in module.named_parameters():
+        for name, p in model.named_parameters():
             if p.is_complex() and p.requires_grad:  # DDP loses what a hook writes to its gradient
                 raise ValueError(f"parameter {name} is complex, and rules are for real ones")
-        self._names = [name for name, _ in module.named_parameters()]
-        self._numbers = {p: number for number, p in enumerate(module.parameters())}
+        self._names = [name for name, _ in model.named_parameters()]
+        self._numbers: dict[Tensor, int] = {p: number for number, p in enumerate(model.parameters())}
         self._steps = [0] * len(self._names)
         self._memories: list[Memory] = [{} for _ in self._names]
 
@@ -73,6 +72,8 @@ class HookState:
             "rank": self.rank,
             "workers": self.workers,
             "rule": self.rule.as_dict(),
+            "seed": self.seed,
+            "shapes": self._shapes(),
             "bytes_sent": self.bytes_sent,
             "steps": dict(zip(self._names, self._steps, strict=True)),
             "memories": {name: dict(m) for name, m in zip(self._names, self._memories, strict=True)},
@@ -82,15 +83,18 @@ class HookState:
         """Restore the state of this rank.
 
         Raises:
-            ValueError: if the state is of another rank, number of workers, rule or model.
+            ValueError: if the state is of another rank, number of workers, rule, seed or model.
         """
-        own = {"rank": self.rank, "workers": self.workers, "rule": self.rule.as_dict()}
+        own = {"rank": self.rank, "workers": self.workers, "rule": self.rule.as_dict(), "seed": self.seed}
         for key, value in own.items():
             if state[key] != value:
                 raise ValueError(f"the state is of {key} {state[key]!r}, this is {key} {value!r}")
         if list(state["steps"]) != self._names:
             changed = sorted({*state["steps"]} ^ {*self._names}) or ["their order"]
             raise ValueError(f"the state is of a model with other parameters: {', '.join(changed)}")
+        for name, shape in self._shapes().items():
+            if state["shapes"][name] != shape:
+                raise ValueError(f"the state is of {name} of shape {state['shapes'][name]}, this is {shape}")
         self.bytes_sent = state["bytes_sent"]
         self._steps = list(state["steps"].values())
         devices = [p.device for p in self._numbers]
@@ -98,6 +102,9 @@ class HookState:
             {key: value.to(device, copy=True) for key, value in memory.items()}
             for memory, device in zip(state["memories"].values(), devices, strict=True)
         ]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(p.shape) for name, p in zip(self._names, self._numbers, strict=True)}
 
     def place(self, number: int) -> Place:
         """Key of the coming step of a parameter."""
@@ -216,12 +223,12 @@ def register(
     rule: Rule,
     *,
     seed: int = 0,
-    group: dist.ProcessGroup | None = None,
     adversary: Adversary | None = None,
 ) -> HookState:
     """Register the hook on a DDP model, before its first backward pass, and return the hook's state.
 
-    The arguments are those of `HookState`. `group` is that of the model. All ranks call it together.
+    The arguments are those of `HookState`. Gradients are aggregated over the ranks of the model's process
+    group, which all call it together.
 
     Raises:
         TypeError, ValueError: as `HookState`, or if `model` is not a DDP model.
@@ -229,7 +236,8 @@ def register(
     """
     if not isinstance(model, DistributedDataParallel):
         raise TypeError(f"model must be a DistributedDataParallel, got {type(model).__name__}")
-    state = HookState(model, rule, seed=seed, group=group, adversary=adversary)
+    group = model.process_group
+    state = HookState(model.module, rule, seed=seed, group=group, adversary=adversary)
     require_equal(
         {
             "rule": str(rule.as_dict()),

@@ -108,10 +108,9 @@ class Ranks:
             for memory, server in zip(own, state["servers"], strict=True)
         ]
         self.hook.load_state_dict(
-            {
-                "rank": self.rank,
+            self.hook.state_dict()
+            | {
                 "workers": len(state["memories"]),
-                "rule": self.hook.rule.as_dict(),
                 "bytes_sent": 0,
                 "steps": dict.fromkeys(self._names, state["step"]),
                 "memories": dict(zip(self._names, memories, strict=True)),

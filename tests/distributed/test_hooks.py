@@ -128,6 +128,7 @@ def worker(rank: int, workers: int, folder: Path) -> None:
             names: dict[str, Any] = {"model": nn.Linear(5, 1), "batches": [batch(rank, k) for k in range(3)]}
             exec(EXAMPLE[1], names)
             found["example"] = [p.tolist() for p in names["model"].parameters()]
+        found["halves"] = halves(rank, workers)
         found |= {("refused", what): refused(rank, what) for what in REFUSED}
         if rank == workers - 1:
             (folder / str(rank)).write_bytes(pickle.dumps(found))
@@ -160,6 +161,15 @@ def refused(rank: int, what: str) -> str | None:
         except ValueError as error:
             return str(error)
     return None
+
+
+def halves(rank: int, workers: int) -> list[Any]:
+    """Gradients of a step of two DDP models, of the first two ranks and of the others."""
+    groups = [dist.new_group(list(ranks)) for ranks in (range(2), range(2, workers))]
+    net = DistributedDataParallel(Net().body, process_group=groups[rank >= 2])
+    register(net, Mean())
+    net(batch(rank, 0)).square().mean().backward()
+    return [p.grad.tolist() for p in net.parameters() if p.grad is not None]
 
 
 def lost(rank: int, workers: int) -> float | None:
@@ -262,6 +272,22 @@ def test_mean_is_ddps_up_to_rounding(ranks: list[dict[Any, Any]]) -> None:
                 torch.testing.assert_close(torch.tensor(a), torch.tensor(b))
 
 
+def test_group_of_the_model_is_that_of_the_hook(ranks: list[dict[Any, Any]]) -> None:
+    for group in (range(2), range(2, len(ranks))):
+        gradients = []
+        for rank in group:
+            net = Net().body
+            net(batch(rank, 0)).square().mean().backward()
+            gradients.append([p.grad for p in net.parameters()])
+        for mean, *of_ranks in zip(
+            [torch.stack(each).mean(0) for each in zip(*gradients, strict=True)],
+            *(ranks[rank]["halves"] for rank in group),
+            strict=True,
+        ):
+            for g in of_ranks:
+                torch.testing.assert_close(torch.tensor(g), mean)
+
+
 def test_example_of_the_docs(ranks: list[dict[Any, Any]]) -> None:
     assert EXAMPLE is not None
     assert len(EXAMPLE[1].strip().splitlines()) <= 15
@@ -291,7 +317,7 @@ def alone(tmp_path: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("alone")
-def test_state_of_another_rank_rule_or_model_is_refused() -> None:
+def test_state_of_another_rank_rule_seed_or_model_is_refused() -> None:
     state = HookState(nn.Linear(2, 1), MajorityVote())
     saved = state.state_dict()
     with pytest.raises(ValueError, match=r"^the state is of rank 1, this is rank 0$"):
@@ -304,6 +330,10 @@ def test_state_of_another_rank_rule_or_model_is_refused() -> None:
         HookState(nn.Linear(2, 1), Mean()).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"^the state is of a model with other parameters: bias$"):
         HookState(nn.Linear(2, 1, bias=False), MajorityVote()).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"^the state is of seed 0, this is seed 1$"):
+        HookState(nn.Linear(2, 1), MajorityVote(), seed=1).load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"^the state is of weight of shape \(1, 2\), this is \(1, 3\)$"):
+        HookState(nn.Linear(3, 1), MajorityVote()).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"^seed must be in \[0, 2\*\*32\), got -1$"):
         HookState(nn.Linear(2, 1), MajorityVote(), seed=-1)
 

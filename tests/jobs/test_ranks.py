@@ -100,7 +100,10 @@ def test_a_stopped_and_a_killed_run_end_with_the_bytes_of_virtual_workers(file: 
     def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
+    killed = list[float]()
+
     def kill() -> None:
+        killed.append(time.monotonic())
         os.kill(children()[-1], signal.SIGKILL)  # the last that was started
 
     before = children()
@@ -108,10 +111,9 @@ def test_a_stopped_and_a_killed_run_end_with_the_bytes_of_virtual_workers(file: 
         with pytest.raises(checkpoint.Interrupted):
             train(run, file, out, ranks, stop)
     line = "rank 2 of 3 was ended by SIGKILL; out of memory? Run fewer jobs at a time (--cores)"
-    start = time.monotonic()
     with pytest.raises(JobError, match=f"^{re.escape(line)}$") as lost:
         train(run, file, out, 3, kill)
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - killed[0] < 60  # not of their start, slow on a busy machine
     assert not lost.value.final
     assert children() == before
     training.train(run.spec, file, out, device="cpu")
