@@ -1,11 +1,11 @@
 """Comparisons of test accuracies, as claims.yaml writes them, and the union of all comparisons."""
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from sign_ablate.claims.contrasts import Arms, Cells, Contrast, Tested, minus
+from sign_ablate.claims.contrasts import Arms, Cells, Contrast, Tested, contrast, minus
 from sign_ablate.claims.quantities import FirstPassage, HandOff, Measurement, Probe, Rougher, Theory
 
 
@@ -74,7 +74,8 @@ class Trend(Tested):
     def contrasts(self) -> list[Contrast]:
         """The first arm minus the last, with the others between them: it rises from the last to the first."""
         rising = self.order[::-1]
-        return [Contrast({rising[0]: -1.0, **dict.fromkeys(rising[1:-1], 0.0), rising[-1]: 1.0}, "trend")]
+        between = ((arm, 0.0) for arm in rising[1:-1])
+        return [contrast((rising[0], -1.0), *between, (rising[-1], 1.0), rule="trend")]
 
 
 class Interaction(Tested):
@@ -88,7 +89,11 @@ class Interaction(Tested):
 
     def contrasts(self) -> list[Contrast]:
         """The interaction of the 2×2 design."""
-        return [Contrast({self.both: 1.0, self.first: -1.0, self.second: -1.0, self.neither: 1.0}, "same")]
+        changed, unchanged = (
+            ((self.both, 1.0), (self.first, -1.0)),
+            ((self.second, -1.0), (self.neither, 1.0)),
+        )
+        return [contrast(*changed, *unchanged, rule="same")]
 
     def missing(self, cells: Cells) -> str | None:
         """The dither of `both` must be that of `second`."""
@@ -108,7 +113,7 @@ class Narrows(Tested):
     def contrasts(self) -> list[Contrast]:
         """The first gap minus the second."""
         (arm, later), (reference, later_reference) = self.arm, self.reference
-        return [Contrast({reference: 1.0, arm: -1.0, later_reference: -1.0, later: 1.0})]
+        return [contrast((reference, 1.0), (arm, -1.0), (later_reference, -1.0), (later, 1.0))]
 
 
 class Closes(Tested):
@@ -122,11 +127,10 @@ class Closes(Tested):
 
     def contrasts(self) -> list[Contrast]:
         """Distances of the arms to the middle of the gap."""
-        middle = {self.floor: 0.5, self.ceiling: 0.5}
-        below = {arm: -weight for arm, weight in middle.items()}
+        ends = (self.floor, self.ceiling)
         return [
-            Contrast({self.arm: 1.0, **below}),
-            *(Contrast({other: -1.0, **middle}) for other in self.others),
+            contrast((self.arm, 1.0), *((end, -0.5) for end in ends)),
+            *(contrast((other, -1.0), *((end, 0.5) for end in ends)) for other in self.others),
         ]
 
 
@@ -154,10 +158,11 @@ class Value(Tested):
     comparison: Literal["value"] = "value"
     arm: str
     value: float = Field(gt=0, lt=100)
+    quotes: ClassVar[bool] = True
 
     def contrasts(self) -> list[Contrast]:
         """The accuracy itself."""
-        return [Contrast({self.arm: 1.0}, "same")]
+        return [contrast((self.arm, 1.0), rule="same")]
 
     def target(self) -> float:
         """The paper's value."""

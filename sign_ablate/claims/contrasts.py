@@ -1,10 +1,11 @@
 """Contrasts of arms that decide a claim, and the keys that all comparisons share."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from sign_ablate.config.base import Model
 
@@ -35,9 +36,17 @@ class Contrast:
     rule: Rule = "greater"
 
 
+def contrast(*weights: tuple[str, float], rule: Rule = "greater") -> Contrast:
+    """Contrast of different arms, each with its weight. Raises ValueError if an arm stands twice."""
+    for arm, count in Counter(arm for arm, _ in weights).items():
+        if count > 1:
+            raise ValueError(f"arm {arm!r} stands twice in a difference; compare different arms")
+    return Contrast(dict(weights), rule)
+
+
 def minus(arm: str, other: str, rule: Rule = "greater") -> Contrast:
     """Contrast `arm` − `other`."""
-    return Contrast({arm: 1.0, other: -1.0}, rule)
+    return contrast((arm, 1.0), (other, -1.0), rule=rule)
 
 
 def _listed(value: Any) -> Any:
@@ -79,6 +88,13 @@ class Comparison(Model):
 
     #: quantity of a run that is compared
     measured: ClassVar[Statistic] = "accuracy"
+    #: True if a key is a number of the paper, which claims of another scope cannot be about
+    quotes: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _of_different_arms(self) -> Self:
+        self.contrasts()
+        return self
 
     def contrasts(self) -> list[Contrast]:
         """Contrasts of arms that must all hold."""
@@ -86,7 +102,7 @@ class Comparison(Model):
 
     def arms(self) -> tuple[str, ...]:
         """The arms that are compared."""
-        return tuple(dict.fromkeys(arm for contrast in self.contrasts() for arm in contrast.weights))
+        return tuple(dict.fromkeys(arm for each in self.contrasts() for arm in each.weights))
 
     def sources(self) -> dict[str, float]:
         """Source of a data set → weight of the contrast there. Empty: on the data set that is tested."""

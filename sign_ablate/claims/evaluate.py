@@ -1,6 +1,7 @@
 """Test of a claim that compares arms, on one data set of a campaign."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 from sign_ablate.claims import statistics
@@ -54,6 +55,8 @@ class Tester:
         self, test: Comparison, contrast: Contrast, reading: str, alpha: float, parts: int
     ) -> Outcome:
         labels = {arm: self._label(arm, reading, self.dataset) for arm in contrast.weights}
+        if twice := [label for label, count in Counter(labels.values()).items() if count > 1]:
+            raise NotMeasuredError(f"{twice[0]} stands for several of its arms")
         terms = self._terms(test, contrast, reading)
         cells = Cells(self.evidence, self.dataset, labels, self.is_paper)
         if (missing := test.missing(cells)) is not None:

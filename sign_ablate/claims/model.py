@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from sign_ablate.claims.comparisons import AnyComparison
 from sign_ablate.claims.contrasts import ANY, Comparison
 from sign_ablate.config.base import Model, Name
+from sign_ablate.config.data import SOURCES
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.config.train import Network
@@ -123,6 +124,8 @@ def _problems(claims: Claims) -> Iterator[str]:
     for name, values in claims.margins.items():
         if OTHER not in values:
             yield f"margins.{name}.{OTHER}: required, but missing"
+        for source in values.keys() - {OTHER, *SOURCES}:
+            yield unknown(f"margins.{name}.{source}", source, [OTHER, *SOURCES], "unknown source")
     for name, claim in claims.claims.items():
         key, arms = f"claims.{name}.test", claim.test.arms()
         for reading in getattr(claim.test, "readings", {}).keys() - claims.readings.keys():
@@ -132,6 +135,8 @@ def _problems(claims: Claims) -> Iterator[str]:
             yield unknown(f"{key}: arm {shown(arm)}", arm, claims.arms)
         if not missing and not claims.readings_of(claim.test):
             yield f"{key}: its arms have no reading in common; change the claim, or add one under arms"
+        if claim.test.quotes and claim.scope != "paper":
+            yield f"claims.{name}.scope = {claim.scope!r}: must be 'paper', as the number in its test is"
         margin = claim.test.margin
         if margin is not None and margin not in claims.margins:
             yield unknown(f"{key}.margin = {shown(margin)}", margin, claims.margins)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sign_ablate.claims.contrasts import Cells, Comparison, Contrast, Statistic, Tested, minus
+from sign_ablate.claims.contrasts import Cells, Comparison, Contrast, Statistic, Tested, contrast, minus
 from sign_ablate.claims.outcome import Outcome
 from sign_ablate.store.quantities import PROBE_QUANTITIES
 
@@ -50,6 +50,7 @@ class FirstPassage(Tested):
         gt=0, lt=1, description="Threshold elsewhere, as a share of the reference's accuracy."
     )
     measured: ClassVar[Statistic] = "first-passage"
+    quotes: ClassVar[bool] = True
 
     def contrasts(self) -> list[Contrast]:
         """Epochs of `reference` minus epochs of `arm`."""
@@ -108,7 +109,7 @@ class HandOff(Tested):
 
     def contrasts(self) -> list[Contrast]:
         """Lowest accuracy after the switch minus the accuracy before it."""
-        return [Contrast({self.arm: 1.0}, "not worse")]
+        return [contrast((self.arm, 1.0), rule="not worse")]
 
     def missing(self, cells: Cells) -> str | None:
         """The switch must have a fixed epoch."""
@@ -146,7 +147,7 @@ class Probe(Tested):
 
     def contrasts(self) -> list[Contrast]:
         """The value of the probe that comes nearest to the other side, or lies farthest on it."""
-        return [Contrast({self.arm: 1.0}, self.side)]
+        return [contrast((self.arm, 1.0), rule=self.side)]
 
     def missing(self, cells: Cells) -> str | None:
         """The campaign must have probes."""

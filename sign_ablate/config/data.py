@@ -1,6 +1,6 @@
 """Configuration models of the data sets."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -111,4 +111,6 @@ class Synthetic(Dataset):
     noise: float = Field(0.5, ge=0, description="Noise level. Larger values are harder to classify.")
 
 
-DatasetSpec = Annotated[Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic, Field(discriminator="source")]
+_Spec = Digits | CIFAR10 | CIFAR100 | ImageFolder | Synthetic
+DatasetSpec = Annotated[_Spec, Field(discriminator="source")]
+SOURCES: tuple[str, ...] = tuple(spec.model_fields["source"].default for spec in get_args(_Spec))

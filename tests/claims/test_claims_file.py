@@ -52,6 +52,30 @@ MISTAKES = {
         "margins.roughness.other: required, but missing",
     ),
     "hand-off: {other: 1}": ("hand-off: {other: 0}", "margins.hand-off.other = 0: must be greater than 0"),
+    "hand-off: {other": (
+        "hand-off: {cifar1: 2, other",
+        "margins.hand-off.cifar1: unknown source; did you mean cifar10? (known: ",
+    ),
+    "over: preset-hybrid": (
+        "over: hybrid",
+        "claims.control-tuned-hybrid.test: arm 'hybrid' stands twice in a difference; compare different arms",
+    ),
+    "reference: [mean-4, mean-64]": (
+        "reference: [mean-4, mean-4]",
+        "claims.control-vote-estimate.test: arm 'mean-4' stands twice in a difference",
+    ),
+    "order: [post-0.01, ": (
+        "order: [post-0.5, ",
+        "claims.post-degrades.test: arm 'post-0.5' stands twice in a difference",
+    ),
+    "floor: alone, ceiling": (
+        "floor: sign-of-mean-64, ceiling",
+        "claims.control-vote-alone.test: arm 'sign-of-mean-64' stands twice in a difference",
+    ),
+    "scope: paper\n    data: cifar10\n    specific: true\n    test: {comparison: value": (
+        "scope: proxy\n    test: {comparison: value",
+        "claims.table-cifar10-sgd.scope = 'proxy': must be 'paper', as the number in its test is",
+    ),
 }
 
 

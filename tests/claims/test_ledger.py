@@ -270,6 +270,13 @@ def test_missing_arm_and_missing_runs() -> None:
     assert (other.verdict, other.outcome.reason) == ("unresolved", "one seed: no interval")
 
 
+def test_arms_that_are_the_same_cell_are_not_compared() -> None:
+    claims = claims_of(SAME)
+    claims.arms["sgd"]["any"] = ("signsgd-m",)
+    (row,) = ledger(claims, evidence({"signsgd-m": seeds(90)}))
+    assert (row.verdict, row.outcome.reason) == ("not measured", "signsgd-m stands for several of its arms")
+
+
 def test_seeds_are_paired() -> None:
     """Seeds that only one arm has run with do not count, and pairs do: their noise cancels."""
     arms = {"sgd": list(91 + 20 * NOISE), "signsgd-m": list(90 + 20 * NOISE)}
