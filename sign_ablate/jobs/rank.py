@@ -60,7 +60,10 @@ def main() -> None:
         with Watch(arrivals, rank, seconds, {0: leader}, end, report):
             follow(setup, rank, folder, functools.partial(arrivals.add, rank))
     except Exception:
-        error_file(folder, rank).write_text(traceback.format_exc())
+        try:
+            error_file(folder, rank).write_text(traceback.format_exc())
+        except OSError:
+            traceback.print_exc()
         os._exit(1)  # not by way of torch, which would wait for the lost connections
     os._exit(0)  # torch takes seconds to shut down on a busy machine
 

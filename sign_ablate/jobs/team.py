@@ -84,18 +84,22 @@ def join(setup: Setup, rank: int, folder: Path, arrive: Callable[[], None]) -> T
         arrive: see `Team`.
 
     Raises:
-        JobError: on all ranks, if a rank has another configuration, code or version of torch.
+        JobError: on all ranks, if a rank has another configuration, code or version of torch; if `folder` has
+            no room left.
     """
     loopback = {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}
     for name in loopback:  # otherwise gloo looks up the name of the host, which need not have an address
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    dist.init_process_group(
-        "gloo" if setup.device == "cpu" else "cpu:gloo,cuda:nccl",
-        store=dist.FileStore(str(folder / "store"), setup.ranks),
-        rank=rank,
-        world_size=setup.ranks,
-        timeout=_TIMEOUT,
-    )
+    try:
+        dist.init_process_group(
+            "gloo" if setup.device == "cpu" else "cpu:gloo,cuda:nccl",
+            store=dist.FileStore(str(folder / "store"), setup.ranks),
+            rank=rank,
+            world_size=setup.ranks,
+            timeout=_TIMEOUT,
+        )
+    except dist.DistStoreError as error:
+        raise JobError(f"{folder}: {error}; make room there, or set TMPDIR to another folder") from error
     code, version = fingerprint.of_training(), torch.__version__
     try:
         require_equal({"configuration": setup.spec, "code": code, "torch": version})
@@ -185,7 +189,8 @@ def _lost(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> str | Non
         if status < 0:
             hint = f"; out of memory? {ADVICE}" if status == -signal.SIGKILL else ""
             return f"rank {rank} of {len(others) + 1} was ended by {signal.Signals(-status).name}{hint}"
-    errors = {error_file(folder, rank): rank for rank in ended if error_file(folder, rank).exists()}
+    written = {rank: path for rank in ended if (path := error_file(folder, rank)).exists()}
+    errors = {path: rank for rank, path in written.items() if path.stat().st_size}  # 0: no room for it
     if not errors:
         rank = min(ended)
         return f"rank {rank} of {len(others) + 1} ended with status {ended[rank]}"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from sign_ablate.files import replacing
+
 #: longest time from the end of the other ranks to the error that it causes in the collective of rank 0
 _GRACE_SECONDS = 10.0
 
@@ -26,8 +28,11 @@ class Arrivals:
     """
 
     def __init__(self, folder: Path, count: int) -> None:
-        file = os.open(folder / "arrivals", os.O_RDWR | os.O_CREAT)
-        os.ftruncate(file, 8 * count)  # fills a new file with zeros, and changes no other
+        path = folder / "arrivals"
+        if not path.exists():
+            with replacing(path) as new:  # written whole: in a hole, a full disk would end the rank by SIGBUS
+                new.write_bytes(bytes(8 * count))
+        file = os.open(path, os.O_RDWR)
         self._counts = memoryview(mmap.mmap(file, 8 * count)).cast("q")
         os.close(file)
 

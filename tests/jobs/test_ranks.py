@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from sign_ablate.distributed import bytes_per_step
 from sign_ablate.jobs import checkpoint, team, training, watch
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.jobs.run_lock import JobError
+from sign_ablate.jobs.setup import Setup
 from sign_ablate.models import build
 from sign_ablate.store import fingerprint
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, PREDICTIONS, RUN
@@ -149,3 +151,20 @@ def test_a_rank_that_hangs_ends_the_job_and_the_rerun_has_the_same_bytes(
     training.train(run.spec, file, out, device="cpu")
     training.train(run.spec, file, tmp_path / "undisturbed", device="cpu")
     assert files(out) == files(tmp_path / "undisturbed")
+
+
+def test_full_temporary_folder_is_named(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise team.dist.DistStoreError("No space left on device")
+
+    monkeypatch.setattr(team.dist, "FileStore", full)
+    setup = Setup(run_of(**TWO).spec, str(file), str(tmp_path), "cpu", ranks=2)
+    line = f"{tmp_path}: No space left on device; make room there, or set TMPDIR to another folder"
+    with pytest.raises(JobError, match=f"^{re.escape(line)}$"):
+        team.join(setup, 0, tmp_path, lambda: None)
+
+
+def test_rank_that_had_no_room_for_its_error(tmp_path: Path) -> None:
+    team.error_file(tmp_path, 1).touch()
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"]) as process:
+        assert team._lost({1: process}, tmp_path) == "rank 1 of 2 ended with status 1"
