@@ -81,6 +81,11 @@ def size_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
                 f"nothing of the {shape.image_size}×{shape.image_size} images of {data}; allowed: 0 to "
                 f"{shape.image_size - 1}"
             )
+        if train.workers > shape.train_images:
+            yield (
+                f"{_key(campaign, run, 'workers')} = {train.workers}: more than the {shape.train_images} "
+                f"training images of {data}"
+            )
         smallest, one_pixel = IMAGE_SIZES[train.model]
         if shape.image_size < smallest:
             yield (
@@ -141,11 +146,29 @@ def _unlikely(campaign: Campaign, runs: Runs) -> Iterator[str]:
         methods = [run.config.method for run in runs]
         if not any(hasattr(m, key) and m.optimizer not in LEFT_OUT[figure.kind] for m in methods):
             yield f"figures.{label}: kind: {figure.kind}, but the campaign has no {name}"
+    yield from _equal_shares(campaign, runs)
     for run, shape in _shaped(campaign, runs):
         if run.config.train.batch_size > shape.train_images:
             yield (
                 f"{_key(campaign, run, 'batch_size')} = {run.config.train.batch_size}: every step takes all "
                 f"{shape.train_images} training images of {run.cell.dataset}"
+            )
+
+
+def _equal_shares(campaign: Campaign, runs: Runs) -> Iterator[str]:
+    """Yield a line for each share of adversaries that is as many workers as another share of the axis."""
+    found = dict[str, float]()
+    for run in runs:
+        train = run.config.train
+        if not train.adversaries:
+            continue
+        rounded = {"adversaries": train.adversary_count / train.workers}
+        alike = run.config.model_copy(update={"train": train.model_copy(update=rounded)})
+        other = found.setdefault(f"{run.cell.method} {alike.model_dump_json()}", train.adversaries)
+        if other != train.adversaries:
+            yield (
+                f"{_key(campaign, run, 'adversaries')}: {other:g} and {train.adversaries:g} are both "
+                f"{train.adversary_count} of {train.workers} workers"
             )
 
 

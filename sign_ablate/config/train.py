@@ -86,6 +86,10 @@ class Train(Model):
             least = 1 / (2 * self.workers)
             problem = f"rounds to none of {self.workers} workers; give at least {least:g}"
             raise OptionError("adversaries", self.adversaries, problem)
+        if self.adversary_count == self.workers:
+            most = 1 - 1 / (2 * self.workers)
+            problem = f"rounds to all of {self.workers} workers; give less than {most:g}"
+            raise OptionError("adversaries", self.adversaries, problem)
         defaults = {name: field.default for name, field in Train.model_fields.items()}
         needs = {
             "worker_momentum": ("aggregation: vote or two-phase-vote", "vote" in self.aggregation),

@@ -22,6 +22,11 @@ from tests.test_config import merged
 
 #: change of the tiny campaign (96 images of 8×8, batches of 32) → its error, and the largest valid value
 TOO_MUCH: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "workers": (
+        {"train": {"batch_size": 128, "workers": 97}},
+        r"train\.workers = 97: more than the 96 training images of synthetic$",
+        {"train": {"batch_size": 128, "workers": 96}},
+    ),
     "crop without an image": (
         {"train": {"crop_padding": 8}},
         r"train\.crop_padding = 8: some crops would show nothing of the 8×8 images of synthetic; allowed: ",
@@ -182,6 +187,10 @@ UNLIKELY: dict[str, tuple[dict[str, Any], str]] = {
             "figures": {"figure2": {"t_switch": None}},
         },
         "figures.figure2: kind: switching, but the campaign has no hybrid",
+    ),
+    "shares of adversaries that are one number of them": (
+        {"methods": {"sgd": {"workers": [4, 16], "adversaries": [0.2, 0.25]}}},
+        "methods.sgd.adversaries: 0.2 and 0.25 are both 1 of 4 workers",
     ),
     "more threads than cores": (
         {"execution": {"threads": 5}},

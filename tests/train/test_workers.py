@@ -230,6 +230,10 @@ BAD = {
         {"workers": 4, "adversaries": 0.1},
         "train.adversaries = 0.1: rounds to none of 4 workers; give at least 0.125",
     ),
+    "adversaries only": (
+        {"workers": 4, "adversaries": 0.9},
+        "train.adversaries = 0.9: rounds to all of 4 workers; give less than 0.875",
+    ),
     "momentum": (
         {"worker_momentum": 0.9},
         "train.worker_momentum = 0.9: has no effect without aggregation: vote or two-phase-vote",
