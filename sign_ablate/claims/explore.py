@@ -1,5 +1,6 @@
 """The interactive page, explore.html: one file that works offline. A click shows what a claim rests on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ _CHOSEN = (
 _OF_CLAIM = "isValid(claim.row) && indexof(claim.row, datum.row) >= 0"
 
 
+class _InScript(json.JSONEncoder):
+    """Encoder for a script element of HTML, which a text with `</script>` would end."""
+
+    def encode(self, o: Any) -> str:
+        """Encode with `</` as the equal `<\\/`."""
+        return super().encode(o).replace("</", r"<\/")
+
+
 def write(rows: list[Row], evidence: Evidence, path: Path, title: str) -> None:
     """Write the page.
 
@@ -35,7 +44,9 @@ def write(rows: list[Row], evidence: Evidence, path: Path, title: str) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    html: str = page(rows, evidence, title).to_html(inline=True, embed_options={"actions": False})
+    html: str = page(rows, evidence, title).to_html(
+        inline=True, embed_options={"actions": False}, json_kwds={"cls": _InScript}
+    )
     write_text(path, html.replace("<head>", f"<head>\n  <title>{title}</title>\n  {_STYLE}", 1))
 
 

@@ -113,6 +113,16 @@ def test_page_to_explore_is_one_file_without_links_and_the_same_again(
     assert not re.search(r"(?:src|href|url)\s*[=(]", loaded)
 
 
+def test_title_cannot_end_the_script_of_the_page(
+    rows: list[table.Row], tables: Evidence, tmp_path: Path
+) -> None:
+    titled = {**rows[0], "title": "</script> in a title"}
+    explore.write([titled], tables, tmp_path / "page.html", "test")
+    content = (tmp_path / "page.html").read_text()
+    assert r"<\/script> in a title" in content
+    assert "</script> in a title" not in content
+
+
 def drawn(rows: list[table.Row], tables: Evidence, **chosen: Any) -> str:
     """SVG of the page after a click."""
     import vl_convert
