@@ -31,7 +31,8 @@ def plan(
         cluster = None if profile is None else read_profile(profile)
     except ConfigError as error:
         fail(error)
-    print(text(load(config, overrides, results), results, minutes, cluster))
+    campaign = load(config, overrides, results, local=cluster is None)
+    print(text(campaign, results, minutes, cluster))
 
 
 @app.command()

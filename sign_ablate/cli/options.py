@@ -33,8 +33,8 @@ def fail(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def load(config: list[Path], overrides: Sequence[str], results: Path) -> "Campaign":
-    """Load a campaign and print its warnings to standard error."""
+def load(config: list[Path], overrides: Sequence[str], results: Path, *, local: bool = True) -> "Campaign":
+    """Load a campaign and print its warnings to standard error; if it runs here, on this machine, too."""
     from sign_ablate.campaign.grid import expand
     from sign_ablate.campaign.preflight import warnings
     from sign_ablate.config import ConfigError, load_campaign
@@ -44,7 +44,7 @@ def load(config: list[Path], overrides: Sequence[str], results: Path) -> "Campai
         campaign = load_campaign(config, overrides, results)
     except ConfigError as error:
         fail(error)
-    for line in warnings(campaign, expand(campaign, placeholders=True)):
+    for line in warnings(campaign, expand(campaign, placeholders=True), local=local):
         complain(f"sign-ablate: warning: {line}")
     return campaign
 

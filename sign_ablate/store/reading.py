@@ -39,6 +39,7 @@ class Environment(BaseModel):
     device: str | None = None
     cpu: str | None = None
     threads: int | None = None
+    ranks: int | None = None
     host: str | None = None
     seconds: float | None = None
 

@@ -135,7 +135,7 @@ def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dic
         "stages": {
             name: {
                 "runs": len(environments),
-                "core_hours": round(sum((e.seconds or 0) * (e.threads or 1) for e in environments) / 3600, 2),
+                "core_hours": round(sum(map(_core_seconds, environments)) / 3600, 2),
             }
             for name, environments in found.items()
             if stages[name]
@@ -151,6 +151,11 @@ def _environment(run: Run, results: Path) -> reading.Environment | None:
         return reading.environment(folder)
     except DamagedError:
         return None
+
+
+def _core_seconds(environment: reading.Environment) -> float:
+    """Time of a run on all threads of all its ranks. 0 if the time is not known."""
+    return (environment.seconds or 0) * (environment.threads or 1) * (environment.ranks or 1)
 
 
 def _most_common(values: Sequence[str | None]) -> list[str]:

@@ -14,6 +14,7 @@ from sign_ablate import models
 from sign_ablate.campaign import preflight
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.preflight import IMAGE_SIZES, warnings
+from sign_ablate.cli.campaigns import plan
 from sign_ablate.config import ConfigError, load_campaign, parse_campaign
 from sign_ablate.jobs import device
 from sign_ablate.optim.sign_step import native
@@ -293,6 +294,16 @@ def test_plan_and_status_warn_and_go_on(file: Path, tiny: dict[str, Any]) -> Non
         assert "10 runs" in done.stdout
         warning = "train.batch_size = 100: every step takes all 96 training images of synthetic"
         assert done.stderr.splitlines() == [f"sign-ablate: warning: {warning}"]
+
+
+@pytest.mark.usefixtures("_machine")
+def test_plan_for_a_cluster_does_not_warn_of_this_machine(
+    file: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(json.dumps({**tiny, "execution": {"threads": 5}}))
+    for profile, warned in ((None, True), (ROOT / "profiles/slurm", False)):
+        plan([file], [], tmp_path, profile=profile)
+        assert ("this machine has 4 cores" in capsys.readouterr().err) is warned
 
 
 def test_plan_for_less_than_no_time_is_refused() -> None:

@@ -13,7 +13,7 @@ from sign_ablate.claims import job
 from sign_ablate.cli import app
 from sign_ablate.config import Campaign
 from sign_ablate.store.layout import campaign_folder
-from sign_ablate.terminal.export import ExportError, export
+from sign_ablate.terminal.export import ExportError, export, provenance
 from sign_ablate.terminal.rebuild import exported, rebuild
 from tests.analysis.conftest import make_campaign, write_run
 
@@ -54,6 +54,13 @@ def results(tmp_path: Path) -> Results:
     for kind in ("png", "pdf"):
         (found.folder / f"figures/a.{kind}").write_bytes(b"a figure")
     return found
+
+
+def test_core_hours_count_the_threads_of_all_ranks(results: Results) -> None:
+    of_run = next(results.root.glob("runs/*/environment.json"))
+    of_run.write_text(json.dumps({"seconds": 3600.0, "threads": 2, "ranks": 4}))
+    stages = provenance(results.campaign, [], results.root)["stages"]
+    assert stages["evaluation"] == {"runs": 6, "core_hours": 8.02}
 
 
 def test_export_keeps_tables_and_figures_with_their_origin(results: Results, tmp_path: Path) -> None:
