@@ -28,14 +28,14 @@ class HookState:
     All of it is keyed by parameter, since DDP rebuilds its buckets after the first step.
 
     Args:
-        model: the DDP model, or any module whose parameters DDP will have.
+        model: the DDP model, or the module that DDP will wrap.
         rule: the rule of aggregation, equal on all ranks.
         seed: seed of the noise, equal on all ranks; in [0, 2³²).
         group: process group; by default the world.
-        adversary: what this rank does to its gradients before it encodes them: "invert" or "random".
+        adversary: corruption of this rank's gradients before they are encoded: "invert" or "random".
 
     Attributes:
-        bytes_sent: bytes that this rank has handed to collectives for other ranks, since the start.
+        bytes_sent: bytes that this rank has sent to other ranks since the start.
 
     Raises:
         TypeError: if `rule` is not a rule.
@@ -100,7 +100,7 @@ class HookState:
         ]
 
     def place(self, number: int) -> Place:
-        """Key of the coming step of a parameter."""
+        """Place of this rank at the coming step of a parameter."""
         return Place(self.rank, self.workers, number, self._steps[number], self.seed)
 
     def encode(self, g: Tensor, number: int) -> Tensor:
@@ -148,7 +148,7 @@ class HookState:
     def _exchange(self, pairs: Pairs, result: Tensor) -> Future[Tensor]:
         """Aggregate gradients in place, each given with the number of its parameter.
 
-        The value of the future is `result`, a tensor on their device: CUDA waits for what a value depends on.
+        The future's value is `result`, a tensor on their device, so that CUDA waits for what it depends on.
         """
         messages = [self.encode(*pair) for pair in pairs]
         places = [self.place(number) for _, number in pairs]
@@ -159,7 +159,7 @@ class HookState:
         sent = torch.cat(messages)
         received = sent.new_empty(self.workers * len(sent))
         work = all_gather(received, sent, group=self.group, async_op=True)
-        assert work is not None  # as it is on a process outside of the group
+        assert work is not None  # None only on a process outside of the group
         self.bytes_sent += (self.workers - 1) * len(sent)
 
         def decode(gathered: Future[Any]) -> Tensor:
@@ -173,9 +173,9 @@ class HookState:
         return future
 
     def _served(self, messages: list[Tensor], pairs: Pairs) -> list[Tensor]:
-        """Send each server its chunks, and return this rank's replies about its own.
+        """Exchange chunks with the other servers, and return this rank's replies about its own.
 
-        It waits: if the second phase of a bucket began in a callback, ranks could begin their collectives in
+        Blocks: if the second phase of a bucket began in a callback, ranks could begin their collectives in
         different orders.
         """
         sent = torch.cat(messages, dim=1)
@@ -187,7 +187,7 @@ class HookState:
 
 
 def _in_order(g: Tensor, p: Tensor) -> Tensor:
-    """Gradient in a bucket, with its coordinates where those of the parameter are.
+    """Gradient in a bucket, viewed in the memory order of its parameter.
 
     DDP stores the gradient in the memory format of a dense parameter, such as channels_last, but
     `GradBucket.gradients` gives a view in C order.

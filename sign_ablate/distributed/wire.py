@@ -1,6 +1,6 @@
 """Packing of compressors' messages into bytes, and back.
 
-A message has no header: its length follows from the compressor and the shape, which all ranks know.
+A message has no header: its length follows from the compressor and the shape, which are equal on all ranks.
 """
 
 import math
@@ -58,7 +58,7 @@ def unpack_codes(packed: Tensor, count: int, width: int) -> Tensor:
 
 
 def _overlaps(width: int) -> Iterator[tuple[int, int, int]]:
-    """Each code of eight with each byte that has some of its bits, and the first bit of the byte in the code.
+    """Code (of eight), byte that has some of its bits, and position of the byte's first bit in the code.
 
     Eight codes fill `width` bytes, so packing is a few operations on whole columns.
     """
