@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from sign_ablate.config.base import Model
 
-#: quantity of a run that a contrast is made of
+#: quantity of a run that a contrast combines
 Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
 #: rule that turns the interval of a contrast into a verdict
 Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
@@ -16,7 +16,7 @@ Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of a statistic over arms. Its interval over seeds decides.
+    """A weighted sum of a statistic over arms, whose interval over seeds gives the verdict.
 
     Attributes:
         weights: arm → weight.

@@ -90,10 +90,10 @@ class Tester:
     def _with_threshold(
         self, outcome: Outcome, terms: Sequence[Term], values: Sequence[Values], threshold: float
     ) -> Outcome:
-        """The outcome with its threshold as a reason.
+        """Add the threshold to the reason of an outcome.
 
-        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval
-        without width would say more than whole epochs can.
+        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
+        zero width would claim more precision than whole epochs have.
         """
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {100 * threshold:.1f} %"]))
         horizons = [self.evidence.horizon(term.dataset, term.label) for term in terms]
@@ -166,7 +166,7 @@ class Tester:
         return {"threshold": test.share * reached}
 
     def _images(self, terms: Sequence[Term], outcome: Outcome, alpha: float) -> tuple[float, float] | None:
-        """Interval for new test images too, of a difference of two arms without diverged seeds."""
+        """Interval for new seeds and new test images, for a difference of two arms without diverged seeds."""
         if outcome.effect is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
             return None
         first, second = sorted(terms, key=lambda term: -term.weight)
@@ -195,7 +195,7 @@ def _doubted(outcome: Outcome, test: Probe) -> Outcome:
     if outcome.verdict != "refuted" or not test.doubt:
         return outcome
     return dataclasses.replace(
-        outcome, verdict="unresolved", reason=f"beyond the limit, where {test.doubt} would be, too"
+        outcome, verdict="unresolved", reason=f"beyond the limit, which {test.doubt} would explain, too"
     )
 
 

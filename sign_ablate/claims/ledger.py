@@ -26,11 +26,11 @@ class Row:
     claim: Claim
     dataset: str | None
     outcome: Outcome
-    #: what tested it; None for a claim that compares no arms
+    #: the tester; None for a claim that compares no arms
     tester: Tester | None = None
     #: level of the test
     alpha: float | None = None
-    #: how the campaign differs from the paper's setting; empty if it does not, or need not have it
+    #: differences of the campaign from the paper's setting; empty if there are none, or none that matter
     proxy: str = ""
 
     @property

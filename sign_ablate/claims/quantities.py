@@ -9,7 +9,7 @@ from sign_ablate.store.quantities import PROBE_QUANTITIES
 
 
 class Rougher(Tested):
-    """Test accuracy of `arm` moves more from epoch to epoch than that of `reference` (standard deviation)."""
+    """Test accuracy of `arm` fluctuates more between epochs than that of `reference` (standard deviation)."""
 
     comparison: Literal["rougher"] = "rougher"
     arm: str
@@ -43,7 +43,7 @@ class FirstPassage(Tested):
 
 
 class HandOff(Tested):
-    """For some epochs after its switch, `arm` does not fall below its accuracy before it by the margin."""
+    """In the epochs after its switch, `arm` stays within the margin below its accuracy before the switch."""
 
     comparison: Literal["hand-off"] = "hand-off"
     arm: str
@@ -80,12 +80,12 @@ class Probe(Tested):
     measured: ClassVar[Statistic] = "probe"
 
     def contrasts(self) -> list[Contrast]:
-        """The value of the probe that comes nearest to the other side, or lies farthest on it."""
+        """The extreme value over the probes: the lowest for side "above", the highest for "below"."""
         return [Contrast({self.arm: 1.0}, self.side)]
 
 
 class Measurement(Tested):
-    """A measured quantity of a step, such as a cost in shares of its time, is below the margin."""
+    """A measured quantity of a step, such as a cost as a share of its time, is below the margin."""
 
     comparison: Literal["measurement"] = "measurement"
     quantity: str
@@ -101,5 +101,5 @@ class Theory(Comparison):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if bool(self.results) == bool(self.readings):
-            raise ValueError("give results or readings, one of the two")
+            raise ValueError("give either results or readings")
         return self
