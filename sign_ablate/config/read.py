@@ -39,7 +39,7 @@ def parse_yaml(text: str) -> Any:
     except DuplicateKeyError as error:
         key = error.problem.split('"')[1]
         raise ConfigError(
-            f"line {error.problem_mark.line + 1}: the key {key!r} stands twice; rename or remove one"
+            f"line {error.problem_mark.line + 1}: the key {key!r} is given twice; rename or remove one"
         ) from None
     except YAMLError as error:
         raise ConfigError(_syntax(error)) from None
