@@ -48,7 +48,7 @@ test-gpu: install  ## the tests that need a CUDA device
 test-slurm: $(PLUGINS)/installed  ## campaigns on a SLURM cluster of one node, and on other queues, where they are installed
 	PYTHONPATH=$(PLUGINS) $(BIN)/python -m pytest -m cluster
 
-# Not in .venv: where Slurm's commands are installed without a controller, the plugin slows every Snakemake start.
+# Not in .venv: where SLURM's commands are installed without a controller, the plugin slows every Snakemake start.
 $(PLUGINS)/installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(PLUGINS) \
 		snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep snakemake-executor-plugin-cluster-generic

@@ -36,7 +36,7 @@ def plan(
     overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Also list the runs done after so long.")
+        float | None, typer.Option(min=0, help="Also list the runs done after this time.")
     ] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Snakemake profile of a cluster: also show queue slots and hours.")
@@ -163,7 +163,7 @@ def show_claims(
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
 ) -> None:
-    """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
+    """Show the verdict on each claim of the paper, from a campaign's ledger."""
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.claims import claims as text
 
@@ -185,7 +185,7 @@ def export(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Results of snakemake partial.")] = False,
 ) -> None:
-    """Copy what is worth keeping of a campaign's results: tables, ledger, tuned.json and figures."""
+    """Copy the tables, ledger, tuned.json and figures of a campaign to a folder to keep."""
     from sign_ablate.store.layout import reference_folder
     from sign_ablate.store.record import DamagedError
     from sign_ablate.terminal.export import ExportError
@@ -227,7 +227,7 @@ def picture(
     out: Annotated[Path, typer.Option(help="The PNG to write.")],
     results: Path = Path("results"),
 ) -> None:
-    """Draw the first screen of the ledger of exported campaigns, for a page."""
+    """Draw the first screen of the ledger of exported campaigns as a PNG."""
     from sign_ablate.store.layout import reference_folder
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.pages import draw
@@ -244,7 +244,7 @@ def picture(
 def schema(
     check: Annotated[bool, typer.Option("--check", help="Only check; fail if outdated.")] = False,
 ) -> None:
-    """Write what is generated: the JSON schema, docs/config.md, docs/results.md, verdicts on pages."""
+    """Write the generated files: JSON schema, docs/config.md, docs/results.md, and verdicts on pages."""
     from sign_ablate.terminal import generated
 
     stale = generated.write(Path(), check=check)
