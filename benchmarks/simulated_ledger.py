@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sign_ablate.claims.comparisons import Gap
-from sign_ablate.claims.model import ANY, Claims
+from sign_ablate.claims.contrasts import ANY
+from sign_ablate.claims.model import Claims
 from sign_ablate.claims.quantities import Probe
 from sign_ablate.claims.statistics import effect
 from sign_ablate.claims.verdict import above, any_reading, compound, greater, holm_levels, part, same, trend

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sign_ablate.claims.contrasts import Arms, Contrast, Tested, minus
+from sign_ablate.claims.contrasts import Arms, Cells, Contrast, Tested, minus
 from sign_ablate.claims.quantities import FirstPassage, HandOff, Measurement, Probe, Rougher, Theory
 
 
@@ -24,6 +24,10 @@ class Greater(Tested):
     def contrasts(self) -> list[Contrast]:
         """One difference for each pair."""
         return [minus(arm, other) for arm in self.arm for other in self.over]
+
+    def if_diverged(self) -> float | None:
+        """An accuracy of 0 where divergence is a failure."""
+        return 0.0 if self.diverged == "failure" else None
 
 
 class Ordering(Tested):
@@ -86,6 +90,13 @@ class Interaction(Tested):
         """The interaction of the 2×2 design."""
         return [Contrast({self.both: 1.0, self.first: -1.0, self.second: -1.0, self.neither: 1.0}, "same")]
 
+    def missing(self, cells: Cells) -> str | None:
+        """The dither of `both` must be that of `second`."""
+        both, second = (cells.option(arm, "alpha") for arm in (self.both, self.second))
+        if both == second:
+            return None
+        return f"{cells.labels[self.both]} has α = {both}, and {cells.labels[self.second]} has {second}"
+
 
 class Narrows(Tested):
     """`reference` − `arm` is smaller between the second arms than between the first."""
@@ -132,6 +143,10 @@ class Gap(Tested):
         """The difference, which is taken once per data set."""
         return [minus(self.arm, self.reference)]
 
+    def sources(self) -> dict[str, float]:
+        """`harder` minus `easier`."""
+        return {self.harder: 1.0, self.easier: -1.0}
+
 
 class Value(Tested):
     """The mean test accuracy of `arm` is the paper's `value` in percent. For the paper's setting only."""
@@ -141,8 +156,12 @@ class Value(Tested):
     value: float = Field(gt=0, lt=100)
 
     def contrasts(self) -> list[Contrast]:
-        """The accuracy itself, from which `value` is subtracted."""
+        """The accuracy itself."""
         return [Contrast({self.arm: 1.0}, "same")]
+
+    def target(self) -> float:
+        """The paper's value."""
+        return self.value
 
 
 AnyComparison = Annotated[

@@ -1,13 +1,19 @@
 """Contrasts of arms that decide a claim, and the keys that all comparisons share."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from sign_ablate.config.base import Model
 
+if TYPE_CHECKING:
+    from sign_ablate.claims.evidence import Evidence, Values
+    from sign_ablate.claims.outcome import Outcome
+
+#: reading of an arm that the paper defines without ambiguity
+ANY = "any"
 #: quantity of a run that a contrast combines
 Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
 #: rule that turns the interval of a contrast into a verdict
@@ -41,6 +47,31 @@ def _listed(value: Any) -> Any:
 Arms = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False, min_length=1)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """The cells of a comparison's arms in a campaign.
+
+    Attributes:
+        evidence: the campaign's tables.
+        dataset: label of the data set.
+        labels: arm → label of its cell.
+        is_paper: True if the campaign has the paper's setting on this data set.
+    """
+
+    evidence: "Evidence"
+    dataset: str
+    labels: Mapping[str, str]
+    is_paper: bool
+
+    def option(self, arm: str, name: str) -> float | None:
+        """A column of an arm's cell in runs.parquet, such as alpha; None if the cell has no such option."""
+        return self.evidence.option(self.dataset, self.labels[arm], name)
+
+    def horizon(self, arm: str) -> int:
+        """Epochs of an arm's longest run."""
+        return self.evidence.horizon(self.dataset, self.labels[arm])
+
+
 class Comparison(Model):
     """Keys and defaults of all comparisons."""
 
@@ -56,6 +87,40 @@ class Comparison(Model):
     def arms(self) -> tuple[str, ...]:
         """The arms that are compared."""
         return tuple(dict.fromkeys(arm for contrast in self.contrasts() for arm in contrast.weights))
+
+    def sources(self) -> dict[str, float]:
+        """Source of a data set → weight of the contrast on it. Empty: only on the data set under test."""
+        return {}
+
+    def target(self) -> float:
+        """Value that is subtracted from a contrast."""
+        return 0.0
+
+    def if_diverged(self) -> float | None:
+        """Value of a run that diverged; None if it has none."""
+        return None
+
+    def missing(self, cells: Cells) -> str | None:
+        """Reason why cells cannot be compared, or None."""
+        return None
+
+    def options(self, cells: Cells) -> dict[str, Any]:
+        """Options of the statistic: see `Evidence.values`."""
+        return {}
+
+    def unit(self, cells: Cells) -> float:
+        """Unit of the margin, in units of the contrast."""
+        return 1.0
+
+    def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
+        """The outcome of a contrast, with this comparison's changes to its reason or verdict.
+
+        Args:
+            outcome: the outcome by the rule of the contrast.
+            values: the statistic of each arm, in the order of the contrast.
+            cells: the cells.
+        """
+        return outcome
 
 
 class Tested(Comparison):

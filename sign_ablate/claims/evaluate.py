@@ -2,19 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from sign_ablate.claims import statistics
-from sign_ablate.claims.comparisons import Gap, Greater, Interaction, Value
-from sign_ablate.claims.contrasts import Comparison, Contrast
-from sign_ablate.claims.evidence import Evidence, Values
-from sign_ablate.claims.model import ANY, Claims
+from sign_ablate.claims.contrasts import ANY, Cells, Comparison, Contrast
+from sign_ablate.claims.evidence import Evidence
+from sign_ablate.claims.model import Claims
 from sign_ablate.claims.outcome import Outcome, all_of, any_of
-from sign_ablate.claims.quantities import FirstPassage, HandOff, Probe, Rougher
 from sign_ablate.claims.sample import NotMeasuredError, Sample, decided
-
-#: fewest epochs whose roughness can be compared
-LEAST_EPOCHS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,80 +53,38 @@ class Tester:
     def _of_contrast(
         self, test: Comparison, contrast: Contrast, reading: str, alpha: float, parts: int
     ) -> Outcome:
+        labels = {arm: self._label(arm, reading, self.dataset) for arm in contrast.weights}
         terms = self._terms(test, contrast, reading)
-        options = self._options(test, reading)
-        margin = self._margin(test, terms)
+        cells = Cells(self.evidence, self.dataset, labels, self.is_paper)
+        if (missing := test.missing(cells)) is not None:
+            raise NotMeasuredError(missing)
+        options = test.options(cells)
         values = [self.evidence.values(t.dataset, t.label, test.measured, **options) for t in terms]
-        if isinstance(test, Greater) and test.diverged == "failure":
-            values = [{seed: 0.0 if v is None else v for seed, v in of.items()} for of in values]
-        shift = test.value if isinstance(test, Value) else 0.0
-        sample = Sample.of([t.weight for t in terms], values, shift)
+        if (worst := test.if_diverged()) is not None:
+            values = [{seed: worst if v is None else v for seed, v in of.items()} for of in values]
+        margin = test.unit(cells) * self.claims.margin(test.margin or "", self._source)
+        sample = Sample.of([t.weight for t in terms], values, test.target())
         outcome = dataclasses.replace(
             decided(sample, contrast.rule, margin, alpha, parts),
             arms=_text(terms),
             cells=tuple(dict.fromkeys(term.label for term in terms)),
         )
-        if test.measured == "accuracy" and not shift:
+        if test.measured == "accuracy" and not test.target():
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
-        if isinstance(test, FirstPassage):
-            outcome = self._with_threshold(outcome, terms, values, options["threshold"])
-        if isinstance(test, Probe):
-            outcome = _doubted(outcome, test)
-        return self._unless_at_edge(outcome, terms)
+        return self._unless_at_edge(test.concluded(outcome, values, cells), terms)
 
-    def _margin(self, test: Comparison, terms: Sequence[Term]) -> float:
-        source = self.evidence.campaign.datasets[self.dataset].source
-        margin = self.claims.margin(test.margin or "", source)
-        if isinstance(test, FirstPassage):  # a share of the horizon
-            margin *= max(self.evidence.horizon(term.dataset, term.label) for term in terms)
-        return margin
-
-    def _with_threshold(
-        self, outcome: Outcome, terms: Sequence[Term], values: Sequence[Values], threshold: float
-    ) -> Outcome:
-        """Add the threshold to the reason of an outcome.
-
-        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
-        zero width would claim more precision than whole epochs have.
-        """
-        reason = "; ".join(filter(None, [outcome.reason, f"threshold {100 * threshold:.1f} %"]))
-        horizons = [self.evidence.horizon(term.dataset, term.label) for term in terms]
-        never = [
-            seed
-            for seed in set.intersection(*map(set, values))
-            if all(of[seed] == horizon for of, horizon in zip(values, horizons, strict=True))
-        ]
-        if never:
-            reason = f"no arm reaches the threshold of {100 * threshold:.1f} % with {len(never)} of the seeds"
-        elif outcome.effect is not None and outcome.effect.sd == 0:
-            reason = f"the same in all seeds, since whole epochs are counted; {reason}"
-        else:
-            return dataclasses.replace(outcome, reason=reason)
-        return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
+    @property
+    def _source(self) -> str:
+        return self.evidence.campaign.datasets[self.dataset].source
 
     def _terms(self, test: Comparison, contrast: Contrast, reading: str) -> list[Term]:
         """The cells of a contrast. Raises NotMeasuredError if the campaign lacks one."""
-        places = [(1.0, self.dataset)]
-        if isinstance(test, Gap):
-            places = [(1.0, self._with_source(test.harder)), (-1.0, self._with_source(test.easier))]
-        terms = [
+        places = {self._with_source(source): sign for source, sign in test.sources().items()}
+        return [
             Term(sign * weight, dataset, self._label(arm, reading, dataset))
-            for sign, dataset in places
+            for dataset, sign in (places or {self.dataset: 1.0}).items()
             for arm, weight in contrast.weights.items()
         ]
-        if isinstance(test, Interaction):
-            both, second = (self._label(arm, reading, self.dataset) for arm in (test.both, test.second))
-            alphas = [self.evidence.option(self.dataset, label, "alpha") for label in (both, second)]
-            if alphas[0] != alphas[1]:
-                raise NotMeasuredError(f"{both} has α = {alphas[0]}, and {second} has {alphas[1]}")
-        label = terms[0].label
-        if isinstance(test, HandOff) and self.evidence.option(self.dataset, label, "t_switch") is None:
-            raise NotMeasuredError(f"{label} has no fixed T_switch")
-        if isinstance(test, Probe) and self.evidence.probes is None:
-            raise NotMeasuredError("no probes in this campaign: train.probe is not set")
-        if isinstance(test, Rougher) and self.evidence.horizon(self.dataset, label) < LEAST_EPOCHS:
-            raise NotMeasuredError(f"runs of fewer than {LEAST_EPOCHS} epochs")
-        return terms
 
     def _label(self, arm: str, reading: str, dataset: str) -> str:
         readings = self.claims.arms[arm]
@@ -150,20 +102,6 @@ class Tester:
             if data.source == source:
                 return label
         raise NotMeasuredError(f"no data set of {source} in this campaign")
-
-    def _options(self, test: Comparison, reading: str) -> dict[str, Any]:
-        if isinstance(test, HandOff):
-            return {"epochs": test.epochs}
-        if isinstance(test, Probe):
-            return {"quantity": test.quantity, "over": test.over, "side": test.side}
-        if not isinstance(test, FirstPassage):
-            return {}
-        if self.is_paper:
-            return {"threshold": test.threshold}
-        reached = self.evidence.reached(self.dataset, self._label(test.reference, reading, self.dataset))
-        if reached is None:
-            raise NotMeasuredError(f"no finished run of {test.reference}, which sets the threshold")
-        return {"threshold": test.share * reached}
 
     def _images(self, terms: Sequence[Term], outcome: Outcome, alpha: float) -> tuple[float, float] | None:
         """Interval for new seeds and new test images, for a difference of two arms without diverged seeds."""
@@ -186,17 +124,6 @@ class Tester:
             return outcome
         reason = f"{outcome.verdict}, but at the edge of the range that was searched: {', '.join(edges)}"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
-
-
-def _doubted(outcome: Outcome, test: Probe) -> Outcome:
-    """The outcome of a probe with its quantity; unresolved if another cause could refute the claim."""
-    name = test.quantity + (f"/{test.over}" if test.over else "")
-    outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
-    if outcome.verdict != "refuted" or not test.doubt:
-        return outcome
-    return dataclasses.replace(
-        outcome, verdict="unresolved", reason=f"beyond the limit, which {test.doubt} would explain, too"
-    )
 
 
 def _text(terms: Sequence[Term]) -> str:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
-from sign_ablate.claims.comparisons import Gap, Value
 from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
@@ -88,11 +87,11 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
     else:
         datasets = _datasets(claim, claims, evidence)
         if not datasets:
-            wanted = test.harder if isinstance(test, Gap) else claim.data
+            wanted = next(iter(test.sources()), claim.data)
             yield Row(name, claim, None, Outcome("not measured", f"no data set of {wanted} in this campaign"))
         for dataset in datasets:
             proxy = _proxy(claim, claims, evidence, dataset)
-            if proxy and isinstance(test, Value):
+            if proxy and test.target():
                 outcome = Outcome("not measured", "a proxy cannot test the paper's number")
                 yield Row(name, claim, dataset, outcome, proxy=proxy)
             else:
@@ -103,8 +102,8 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
 def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
     """Labels of the data sets that a claim is tested on: the paper's, or any that stands in for it."""
     sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
-    if isinstance(claim.test, Gap):
-        return [label for label, source in sources.items() if source == claim.test.harder]
+    if compared := list(claim.test.sources()):
+        return [label for label, source in sources.items() if source == compared[0]]
     others = {source for source in claims.settings if claim.specific and source != claim.data}
     return [label for label, source in sources.items() if source not in others]
 

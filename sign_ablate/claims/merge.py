@@ -56,8 +56,8 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _effect(row: Row) -> Iterator[str]:
-    """Lines of the effect: intervals, arms and n, where they exist. docs/theory.md has those of the lab."""
-    if row["effect"] is not None and row["comparison"] != "theory":
+    """Lines of the effect: intervals, arms or statement, and n, where they exist."""
+    if row["effect"] is not None:
         yield _whole(numbers(row))
         if row["image_low"] is not None:
             images = f"[{row['image_low']:+.2f}, {row['image_high']:+.2f}]"

@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from sign_ablate.claims.comparisons import AnyComparison
-from sign_ablate.claims.contrasts import Comparison
+from sign_ablate.claims.contrasts import ANY, Comparison
 from sign_ablate.config.base import Model, Name
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.config.train import Network
 from sign_ablate.repository import CLAIMS_FILE
 
-#: reading of an arm that the paper defines without ambiguity
-ANY = "any"
 #: key of a margin for the data sets that it does not name
 OTHER = "other"
 LONGEST_TITLE = 12

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from sign_ablate.claims.model import ANY
+from sign_ablate.claims.contrasts import ANY
 
 if TYPE_CHECKING:
     from sign_ablate.claims.statistics import Effect

@@ -1,11 +1,20 @@
 """Comparisons of other quantities than accuracies: of curves, of single steps, and of the theory lab."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sign_ablate.claims.contrasts import Comparison, Contrast, Statistic, Tested, minus
+from sign_ablate.claims.contrasts import Cells, Comparison, Contrast, Statistic, Tested, minus
+from sign_ablate.claims.outcome import Outcome
 from sign_ablate.store.quantities import PROBE_QUANTITIES
+
+if TYPE_CHECKING:
+    from sign_ablate.claims.evidence import Values
+
+#: fewest epochs whose roughness can be compared
+LEAST_EPOCHS = 6
 
 
 class Rougher(Tested):
@@ -19,6 +28,11 @@ class Rougher(Tested):
     def contrasts(self) -> list[Contrast]:
         """The difference of the standard deviations."""
         return [minus(self.arm, self.reference)]
+
+    def missing(self, cells: Cells) -> str | None:
+        """Reason for runs with too few epochs for a standard deviation, or None."""
+        short = cells.horizon(self.arm) < LEAST_EPOCHS
+        return f"runs of fewer than {LEAST_EPOCHS} epochs" if short else None
 
 
 class FirstPassage(Tested):
@@ -41,6 +55,48 @@ class FirstPassage(Tested):
         """Epochs of `reference` minus epochs of `arm`."""
         return [minus(self.reference, self.arm)]
 
+    def _threshold(self, cells: Cells) -> float | None:
+        """The threshold as a fraction; None if nothing sets it."""
+        if cells.is_paper:
+            return self.threshold
+        reached = cells.evidence.reached(cells.dataset, cells.labels[self.reference])
+        return None if reached is None else self.share * reached
+
+    def missing(self, cells: Cells) -> str | None:
+        """Reason if the reference sets the threshold and has no finished run, or None."""
+        absent = self._threshold(cells) is None
+        return f"no finished run of {self.reference}, which sets the threshold" if absent else None
+
+    def options(self, cells: Cells) -> dict[str, Any]:
+        """The threshold."""
+        return {"threshold": self._threshold(cells)}
+
+    def unit(self, cells: Cells) -> float:
+        """The horizon: the margin is a share of it."""
+        return float(max(cells.horizon(arm) for arm in self.arms()))
+
+    def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
+        """Add the threshold to the reason.
+
+        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
+        zero width would claim more precision than whole epochs have.
+        """
+        percent = 100 * (self._threshold(cells) or 0.0)
+        reason = "; ".join(filter(None, [outcome.reason, f"threshold {percent:.1f} %"]))
+        horizons = [cells.horizon(arm) for arm in self.arms()]
+        never = [
+            seed
+            for seed in set.intersection(*map(set, values))
+            if all(of[seed] == horizon for of, horizon in zip(values, horizons, strict=True))
+        ]
+        if never:
+            reason = f"no arm reaches the threshold of {percent:.1f} % with {len(never)} of the seeds"
+        elif outcome.effect is not None and outcome.effect.sd == 0:
+            reason = f"the same in all seeds, since whole epochs are counted; {reason}"
+        else:
+            return dataclasses.replace(outcome, reason=reason)
+        return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
+
 
 class HandOff(Tested):
     """In the epochs after its switch, `arm` stays within the margin below its accuracy before the switch."""
@@ -53,6 +109,15 @@ class HandOff(Tested):
     def contrasts(self) -> list[Contrast]:
         """Lowest accuracy after the switch minus the accuracy before it."""
         return [Contrast({self.arm: 1.0}, "not worse")]
+
+    def missing(self, cells: Cells) -> str | None:
+        """Reason for a switch without a fixed epoch, or None."""
+        automatic = cells.option(self.arm, "t_switch") is None
+        return f"{cells.labels[self.arm]} has no fixed T_switch" if automatic else None
+
+    def options(self, cells: Cells) -> dict[str, Any]:
+        """The epochs after the switch."""
+        return {"epochs": self.epochs}
 
 
 def _known(quantity: str) -> str:
@@ -82,6 +147,24 @@ class Probe(Tested):
     def contrasts(self) -> list[Contrast]:
         """The extreme value over the probes: the lowest for side "above", the highest for "below"."""
         return [Contrast({self.arm: 1.0}, self.side)]
+
+    def missing(self, cells: Cells) -> str | None:
+        """Reason for a campaign without probes, or None."""
+        absent = cells.evidence.probes is None
+        return "no probes in this campaign: train.probe is not set" if absent else None
+
+    def options(self, cells: Cells) -> dict[str, Any]:
+        """The quantity, and the side of the margin."""
+        return {"quantity": self.quantity, "over": self.over, "side": self.side}
+
+    def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
+        """Name the quantity. Unresolved instead of refuted if another cause could refute the claim."""
+        name = self.quantity + (f"/{self.over}" if self.over else "")
+        outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
+        if outcome.verdict != "refuted" or not self.doubt:
+            return outcome
+        reason = f"beyond the limit, which {self.doubt} would explain, too"
+        return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
 
 class Measurement(Tested):

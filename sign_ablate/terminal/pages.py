@@ -38,6 +38,7 @@ def filled(text: str, reference: Path) -> str:
             if kind == "trained":
                 rows = [row for row in rows if row["dataset"] and merge.is_measured(row)]
             lines.append(page.sentence(rows, len(ledgers)) if kind == "sentence" else merge.to_markdown(rows))
+            lines += [f"*{line}*" for line in partial(list(ledgers), reference)]
         if absent:
             lines.append(f"*Not exported yet: {', '.join(absent)}.*")
         return opening + "\n" + "\n\n".join(lines) + "\n\n" + closing
@@ -50,6 +51,23 @@ def read(names: Sequence[str], reference: Path) -> dict[str, list[Row]]:
     return {
         name: table.read(reference / name) for name in names if (reference / name / table.LEDGER).exists()
     }
+
+
+def partial(names: Sequence[str], reference: Path) -> list[str]:
+    """Sentence about each exported campaign that had not finished all of its runs."""
+    import pandas as pd
+
+    from sign_ablate.analysis import notes, schemas
+    from sign_ablate.analysis.table import read_campaign
+    from sign_ablate.campaign.grid import expand
+
+    found = []
+    for folder in (reference / name for name in names):
+        if (folder / schemas.SUMMARY).exists():
+            total = len(expand(read_campaign(folder)))
+            if line := notes.incomplete(pd.read_parquet(folder / schemas.SUMMARY), total):
+                found.append(f"{folder.name} is {line[0].lower()}{line[1:]}")
+    return found
 
 
 def draw(names: Sequence[str], reference: Path, out: Path) -> None:
@@ -72,7 +90,8 @@ def draw(names: Sequence[str], reference: Path, out: Path) -> None:
         raise NoLedgerError(f"{reference}: no ledger of {', '.join(names)}; sign-ablate export writes it")
     rows = merge.merged(ledgers)
     try:
-        figure = first_screen(rows, page.sentence(rows, len(ledgers)))
+        sentences = [page.sentence(rows, len(ledgers)), *partial(list(ledgers), reference)]
+        figure = first_screen(rows, " ".join(sentences))
     except ValueError as error:
         raise NoLedgerError(f"{', '.join(ledgers)}: {error}") from None
     out.parent.mkdir(parents=True, exist_ok=True)

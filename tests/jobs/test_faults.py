@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import torch
 
-from sign_ablate import cli_jobs
 from sign_ablate.campaign.grid import expand
 from sign_ablate.campaign.identity import identity
+from sign_ablate.cli import jobs as commands
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
@@ -127,7 +127,7 @@ def train(
     data: Path, out: Path, spec: str = HYBRID.spec, checkpoint_seconds: float = math.inf, attempt: int = 1
 ) -> int:
     return status(
-        cli_jobs.train, spec=spec, data=data, out=out, device="cpu", deterministic=0, threads=1,
+        commands.train, spec=spec, data=data, out=out, device="cpu", deterministic=0, threads=1,
         compile_mode="none", checkpoint_seconds=checkpoint_seconds, attempt=attempt,
     )  # fmt: skip
 
@@ -239,10 +239,10 @@ def test_data_that_do_not_fit(
 ) -> None:
     out = tmp_path / "data" / "synthetic.npz"
     with limited(resource.RLIMIT_FSIZE, limit):
-        assert status(cli_jobs.prepare, spec=identity(HYBRID.config.data), out=out) == 1
+        assert status(commands.prepare, spec=identity(HYBRID.config.data), out=out) == 1
     assert f"File too large: '{out}'; raise the limit" in the_line(capsys)
     assert names(out.parent) == set()
-    assert status(cli_jobs.prepare, spec=identity(HYBRID.config.data), out=out) == 0
+    assert status(commands.prepare, spec=identity(HYBRID.config.data), out=out) == 0
     assert out.read_bytes() == file.read_bytes()
 
 
@@ -252,12 +252,12 @@ def test_full_disk_has_no_half_of_the_data(
     out = disk.path / "synthetic.npz"
     for blocks in (0, 1, 8):
         disk.leave(blocks)
-        assert status(cli_jobs.prepare, spec=identity(HYBRID.config.data), out=out) == 1
+        assert status(commands.prepare, spec=identity(HYBRID.config.data), out=out) == 1
         assert f"No space left on device: '{out}'; make room there" in the_line(capsys)
         assert disk.free() == blocks
         assert not out.exists()
     disk.leave(100)
-    assert status(cli_jobs.prepare, spec=identity(HYBRID.config.data), out=out) == 0
+    assert status(commands.prepare, spec=identity(HYBRID.config.data), out=out) == 0
     assert out.read_bytes() == file.read_bytes()
 
 
@@ -280,7 +280,7 @@ def check_cannot_be_written(
     for call in (
         lambda: train(file, folder / "out"),
         lambda: train(file, folder / "new"),
-        lambda: status(cli_jobs.prepare, spec=identity(HYBRID.config.data), out=folder / "synthetic.npz"),
+        lambda: status(commands.prepare, spec=identity(HYBRID.config.data), out=folder / "synthetic.npz"),
     ):
         assert call() == 1
         assert re.search(rf"{reason}: '{folder}/.*'; make it writable", the_line(capsys))

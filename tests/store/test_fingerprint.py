@@ -19,6 +19,7 @@ NEITHER = [
     "campaign/preflight.py",
     "campaign/spaces.py",
     "campaign/warm_start.py",
+    "cli",
     "config",
     "jobs",
     "store",
@@ -27,7 +28,7 @@ NEITHER = [
     "tuning/design.py",
     "tuning/search.py",
 ]
-NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "cli", "cli_jobs", "files", "repository")]
+NEITHER += [f"{name}.py" for name in ("__init__", "__main__", "files", "repository")]
 
 MODULE = '''"""A module."""
 def f(x, y=1.5):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sign_ablate import cli
 from sign_ablate.campaign.grid import expand
+from sign_ablate.cli import campaigns
 from sign_ablate.config import parse_campaign
 from sign_ablate.jobs import campaign_lock
 from sign_ablate.store.layout import RUNNING, campaign_folder
@@ -44,17 +44,17 @@ def test_the_latest_campaign_comes_first(results: Path, tiny: dict[str, Any]) ->
 
 
 def test_status_follows_it(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.status(config=None, overrides=[], results=results, watch=None)
+    campaigns.status(config=None, overrides=[], results=results, watch=None)
     shown = capsys.readouterr()
     assert shown.out.startswith("late  ")
     assert shown.err == "sign-ablate: early is also running; sign-ablate status --config FILE shows it\n"
 
 
 def test_what_is_given_wins(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.status(config=None, overrides=["campaign=mine"], results=results, watch=None)
+    campaigns.status(config=None, overrides=["campaign=mine"], results=results, watch=None)
     assert capsys.readouterr().out.startswith("mine  ")
 
 
 def test_where_none_runs_it_is_config_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.status(config=None, overrides=[], results=tmp_path, watch=None)
+    campaigns.status(config=None, overrides=[], results=tmp_path, watch=None)
     assert capsys.readouterr().out.startswith("demo  ")

@@ -1,12 +1,15 @@
 """Pages and the picture that are made from exported ledgers, of one campaign or of several."""
 
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
+from sign_ablate.analysis import schemas
 from sign_ablate.claims import merge, page, table
 from sign_ablate.claims.ledger import ledger
 from sign_ablate.claims.model import digest, load
@@ -84,6 +87,18 @@ def test_sentence_of_several_campaigns_and_of_one_that_is_missing(results: Path)
         "is refuted."
     ) in text
     assert text.endswith("*Not exported yet: later.*\n\n<!-- end -->\n")
+
+
+def test_campaign_with_missing_runs_is_called_partial(results: Path, tmp_path: Path) -> None:
+    folder = reference_folder(tmp_path) / "ten"
+    shutil.copytree(reference_folder(results) / "ten", folder)
+    campaign = evidence(CAMPAIGNS["ten"][1]).campaign  # two arms with three seeds
+    (folder / schemas.CAMPAIGN).write_text(campaign.model_dump_json(exclude_unset=True))
+    for finished, line in ((5, "*ten is partial: 1 of 6 runs is missing.*\n\n"), (6, "")):
+        pd.DataFrame({"n": [3, finished - 3], "n_damaged": [0, 0]}).to_parquet(folder / schemas.SUMMARY)
+        text = filled(PAGE, reference_folder(tmp_path))
+        assert text.count("is partial") == bool(line)
+        assert text.endswith(f"{line}*Not exported yet: hundred.*\n\n<!-- end -->\n\nProse.\n")
 
 
 def test_claim_on_two_data_sets_counts_once(ledgers: dict[str, list[table.Row]]) -> None:

@@ -2,20 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from sign_ablate.cli.options import fail
+
 app = typer.Typer()
-
-
-def fail(error: Exception) -> NoReturn:
-    """Exit with a one-line message, without a traceback."""
-    from sign_ablate.files import advice
-    from sign_ablate.jobs.log import complain
-
-    complain(f"sign-ablate: error: {error}{advice(error)}")
-    sys.exit(1)
 
 
 @app.command()
