@@ -12,13 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from sign_ablate import cli_jobs
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
 from sign_ablate.claims.table import LEDGER
+from sign_ablate.cli import jobs as cli_jobs
 from sign_ablate.config import Campaign
 from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
