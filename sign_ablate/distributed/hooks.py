@@ -61,7 +61,7 @@ class HookState:
         module = model.module if isinstance(model, DistributedDataParallel) else model
         for name, p in module.named_parameters():
             if p.is_complex() and p.requires_grad:  # DDP loses what a hook writes to its gradient
-                raise ValueError(f"parameter {name} is complex, and rules are for real ones")
+                raise ValueError(f"parameter {name} is complex; rules support real parameters only")
         self._names = [name for name, _ in module.named_parameters()]
         self._numbers = {p: number for number, p in enumerate(module.parameters())}
         self._steps = [0] * len(self._names)
@@ -87,7 +87,10 @@ class HookState:
         own = {"rank": self.rank, "workers": self.workers, "rule": self.rule.as_dict()}
         for key, value in own.items():
             if state[key] != value:
-                raise ValueError(f"the state is of {key} {state[key]!r}, this is {key} {value!r}")
+                raise ValueError(
+                    f"the state has {key} {state[key]!r}, this hook has {value!r}; load the "
+                    "state that this rank saved with the same workers and rule"
+                )
         if list(state["steps"]) != self._names:
             changed = sorted({*state["steps"]} ^ {*self._names}) or ["their order"]
             raise ValueError(f"the state is of a model with other parameters: {', '.join(changed)}")

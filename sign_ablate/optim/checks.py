@@ -56,8 +56,8 @@ def same_for_all(values: Group, shared: Group) -> None:
     for name, value in shared.items():
         if values[name] != value:
             raise ValueError(
-                f"{name} is the optimizer's and {value!r}, not one of a group, which has {values[name]!r}: "
-                "give it to the constructor"
+                f"{name} must be equal in all parameter groups: the optimizer has {value!r}, this group "
+                f"{values[name]!r}; give it to the constructor"
             )
 
 

@@ -197,7 +197,7 @@ METHODS: dict[str, Method] = {
         compressor=("sign_ablate.optim.compressors:TopK", TopKOptions),
     ),
     "swats": Method(
-        "SWATS (arXiv 1712.07628): Adam, then SGD with a projected learning rate, switched by itself.",
+        "SWATS (arXiv 1712.07628): Adam, then SGD with a projected learning rate; automatic switch.",
         "sign_ablate.optim.swats:SWATS",
         SWATSOptions,
     ),
