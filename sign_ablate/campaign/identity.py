@@ -75,5 +75,8 @@ def _checked(spec: str) -> str:
     values = json.loads(spec)
     version = values.pop("numerics", None)
     if version != NUMERICS_VERSION:
-        raise ConfigError(f"numerics: this is version {NUMERICS_VERSION}, the spec is of version {version}")
+        raise ConfigError(
+            f"numerics: this is version {NUMERICS_VERSION}, the spec is of version {version}; start the run "
+            "with snakemake"
+        )
     return canonical(values)

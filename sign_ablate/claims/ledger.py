@@ -100,7 +100,7 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
 
 
 def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
-    """Labels of the data sets that a claim is tested on: the paper's, or any that stands in for it."""
+    """Labels of the data sets that a claim is tested on: the paper's, or substitutes for it."""
     sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
     if compared := list(claim.test.sources()):
         return [label for label, source in sources.items() if source == compared[0]]

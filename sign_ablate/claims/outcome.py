@@ -43,10 +43,10 @@ class Outcome:
 
 
 def all_of(parts: Sequence[Outcome]) -> Outcome:
-    """Outcome of a claim that needs all of its parts: that of the part that decides.
+    """Outcome of a claim that needs all of its parts, at least one: that of the deciding part.
 
-    A part that is refuted decides first, then one that is not measured, then one that is unresolved. Of
-    several, it is the one with the lowest effect.
+    A refuted part decides first, then one that is not measured, then one that is unresolved. Of several, the
+    one with the lowest effect decides.
     """
     for verdict in ("refuted", "not measured", "unresolved", "supported"):
         if of_verdict := [part for part in parts if part.verdict == verdict]:

@@ -87,7 +87,10 @@ def pack(compressor: Compressor, message: Message) -> Tensor:
     """Pack a message into bytes: uint8 of (bytes,).
 
     Signs take one bit, in which a zero is sent as +1. The scale of a message that is not finite is not finite
-    either, so that the receiver sees it.
+    either, so that the receiver detects it.
+
+    Raises:
+        TypeError: for a compressor without a format.
     """
     match compressor:
         case ScaledSign():
@@ -114,7 +117,11 @@ def pack(compressor: Compressor, message: Message) -> Tensor:
 
 
 def unpack(compressor: Compressor, packed: Tensor, shape: torch.Size, dtype: torch.dtype) -> Message:
-    """Unpack a message of a tensor of `shape` and `dtype` (float32 or float64) that `pack` packed."""
+    """Unpack a message of a tensor of `shape` and `dtype` (float32 or float64) that `pack` packed.
+
+    Raises:
+        TypeError: for a compressor without a format.
+    """
     count, size = shape.numel(), dtype.itemsize
     match compressor:
         case ScaledSign():

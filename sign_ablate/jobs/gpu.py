@@ -137,7 +137,7 @@ def _wait(devices: list[str], slurm: str | None, runs_per_gpu: int, count: int) 
         if taken is not None:
             return taken
         if not is_alive(owner):
-            raise JobError("stopped waiting for a GPU: its Snakemake is gone")
+            raise JobError("stopped waiting for a GPU: Snakemake has ended")
     raise JobError(
         f"no GPU was free for {WAIT_SECONDS:.0f} s (CUDA devices {names}); run fewer jobs at a time "
         "(--resources gpu=N), or wait for the other ones"

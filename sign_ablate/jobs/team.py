@@ -40,7 +40,7 @@ _GRACE_SECONDS = 10.0
 
 
 class RankError(JobError):
-    """A rank ended before the run did. Not final: the run goes on from its last checkpoint."""
+    """A rank ended before the run did. Not final: the run resumes from its last checkpoint."""
 
     final = False
 

@@ -127,7 +127,7 @@ def _is_done(out: Path, replaces: int) -> bool:
 
 
 def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
-    """Trainer that goes on from the run's checkpoint, if there is one that can be loaded."""
+    """Trainer that resumes from the run's checkpoint, if there is one that can be loaded."""
     out, trainer = Path(setup.out), setup.trainer(device, team.arrive)
     state = checkpoint.load(out / CHECKPOINT, setup.spec, device)
     if state is not None:

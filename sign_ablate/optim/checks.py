@@ -12,7 +12,11 @@ Group = Mapping[str, Any]
 
 
 def learning_rate(lr: Any) -> Any:
-    """Learning rate, a number or a tensor of one element, as a number; 0 if it is on the meta device."""
+    """Learning rate, a number or a tensor of one element, as a number; 0 if it is on the meta device.
+
+    Raises:
+        ValueError: for a tensor of several elements.
+    """
     if not isinstance(lr, Tensor):
         return lr
     if lr.numel() != 1:

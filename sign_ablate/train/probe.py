@@ -78,7 +78,7 @@ class Moments:
 
 
 def steps(trainer: "Trainer") -> dict[int, int]:
-    """Numbers of the steps to probe, from 0, with the epochs of `train.probe` that they stand for.
+    """Numbers of the steps to probe, from 0, with their epochs in `train.probe`.
 
     A step is the last of its epoch with a full batch, and the first of the run for epoch 0.
 

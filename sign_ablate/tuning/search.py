@@ -106,7 +106,7 @@ def runs_of_stage(campaign: Campaign) -> list[Run]:
 
 
 def unchosen(campaign: Campaign) -> list[tuple[Run, frozenset[str]]]:
-    """Runs of the evaluation without a choice, with placeholders, and the keys whose values they wait for."""
+    """Runs of the evaluation without a choice, with placeholder values, and the keys that the choice sets."""
     keys = {template.label: frozenset(template.space) for template in templates(campaign)}
     known = {run.id for run in expand(campaign)}
     runs = expand(campaign, placeholders=True)

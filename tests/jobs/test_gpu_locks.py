@@ -162,7 +162,7 @@ def test_waiting_ends_with_its_snakemake(start: Start, here: pytest.MonkeyPatch)
     gone = subprocess.Popen(["true"])
     gone.wait()
     here.setenv("SIGN_ABLATE_OWNER", str(gone.pid))
-    with pytest.raises(JobError, match="its Snakemake is gone"):
+    with pytest.raises(JobError, match="Snakemake has ended"):
         gpu.claim("cuda")
 
 
