@@ -199,8 +199,9 @@ class SignSGD(DeclaredOptimizer):
                 )
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a C compiler, and options that step.c implements (docs/optim/signsgd.md); or dense "
-                "float32 or bfloat16 on a CUDA device, and Triton. Otherwise leave fused unset"
+                "CPU, a C compiler, and options that step.c implements (docs/optim/signsgd.md; in an SGD "
+                "phase, no sgd_momentum); or dense float32 or bfloat16 on a CUDA device, and Triton. "
+                "Otherwise leave fused unset"
             )
         for compiled, mine in chosen:
             found = compiled.step([work[i][1:] for i in mine], const) if mine else []
