@@ -343,7 +343,9 @@ def test_broken_file_is_named_with_its_line(content: bytes | None, expected: str
 
 
 def test_folder_is_not_a_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^[^\n]*: cannot be read \(Is a directory\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^[^\n]*: cannot be read \(Is a directory\); give a readable YAML file$"
+    ):
         load_campaign([tmp_path])
 
 

@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save it with the encoding UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a readable YAML file") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if values is None:
