@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(CURDIR)/build/plugins
 SNAKEMAKE := $(BIN)/snakemake --cores all --resources gpu=1
 
-# Snakemake needs a cache folder. Where there is none that can be written, it lies here.
+# Snakemake needs a cache folder that can be written: this one, if the usual one cannot.
 ifneq ($(shell cache="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$cache" 2>&1 && test -w "$$cache" || echo no),)
 export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 endif
@@ -48,13 +48,13 @@ test-gpu: install  ## the tests that need a CUDA device
 test-slurm: $(PLUGINS)/installed  ## campaigns on a SLURM cluster of one node, and on other queues, where they are installed
 	PYTHONPATH=$(PLUGINS) $(BIN)/python -m pytest -m cluster
 
-# Not in .venv: where Slurm's commands are installed without a controller, the plugin slows every Snakemake start.
+# Not in .venv: where SLURM's commands are installed without a controller, the plugin slows every Snakemake start.
 $(PLUGINS)/installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(PLUGINS) \
 		snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep snakemake-executor-plugin-cluster-generic
 	@touch $@
 
-bench: install  ## measure optimizers, engine and overhead against what people use; rewrites docs/bench-*.md
+bench: install  ## measure optimizers, engine and overhead against common alternatives; rewrites docs/bench-*.md
 	$(BIN)/python -m benchmarks.optim --output docs/bench-optim.md --measurements results/reference/measurements.parquet
 	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ $(BIN)/python -m benchmarks.gpu --output docs/bench-gpu.md && $(BIN)/python -m benchmarks.card --output docs/bench-card.md; }
@@ -65,7 +65,7 @@ bench: install  ## measure optimizers, engine and overhead against what people u
 	$(BIN)/python -m benchmarks.aggregate
 	$(BIN)/python -m benchmarks.collectives
 
-chaos: install  ## kill the default campaign's processes at random; its numbers must not notice
+chaos: install  ## kill the default campaign's processes at random; its numbers must not change
 	$(BIN)/python -m benchmarks.chaos
 
 verdict-sim: install  ## error rates of the verdicts on simulated campaigns; rewrites docs/verdict-sim.md

@@ -5,9 +5,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 #: the claims of the paper and their tests
 CLAIMS_FILE = ROOT / "claims.yaml"
-#: what benchmarks measured for claims, on the machine that it names
+#: measurements by benchmarks for claims; the column `how` names the machine
 MEASUREMENTS_FILE = ROOT / "results" / "reference" / "measurements.parquet"
-#: verdicts of the theory lab, for campaigns beside which the lab has not run
+#: verdicts of the theory lab, for campaigns without a run of the lab
 LAB_FILE = ROOT / "results" / "reference" / "theory" / "claims.parquet"
 
 

@@ -109,7 +109,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"methods": {"sgd": {"lr": None}}},
         r"^methods\.sgd\.lr: has no value; it must be a number$",
     ),
-    "no epochs": ({"train": None}, r"^train: give epochs or steps, one of the two$"),
+    "no epochs": ({"train": None}, r"^train: give either epochs or steps$"),
     "name of what is in results": (
         {"campaign": "Reference"},
         r"^campaign = 'Reference': reserved: results/reference is not a campaign's; choose another name$",
@@ -182,11 +182,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "same value twice on an axis": (
         {"methods": {"sgd": {"lr": [1, 0.1, 1.0]}}},
-        r"^methods\.sgd\.lr = \[1, 0\.1, 1\.0\]: a value stands twice; remove one$",
+        r"^methods\.sgd\.lr = \[1, 0\.1, 1\.0\]: a value is given twice; remove one$",
     ),
     "same value twice on an axis of all methods": (
         {"train": {"batch_size": [16, 32, 16]}},
-        r"^train\.batch_size = \[16, 32, 16\]: a value stands twice; remove one$",
+        r"^train\.batch_size = \[16, 32, 16\]: a value is given twice; remove one$",
     ),
     "choice in capitals": (
         {"train": {"model": "ResNet18"}},
@@ -214,7 +214,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"^methods\.sgd\.lr = \[\]: an empty axis leaves no run",
     ),
     "no seed": ({"seeds": []}, r"^seeds = \[\]: give at least one seed$"),
-    "same seed twice": ({"seeds": [0, 0]}, r"^seeds = \[0, 0\]: a value stands twice; remove one$"),
+    "same seed twice": ({"seeds": [0, 0]}, r"^seeds = \[0, 0\]: a value is given twice; remove one$"),
     "seed that is text": (
         {"seeds": ["0"]},
         r"^seeds\.0 = '0': must be a whole number \(it is text: remove its quotes\)$",
@@ -223,7 +223,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"methods": {"my sgd": {"optimizer": "sgd", "lr": 0.1}}},
         r"^methods\.my sgd: a label must begin with a letter or digit \(ASCII\), and have only these, _, \+",
     ),
-    "epochs and steps": ({"train": {"steps": 10}}, r"^train: give epochs or steps, one of the two$"),
+    "epochs and steps": ({"train": {"steps": 10}}, r"^train: give either epochs or steps$"),
     "multistep without milestones": (
         {"train": {"schedule": "multistep"}},
         r"^train\.schedule = 'multistep': needs milestones \(schedule: constant has none\)$",
@@ -234,7 +234,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "milestones that fall": (
         {"train": {"milestones": [2, 1]}},
-        r"^train\.milestones = \[2, 1\]: must rise, with no epoch twice$",
+        r"^train\.milestones = \[2, 1\]: must rise, without repetition$",
     ),
     "milestone after the end of one method": (
         {"train": {"milestones": [1, 2]}, "methods": {"sgd": {"epochs": 2}}},
@@ -307,7 +307,7 @@ def test_every_problem_is_reported_at_once(tiny: dict[str, Any]) -> None:
     ("content", "expected"),
     [
         (b"a: 1\nb: [1, 2\n", r"line 3: not valid YAML"),
-        (b"methods:\n  sgd: {lr: 1}\n  sgd: {lr: 2}\n", r"line 3: the key 'sgd' stands twice"),
+        (b"methods:\n  sgd: {lr: 1}\n  sgd: {lr: 2}\n", r"line 3: the key 'sgd' is given twice"),
         (b"train:\n\tepochs: 1\n", r"line 2: a tab; indent with spaces$"),
         (b"a: 1\n---\nb: 1\n", r"line 2: a second document begins \(---\); a file has one$"),
         (b"a: !x 1\n", r"line 1: not valid YAML: could not determine a constructor for the tag '!x'$"),
@@ -343,7 +343,9 @@ def test_broken_file_is_named_with_its_line(content: bytes | None, expected: str
 
 
 def test_folder_is_not_a_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^[^\n]*: cannot be read \(Is a directory\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^[^\n]*: cannot be read \(Is a directory\); give a readable YAML file$"
+    ):
         load_campaign([tmp_path])
 
 

@@ -1,1 +1,1 @@
-"""From the runs of a campaign to its tables, figures and report. Notebooks only show what this computes."""
+"""Tables, figures and report of a campaign, computed from its runs. Notebooks only show them."""

@@ -49,7 +49,7 @@ class Content:
     predictions: Row
     #: rows of probe.parquet; empty for a run without probes
     probes: list[Row]
-    #: errors of the files on the execution that are damaged, and left out
+    #: errors of damaged files on the execution, which are left out
     left_out: list[DamagedError] = dataclasses.field(default_factory=list)
 
 
@@ -122,7 +122,7 @@ def _metrics(run: Run, folder: Path) -> pa.Table:
 
 
 def _times(folder: Path) -> tuple[Row, list[DamagedError]]:
-    """Columns of times.parquet, and the errors of the files that they are not read from."""
+    """Columns of times.parquet, and the errors of damaged files."""
     row: Row = {}
     timing, environment, left_out = reading.execution(folder)
     if timing is not None:
@@ -203,7 +203,7 @@ def _load(path: Path) -> dict[str, tuple[_Stamp, Content]]:
 
 
 def _as_text(predictions: Row) -> Row:
-    """`Content.predictions` with values that JSON has."""
+    """Convert `Content.predictions` to JSON values."""
     return {k: base64.b64encode(v).decode() if k == "correct" else v for k, v in predictions.items()}
 
 

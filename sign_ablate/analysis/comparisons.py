@@ -30,7 +30,7 @@ def differences(
     order = [label for label in labels if label != reference] or list(cells["label"])
     cells = cells.set_index("label").reindex(order).dropna(subset=["optimizer"])
     if cells.empty:
-        raise ValueError(f"no run to compare with {reference!r} on {dataset!r}")
+        raise ValueError(f"no run to compare with {reference!r} on {dataset!r}; train another cell there")
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.75 + 0.19 * len(cells)), layout="constrained")
         axes = figure.add_subplot()
@@ -73,7 +73,7 @@ def phase_diagram(runs: pd.DataFrame, dataset: str, title: str | None = None) ->
             rows = pd.concat([clean[clean["lr0"].isin(of["lr0"])], of])
             found.append((method, rows.pivot_table("acc", "lr0", "alpha", aggfunc="mean")))
     if not found:
-        raise ValueError(f"no dithered method on {dataset!r} has several α and several lr")
+        raise ValueError(f"no dithered method on {dataset!r} has several alpha and lr; give both as lists")
     top = max(float(np.nanmax(table.to_numpy())) for _, table in found)
     low = max(top - 30, min(float(np.nanmin(table.to_numpy())) for _, table in found))
     with style.context():

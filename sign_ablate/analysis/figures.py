@@ -65,10 +65,15 @@ def switching(
 
 
 def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = None) -> Figure:
-    """The last epoch's test accuracy of every cell with its interval, or with the range of two seeds."""
+    """The last epoch's test accuracy of every cell with its interval, or with the range of two seeds.
+
+    Raises:
+        ValueError: if the data set has no cell.
+    """
     cells = summary[summary["dataset"] == dataset].reset_index(drop=True)
     if cells.empty:
-        raise ValueError(f"no cell of the data set {dataset!r}")
+        known = ", ".join(summary["dataset"].unique())
+        raise ValueError(f"dataset = {dataset!r}: has no cell; name one of {known}")
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 0.65 + 0.17 * len(cells)), layout="constrained")
         axes = figure.add_subplot()

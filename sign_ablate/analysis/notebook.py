@@ -54,7 +54,7 @@ def execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
 
 
 class _LastValue(DisplayHook):
-    """Keeps the value of a cell's last expression beside what the cell displays."""
+    """Keeps the value of a cell's last expression, in addition to what the cell displays."""
 
     def write_output_prompt(self) -> None:
         """Print no `Out[1]: `."""

@@ -14,7 +14,7 @@ class Panel(NamedTuple):
     """A quantity of probes.parquet.
 
     Attributes:
-        name: what the panel shows.
+        name: title of the panel.
         quantity: the quantity.
         over: a quantity of the same probe by which it is divided, or None.
         line: value to compare with.
@@ -47,8 +47,8 @@ def read(folder: str | Path) -> pd.DataFrame | None:
 def figure(probes: pd.DataFrame, dataset: str) -> Figure:
     """Draw the quantities of PANELS over the probed steps: a point per seed, and a line through their means.
 
-    The dashed line is what noise alone gives (λ, flipped signs), σ_k = rms(m), all coordinates, or Gaussian
-    noise (skewness). A panel whose quantity no run has is left out.
+    Dashed lines: noise alone (λ, flipped signs), rms(m) = σ_k, all coordinates (SNR), and Gaussian noise
+    (skewness). A panel whose quantity no run has is left out.
 
     Args:
         probes: rows of probes.parquet.

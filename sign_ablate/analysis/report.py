@@ -112,7 +112,7 @@ def differences(report: Report, dataset: str, optimizer: str) -> pd.DataFrame:
                 f"Minus {style.pretty(chosen)} (points)": _signed(difference.mean),
                 "95 % interval": f"{_signed(difference.low)} to {_signed(difference.high)}" if known else "–",
                 "Seeds": difference.n,
-                "So": _verdict(difference),
+                "Result": _verdict(difference),
             }
         )
     return pd.DataFrame(rows)

@@ -59,7 +59,7 @@ SUMMARY_SCHEMA = pa.schema(
         *_CELL,
         field("n", pa.int32(), "seeds whose run exists, finished or diverged"),
         field("n_diverged", pa.int32(), "seeds of n that diverged; they are left out of the means below"),
-        field("n_damaged", pa.int32(), "seeds whose run is damaged and was left out (partial tables alone)"),
+        field("n_damaged", pa.int32(), "seeds whose run is damaged and was left out (partial tables only)"),
         field("mean", pa.float64(), "mean over finished seeds of the last epoch's test accuracy"),
         field("sd", pa.float64(), "sample standard deviation of the same; null with one seed"),
         field("ci_low", pa.float64(), "lower end of the 95 % t-interval of the mean; null with one seed"),
@@ -71,7 +71,7 @@ SUMMARY_SCHEMA = pa.schema(
     ]
 )
 
-#: One row per run: which of the test images it classifies correctly.
+#: One row per run: correctness of its prediction for each test image.
 PREDICTIONS_SCHEMA = pa.schema(
     [
         *_RUN,

@@ -17,7 +17,7 @@ Line = tuple[float, tuple[float, ...]]
 #: one column of a two-column paper, in inches
 WIDTH = 3.5
 
-#: Okabe and Ito's colours, told apart with any colour vision, and two of Paul Tol's.
+#: Okabe and Ito's colours, distinguishable with any colour vision, and two of Paul Tol's.
 COLOURS = {
     "sgd": "#000000",
     "adam": "#cc79a7",
@@ -41,7 +41,7 @@ COLOURS = {
     "terngrad": "#97c46c",
     "topk": "#8c564b",
 }
-#: of rules of aggregation; the mean has the colour of its optimizer
+#: colours of rules of aggregation; the mean has the colour of its optimizer
 AGGREGATIONS = {
     "vote": "#aa3377",
     "two-phase-vote": "#e07ab0",
@@ -51,7 +51,7 @@ AGGREGATIONS = {
     "two-sided-ef": "#44aa99",
     "alone": "#7f7f7f",
 }
-#: for optimizers that this module does not know
+#: colours of optimizers that are not listed above
 SPARE = ("#999933", "#661100", "#6699cc", "#aa4499")
 #: offset and dashes, as matplotlib takes them; the first is a solid line
 DASHES: tuple[Line, ...] = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2)))

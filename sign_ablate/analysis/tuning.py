@@ -18,7 +18,7 @@ from sign_ablate.tuning.choice import EDGE, expected_best
 
 #: percentage points that are shown below a choice
 ROOM = 10.0
-#: a choice that lies further below the best one, in points, is outside of a figure of all cells
+#: distance to the best choice, in points, beyond which a choice is outside of a figure of all cells
 FAR = 10.0
 _COLUMNS = 3
 

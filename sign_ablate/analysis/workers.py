@@ -42,8 +42,8 @@ def accuracy_by_workers(
 ) -> Figure:
     """Test accuracy after the last epoch against the number of workers W, a line per method.
 
-    A method with one worker and several batch sizes b is drawn at W = B/b, with B the batch of the others: it
-    is one of W workers alone.
+    A method with one worker and several batch sizes b is drawn at W = B/b, with B the batch of the others: a
+    single one of W workers.
 
     Args:
         summary: rows of summary.parquet.
@@ -87,8 +87,7 @@ def accuracy_by_adversaries(
 ) -> Figure:
     """Test accuracy after the last epoch against the share of adversaries, a line per method.
 
-    A line begins at the cell that differs from its others in nothing but having no adversaries, if the
-    campaign has it.
+    A line begins at the cell without adversaries and otherwise equal to its others, if the campaign has it.
 
     Args:
         summary: rows of summary.parquet.
@@ -136,12 +135,12 @@ def accuracy_by_adversaries(
 
 
 def _cells(campaign: Campaign, dataset: str) -> dict[str, RunConfig]:
-    """Label → configuration, but for the seed."""
+    """Label → configuration with one of its seeds."""
     return {run.cell.label: run.config for run in expand(campaign) if run.cell.dataset == dataset}
 
 
 def _series(cells: Mapping[str, RunConfig], key: str) -> dict[str, Series]:
-    """Lines over a training option: cells whose labels differ in nothing but its value."""
+    """Lines over a training option: cells whose labels differ only in its value."""
     found: dict[str, dict[float, str]] = {}
     for label, config in cells.items():
         name = " ".join(word for word in label.split(" ") if not word.startswith(f"{key}="))

@@ -146,7 +146,7 @@ def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterat
     for combination in itertools.product(*points.values()):
         chosen = dict(zip(points, combination, strict=True))
         picked = tuple((key, chosen[key]) for key in axes)
-        # a campaign that stands in a table has its choices, but not its spaces
+        # a campaign in campaign.json has its choices, but not its search spaces
         known = any(label_of(label, picked) in cells for cells in campaign.tuned.values())
         itself = label_of(label, picked) if space or known else None
         yield Template(
@@ -231,7 +231,7 @@ def _points(key: str, value: Any, where: str, model: type[Optimizer]) -> list[An
     if not value:
         raise ConfigError(f"{where}.{key} = []: an empty axis leaves no run; give at least one value")
     if any(point in value[:index] for index, point in enumerate(value)):
-        raise ConfigError(f"{where}.{key} = {shown(value)}: a value stands twice; remove one")
+        raise ConfigError(f"{where}.{key} = {shown(value)}: a value is given twice; remove one")
     return list(value)
 
 
@@ -252,7 +252,7 @@ def _validate(model: type[M], chosen: Mapping[str, Any], where: str, own: Mappin
 
 
 def _key(error: ErrorDetails) -> Any:
-    """The key of a problem. None if it is of no key alone."""
+    """The key that causes a problem, or None if it is not a single key."""
     problem = error.get("ctx", {}).get("error")
     return problem.key if isinstance(problem, OptionError) else next(iter(error["loc"]), None)
 

@@ -48,7 +48,7 @@ def data_id(spec: DatasetSpec) -> str:
 
 
 def campaign_spec(campaign: Campaign, *, tuning: bool = False) -> str:
-    """JSON text of what a campaign's tables depend on, in the user's order.
+    """JSON text of the parts of a campaign that determine its tables, in the user's order.
 
     It has neither `execution` nor the locations of data. It has `tuning` only on request: with the choices of
     `tuned`, the evaluation does not depend on the search for them.
@@ -75,5 +75,8 @@ def _checked(spec: str) -> str:
     values = json.loads(spec)
     version = values.pop("numerics", None)
     if version != NUMERICS_VERSION:
-        raise ConfigError(f"numerics: this is version {NUMERICS_VERSION}, the spec is of version {version}")
+        raise ConfigError(
+            f"numerics: this is version {NUMERICS_VERSION}, the spec is of version {version}; start the run "
+            "with snakemake"
+        )
     return canonical(values)

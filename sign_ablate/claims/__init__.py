@@ -1,1 +1,1 @@
-"""The paper's claims: statistics, verdicts, and the ledger of what the campaigns say about each claim."""
+"""The paper's claims: statistics, verdicts, and the ledger with a campaign's verdict on each claim."""

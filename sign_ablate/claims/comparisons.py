@@ -17,8 +17,8 @@ class Greater(Tested):
     over: Arms
     diverged: Literal["unknown", "failure"] = Field(
         "unknown",
-        description="A seed that diverged. unknown: it must not be able to flip the verdict. failure: it "
-        "counts as an accuracy of 0, where divergence is what the claim is about.",
+        description="Treatment of a diverged seed. unknown: it must not be able to flip the verdict. "
+        "failure: it counts as an accuracy of 0, for claims about divergence.",
     )
 
     def contrasts(self) -> list[Contrast]:
@@ -54,7 +54,7 @@ class Same(Tested):
 
 
 class NotWorse(Tested):
-    """The test accuracy of `arm` is at most the margin below that of `reference`; above it, it may be any."""
+    """The test accuracy of `arm` is not below that of `reference` by more than the margin."""
 
     comparison: Literal["not-worse"] = "not-worse"
     arm: str
@@ -72,7 +72,7 @@ class Trend(Tested):
     order: Annotated[tuple[str, ...], Field(strict=False, min_length=3)]
 
     def contrasts(self) -> list[Contrast]:
-        """The first arm minus the last, with the others between them: it rises from the last to the first."""
+        """The first arm minus the last, with all arms, since the rule tests the rise from last to first."""
         rising = self.order[::-1]
         between = ((arm, 0.0) for arm in rising[1:-1])
         return [contrast((rising[0], -1.0), *between, (rising[-1], 1.0), rule="trend")]
@@ -153,7 +153,7 @@ class Gap(Tested):
 
 
 class Value(Tested):
-    """The mean test accuracy of `arm` is the paper's `value` in percent. Made in the paper's setting only."""
+    """The mean test accuracy of `arm` is the paper's `value` in percent. For the paper's setting only."""
 
     comparison: Literal["value"] = "value"
     arm: str

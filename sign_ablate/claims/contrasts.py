@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from sign_ablate.claims.evidence import Evidence, Values
     from sign_ablate.claims.outcome import Outcome
 
-#: the reading of an arm on which the paper leaves nothing open
+#: reading of an arm that the paper defines without ambiguity
 ANY = "any"
-#: quantity of a run that a contrast is made of
+#: quantity of a run that a contrast combines
 Statistic = Literal["accuracy", "roughness", "first-passage", "hand-off", "probe"]
 #: rule that turns the interval of a contrast into a verdict
 Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
@@ -23,7 +23,7 @@ Rule = Literal["greater", "same", "not worse", "trend", "above", "below"]
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of a statistic over arms. Its interval over seeds decides.
+    """A weighted sum of a statistic over arms, whose interval over seeds gives the verdict.
 
     Attributes:
         weights: arm → weight.
@@ -58,7 +58,7 @@ Arms = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(strict=False, 
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """Cells of a campaign that stand for the arms of a comparison.
+    """The cells of a comparison's arms in a campaign.
 
     Attributes:
         evidence: the campaign's tables.
@@ -105,7 +105,7 @@ class Comparison(Model):
         return tuple(dict.fromkeys(arm for each in self.contrasts() for arm in each.weights))
 
     def sources(self) -> dict[str, float]:
-        """Source of a data set → weight of the contrast there. Empty: on the data set that is tested."""
+        """Source of a data set → weight of the contrast on it. Empty: only on the data set under test."""
         return {}
 
     def target(self) -> float:
@@ -129,7 +129,7 @@ class Comparison(Model):
         return 1.0
 
     def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
-        """The outcome of a contrast with what this comparison adds to its reason or doubts in its verdict.
+        """The outcome of a contrast, with this comparison's changes to its reason or verdict.
 
         Args:
             outcome: the outcome by the rule of the contrast.

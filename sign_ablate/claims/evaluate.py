@@ -107,7 +107,7 @@ class Tester:
         raise NotMeasuredError(f"no data set of {source} in this campaign")
 
     def _images(self, terms: Sequence[Term], outcome: Outcome, alpha: float) -> tuple[float, float] | None:
-        """Interval for new test images too, of a difference of two arms without diverged seeds."""
+        """Interval for new seeds and new test images, for a difference of two arms without diverged seeds."""
         if outcome.effect is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
             return None
         first, second = sorted(terms, key=lambda term: -term.weight)

@@ -1,4 +1,4 @@
-"""The interactive page, explore.html: one file that works offline. A click shows what a claim rests on."""
+"""The interactive page, explore.html: one file that works offline. A click on a claim shows its evidence."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def write(rows: list[Row], evidence: Evidence, path: Path, title: str) -> None:
 
 
 def page(rows: list[Row], evidence: Evidence, title: str) -> alt.HConcatChart:
-    """The linked charts: claims and methods to click on the left, and what they rest on at the right."""
+    """Linked charts: claims and methods to select on the left, their evidence on the right."""
     right = [_details(rows), _seeds(evidence), _curves(evidence), _specifications(evidence)]
     if evidence.tuned:
         right.insert(3, _trials(evidence))
@@ -68,12 +68,12 @@ def page(rows: list[Row], evidence: Evidence, title: str) -> alt.HConcatChart:
 
 
 def _chart(name: str, records: data.Records, **properties: Any) -> alt.Chart:
-    """A chart with a name of its own, since Altair numbers the others through a process."""
+    """A named chart. Altair numbers unnamed ones, so that the page would depend on earlier charts."""
     return alt.Chart(alt.InlineData(values=records), name=name, **properties)
 
 
 def _claims(rows: list[Row]) -> alt.HConcatChart:
-    """Titles of the claims, to click on, beside their forest."""
+    """Selectable titles of the claims beside their forest plot."""
     records = data.claims(rows)
     first = next((r for r in records if "effect" in r and r["cells"] != data.NO_CELLS), records[0])
     claim = alt.selection_point(

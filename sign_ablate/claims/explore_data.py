@@ -19,7 +19,7 @@ NO_CELLS = "||"
 
 
 def claims(rows: list[Row]) -> Records:
-    """One record per row of the ledger. `cells` is a text with every cell between bars, to search in."""
+    """One record per row of the ledger. `cells` is a searchable text with each cell between bars."""
     return [
         {
             "row": f"{row['claim']} {row['dataset'] or ''}".strip(),
@@ -121,7 +121,7 @@ def trials(evidence: Evidence) -> Records:
 
 
 def specifications(evidence: Evidence) -> Records:
-    """One record per cell and option that was set or tuned: what specifies its runs, but for the seed."""
+    """One record per cell and option that was set or tuned: the specification of its runs, without seed."""
     found: dict[tuple[str, str], str] = {}
     for run in expand(evidence.campaign):
         spec = json.loads(run.spec)

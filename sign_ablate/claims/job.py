@@ -1,4 +1,4 @@
-"""Evaluation of the claims on a campaign's tables, with the files that are written."""
+"""Evaluation of the claims on a campaign's tables, and the files of the result."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def write(
         out: table of the ledger to write.
         page: explore.html to write.
         claims: file of the claims.
-        tuned: tuned.json of the campaign; may be missing, as may the next two.
-        theory: claims.parquet of the theory lab.
-        measurements: measurements.parquet of the benchmarks.
+        tuned: tuned.json of the campaign. It may be missing.
+        theory: claims.parquet of the theory lab. It may be missing.
+        measurements: measurements.parquet of the benchmarks. It may be missing.
 
     Raises:
         ConfigError: if the file of the claims is invalid.

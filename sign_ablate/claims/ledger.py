@@ -25,11 +25,11 @@ class Row:
     claim: Claim
     dataset: str | None
     outcome: Outcome
-    #: what tested it; None for a claim that compares no arms
+    #: the tester; None for a claim that compares no arms
     tester: Tester | None = None
     #: level of the test
     alpha: float | None = None
-    #: how the campaign differs from the paper's setting; empty if it does not, or need not have it
+    #: differences of the campaign from the paper's setting; empty if there are none, or none that matter
     proxy: str = ""
 
     @property
@@ -100,7 +100,7 @@ def _rows(name: str, claim: Claim, claims: Claims, evidence: Evidence) -> Iterat
 
 
 def _datasets(claim: Claim, claims: Claims, evidence: Evidence) -> list[str]:
-    """Labels of the data sets that a claim is tested on: the paper's, or any that stands in for it."""
+    """Labels of the data sets that a claim is tested on: the paper's, or substitutes for it."""
     sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
     if compared := list(claim.test.sources()):
         return [label for label, source in sources.items() if source == compared[0]]

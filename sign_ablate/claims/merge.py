@@ -1,4 +1,4 @@
-"""One ledger of several campaigns, and its verdicts as Markdown for pages: numbers are never typed."""
+"""Ledger merged from several campaigns, and its verdicts as Markdown for generated parts of pages."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,8 @@ HEADS = ("Claim", "Verdict", "Effect", "Remark")
 def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Rows of several ledgers in the order of the claims, each with a further key `campaign`.
 
-    A claim has a row for each data set on which a campaign measured it: that of the first campaign of the
-    mapping which did. A claim that none measured has the row of the first campaign with data for it, or else
-    of the first one.
+    A claim has a row for each data set on which it was measured, from the first such campaign of the mapping.
+    A claim that none measured has the row of the first campaign with data for it, or else of the first.
     """
     rows = [{**row, "campaign": campaign} for campaign, of in ledgers.items() for row in of]
     found = []
@@ -31,7 +30,7 @@ def merged(ledgers: Mapping[str, Sequence[Row]]) -> list[Row]:
 
 
 def is_measured(row: Row) -> bool:
-    """True if a claim has a verdict, be it that of a proxy for itself."""
+    """Return True if a claim has a verdict, its own or that of a proxy."""
     return row["verdict"] != "not measured" or row["proxy_verdict"] is not None
 
 
@@ -57,7 +56,7 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _effect(row: Row) -> Iterator[str]:
-    """Lines of the effect: intervals, arms or statement, and n, as far as there are any."""
+    """Lines of the effect: intervals, arms or statement, and n, where they exist."""
     if row["effect"] is not None:
         yield _whole(numbers(row))
         if row["image_low"] is not None:
@@ -69,7 +68,7 @@ def _effect(row: Row) -> Iterator[str]:
 
 
 def _whole(text: str) -> str:
-    """Text that a narrow column does not break."""
+    """Replace spaces, so that a narrow column does not break the text."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 

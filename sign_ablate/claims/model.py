@@ -25,7 +25,7 @@ Source = Literal["cifar10", "cifar100"]
 
 
 class Setting(Model):
-    """Network and epochs of the paper on one data set. Other runs do not decide claims on the paper's."""
+    """Network and epochs of the paper on one data set, which its claims about whole runs are tested with."""
 
     model: Network
     epochs: int
@@ -38,14 +38,14 @@ class Claim(Model):
     place: str = Field(description="Section, figure, table or equation of the paper.")
     family: str = Field(description="Claims that share a correction for multiplicity: a figure or table.")
     scope: Literal["mathematics", "step-level", "proxy", "paper"] = Field(
-        description="What decides the claim. mathematics: proofs and their experiments. step-level: steps in "
+        description="Evidence that decides the claim. mathematics: proofs, experiments. step-level: steps in "
         "the paper's network. proxy: any network (controls of our own). paper: the paper's network, data "
         "and epochs."
     )
-    ours: bool = Field(False, description="A control or correction of ours, and no claim of the paper.")
+    ours: bool = Field(False, description="A control or correction of ours, not a claim of the paper.")
     data: Source | None = Field(None, description="The paper's data set; unset: any.")
     specific: bool = Field(
-        False, description="The paper says something else of its other data set, which is no stand-in."
+        False, description="The claim is about `data` alone: the paper's other data set is no substitute."
     )
     test: AnyComparison
 
@@ -63,8 +63,7 @@ class Claims(Model):
     settings: dict[Source, Setting] = Field(description="The paper's setting on each of its data sets.")
     readings: dict[str, str] = Field(description="Reading that the paper's text allows → its meaning.")
     arms: dict[str, dict[str, Labels]] = Field(
-        description="Arm → reading → labels of cells that stand for it, of which the first is used that a "
-        "campaign has."
+        description="Arm → reading → labels of cells. The first label that a campaign has is used."
     )
     margins: dict[Name, dict[str, Annotated[float, Field(gt=0)]]] = Field(
         description="Margin → source of a data set, or `other` → the margin there."
@@ -117,7 +116,7 @@ def digest(path: Path = CLAIMS_FILE) -> str:
 
 
 def _problems(claims: Claims) -> Iterator[str]:
-    """Yield a line for each name that is used and not defined, and each claim that no reading can test."""
+    """Yield a line for each undefined name, and for each claim that cannot be tested under any reading."""
     for name, readings in claims.arms.items():
         for reading in readings.keys() - {ANY, *claims.readings}:
             yield unknown(f"arms.{name}.{reading}", reading, [ANY, *claims.readings], "unknown reading")

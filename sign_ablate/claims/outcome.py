@@ -1,4 +1,4 @@
-"""Outcome of a test, and how the outcomes of parts and of readings become one."""
+"""Outcome of a test, and the combination of the outcomes of parts and of readings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ class Outcome:
 
     Attributes:
         verdict: the verdict.
-        reason: why it is not measured or unresolved, or what weakens it. Empty if there is nothing to say.
-        reading: the reading that it holds for; `any` if the paper leaves nothing open.
+        reason: reason for "not measured" or "unresolved", or a caveat. May be empty.
+        reading: the reading of the paper; `any` if there is only one.
         arms: the contrast by labels of cells, such as "hybrid − sgd".
         cells: the labels.
         effect: the contrast over seeds.
         images: interval of the effect for new seeds and new test images.
         margin: the margin, in the unit of the effect.
         n_diverged: seeds that diverged for at least one arm.
-        parts: the outcomes that it was made from.
+        parts: the outcomes that it combines.
     """
 
     verdict: Verdict
@@ -43,10 +43,10 @@ class Outcome:
 
 
 def all_of(parts: Sequence[Outcome]) -> Outcome:
-    """Outcome of a claim that needs all of its parts: that of the part that decides.
+    """Outcome of a claim that needs all of its parts, at least one: that of the deciding part.
 
-    A part that is refuted decides first, then one that is not measured, then one that is unresolved. Of
-    several, it is the one with the lowest effect.
+    A refuted part decides first, then one that is not measured, then one that is unresolved. Of several, the
+    one with the lowest effect decides.
     """
     for verdict in ("refuted", "not measured", "unresolved", "supported"):
         if of_verdict := [part for part in parts if part.verdict == verdict]:
@@ -56,11 +56,11 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
 
 
 def any_of(readings: Sequence[Outcome]) -> Outcome:
-    """Outcome of a claim with several readings, of which one that supports it is enough.
+    """Outcome of a claim with several readings: supported if one of them is.
 
-    It is refuted only if every reading refutes it, and then with the reading that comes closest. Nothing
-    corrects for their number, which favours the claim. Unless one supports it, a reading that is not measured
-    might, so the reason names it.
+    It is refuted only if every reading is; the outcome is then that of the reading that comes closest. There
+    is no correction for the number of readings, which favours the claim. Unless one is supported, the reason
+    names the readings that are not measured, since they might support the claim.
     """
     if len(readings) == 1:
         return readings[0]

@@ -1,4 +1,4 @@
-"""The ledger as HTML for the report: a sentence, counts, and one row per claim with an inline forest."""
+"""The ledger as HTML for the report: a summary, counts, and one row per claim with an inline forest plot."""
 
 import html as markup
 import itertools
@@ -12,7 +12,7 @@ from sign_ablate.claims.table import Row
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-#: Okabe and Ito's colours, told apart with any colour vision; the word stands beside each
+#: Okabe and Ito's colours, distinguishable with any colour vision; the verdict is always written out, too
 COLOURS = {"supported": "#009e73", "refuted": "#d55e00", "unresolved": "#6e6e6e", "not measured": "#a6a6a6"}
 #: size of a forest in pixels, and its half-width in margins
 _WIDTH, _HEIGHT, _REACH = 200, 22, 6.0
@@ -28,10 +28,10 @@ _HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH
 
 
 def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
-    """A few sentences that sum up the ledger of a campaign, or of several.
+    """Summary of the ledger of one or several campaigns, in a few sentences.
 
-    A claim that is tested on two data sets counts once, unless its verdicts differ. A proxy's verdicts count
-    for each data set.
+    A claim that is tested on two data sets counts once, unless its verdicts differ. Verdicts of proxies are
+    counted per data set.
     """
     paper = [row for row in rows if not row["ours"]]
     said = [f"Of the paper's claims, {_split(_once(paper))}."]
@@ -54,7 +54,7 @@ def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
 
 
 def _once(rows: Sequence[Row]) -> list[str]:
-    """The verdicts of each claim, without those that it has on another data set, too."""
+    """The distinct verdicts of each claim over its data sets."""
     return [verdict for _, verdict in dict.fromkeys((row["claim"], row["verdict"]) for row in rows)]
 
 
@@ -80,7 +80,7 @@ def counts(rows: Sequence[Row]) -> "HTML":
     for name, of in _groups(rows):
         lines.append(_counted(name, [row["verdict"] for row in of]))
         if proxies := [row["proxy_verdict"] for row in of if row["proxy_verdict"]]:
-            lines.append(_counted("– by this proxy, for itself", proxies))
+            lines.append(_counted("– verdicts of this proxy", proxies))
     return _html(f"<table>{''.join(lines)}</table>")
 
 
@@ -123,7 +123,7 @@ def _line(row: Row, several: bool) -> str:
 
 
 def _verdict(row: Row) -> Iterator[str]:
-    """Verdict as word and colour, that of a proxy below it, and what there is to say."""
+    """Verdict as a coloured label, then that of a proxy, the reading and the reason."""
     yield f'<span class="verdict" style="background: {COLOURS[row["verdict"]]}">{row["verdict"]}</span>'
     if proxy := row["proxy_verdict"]:
         yield f' <span class="verdict proxy" style="color: {COLOURS[proxy]}">proxy: {proxy}</span>'
@@ -149,7 +149,7 @@ def numbers(row: Row) -> str:
 
 
 def forest(row: Row) -> str:
-    """Inline SVG of an effect in units of its margin: thick for new seeds, thin for new test images, too."""
+    """Inline SVG of an effect in margins. Thick line: interval for new seeds. Thin: and new test images."""
     if row["low"] is None or not row["margin"] or row["comparison"] == "theory":
         return ""
     colour, middle = COLOURS[row["proxy_verdict"] or row["verdict"]], _HEIGHT / 2
@@ -196,5 +196,5 @@ def _html(text: str) -> "HTML":
 
 
 def heading(rows: Sequence[Row]) -> "HTML":
-    """The sentence that sums the ledger up, as a paragraph."""
+    """Summary of the ledger as a paragraph."""
     return _html(f"<p>{markup.escape(sentence(rows))}</p>")

@@ -1,4 +1,4 @@
-"""The ledger's first screen as a figure: what it says in sentences, and its rows with an inline forest."""
+"""The ledger's first screen as a figure: a summary, and the rows with an inline forest plot."""
 
 import itertools
 import textwrap
@@ -18,7 +18,7 @@ from sign_ablate.claims.table import Row
 WIDTH, ROW = 9.0, 0.225
 #: half-width of the forest in margins
 REACH = 6.0
-#: places of the columns, of 100
+#: horizontal positions of the columns, from 0 to 100
 _VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 75.0), 76.0, 99.0
 _CHARACTERS = 145
 
@@ -93,7 +93,7 @@ def _verdict(axes: Axes, y: float, row: Row, colour: str) -> None:
 
 
 def _forest(axes: Axes, y: float, row: Row, colour: str) -> None:
-    """Interval in margins: thick for new seeds, thin for new test images, too. Grey: ± the margin."""
+    """Intervals in margins, thick for new seeds, thin for new seeds and test images. Grey: ± the margin."""
     if row["low"] is None or not row["margin"]:
         return
     left, right = _place(-1), _place(1)

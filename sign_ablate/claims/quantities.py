@@ -18,7 +18,7 @@ LEAST_EPOCHS = 6
 
 
 class Rougher(Tested):
-    """Test accuracy of `arm` moves more from epoch to epoch than that of `reference` (standard deviation)."""
+    """Test accuracy of `arm` fluctuates more between epochs than that of `reference` (standard deviation)."""
 
     comparison: Literal["rougher"] = "rougher"
     arm: str
@@ -30,7 +30,7 @@ class Rougher(Tested):
         return [minus(self.arm, self.reference)]
 
     def missing(self, cells: Cells) -> str | None:
-        """Short runs have too few changes for a standard deviation."""
+        """Reason for runs with too few epochs for a standard deviation, or None."""
         short = cells.horizon(self.arm) < LEAST_EPOCHS
         return f"runs of fewer than {LEAST_EPOCHS} epochs" if short else None
 
@@ -64,7 +64,7 @@ class FirstPassage(Tested):
         return None if reached is None else self.share * reached
 
     def missing(self, cells: Cells) -> str | None:
-        """The reference must have a finished run, if it sets the threshold."""
+        """Reason if the reference sets the threshold and has no finished run, or None."""
         absent = self._threshold(cells) is None
         return f"no finished run of {self.reference}, which sets the threshold" if absent else None
 
@@ -79,8 +79,8 @@ class FirstPassage(Tested):
     def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
         """Add the threshold to the reason.
 
-        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval
-        without width would say more than whole epochs can.
+        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
+        zero width would claim more precision than whole epochs have.
         """
         percent = 100 * (self._threshold(cells) or 0.0)
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {percent:.1f} %"]))
@@ -100,7 +100,7 @@ class FirstPassage(Tested):
 
 
 class HandOff(Tested):
-    """For some epochs after its switch, `arm` does not fall below its accuracy before it by the margin."""
+    """In the epochs after its switch, `arm` stays within the margin below its accuracy before the switch."""
 
     comparison: Literal["hand-off"] = "hand-off"
     arm: str
@@ -112,7 +112,7 @@ class HandOff(Tested):
         return [contrast((self.arm, 1.0), rule="not worse")]
 
     def missing(self, cells: Cells) -> str | None:
-        """The switch must have a fixed epoch."""
+        """Reason for a switch without a fixed epoch, or None."""
         automatic = cells.option(self.arm, "t_switch") is None
         return f"{cells.labels[self.arm]} has no fixed T_switch" if automatic else None
 
@@ -146,11 +146,11 @@ class Probe(Tested):
     measured: ClassVar[Statistic] = "probe"
 
     def contrasts(self) -> list[Contrast]:
-        """The value of the probe that comes nearest to the other side, or lies farthest on it."""
+        """The extreme value over the probes: the lowest for side "above", the highest for "below"."""
         return [contrast((self.arm, 1.0), rule=self.side)]
 
     def missing(self, cells: Cells) -> str | None:
-        """The campaign must have probes."""
+        """Reason for a campaign without probes, or None."""
         absent = cells.evidence.probes is None
         return "no probes in this campaign: train.probe is not set" if absent else None
 
@@ -164,12 +164,12 @@ class Probe(Tested):
         outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
         if outcome.verdict != "refuted" or not self.doubt:
             return outcome
-        reason = f"beyond the limit, where {self.doubt} would be, too"
+        reason = f"beyond the limit, which {self.doubt} would explain, too"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
 
 class Measurement(Tested):
-    """A measured quantity of a step, such as a cost in shares of its time, is below the margin."""
+    """A measured quantity of a step, such as a cost as a share of its time, is below the margin."""
 
     comparison: Literal["measurement"] = "measurement"
     quantity: str
@@ -185,5 +185,5 @@ class Theory(Comparison):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if bool(self.results) == bool(self.readings):
-            raise ValueError("give results or readings, one of the two")
+            raise ValueError("give either results or readings")
         return self

@@ -1,4 +1,4 @@
-"""Values of a contrast over seeds, and the verdict on them that no diverged run could flip."""
+"""Values of a contrast over seeds, and a verdict on them that no diverged run could flip."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -47,11 +47,11 @@ class Sample:
 
     @property
     def diverged(self) -> np.ndarray:
-        """Seeds of which at least one arm has no value, as a mask."""
+        """Mask of the seeds for which at least one arm has no value."""
         return np.isnan(self.values).any(0)
 
     def extremes(self) -> list[np.ndarray]:
-        """Smallest and largest contrast of each seed that values in place of the missing ones allow.
+        """Smallest and largest possible contrast of each seed, over the unknown values of diverged runs.
 
         A missing value is at worst 0 and at best the highest of all arms.
         """
@@ -90,7 +90,7 @@ def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int 
 
 
 def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
-    """Remark that a reader of a supported claim's interval needs, or an empty text."""
+    """Remark on the interval of a supported claim, or an empty text."""
     if rule == "greater" and effect.high < margin:
         return "by less than the margin"
     if rule == "same" and max(-effect.low, effect.high) >= margin:

@@ -1,4 +1,4 @@
-"""Number of seeds that would have decided each claim, or that a difference as large as its margin needs."""
+"""Number of seeds needed to detect a difference as large as a claim's margin, or as the observed one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sign_ablate.claims.page import COLOURS
 from sign_ablate.claims.statistics import LOOKS, seeds_needed
 from sign_ablate.claims.table import Row
 
-#: probability with which that many seeds find the difference
+#: probability with which that many seeds detect the difference
 POWER = 0.8
 #: more seeds than this are drawn at the edge
 MOST = 1000
@@ -28,10 +28,10 @@ class Seeds:
         title: the claim, with the data set if there are several.
         verdict: its verdict, or that of a proxy.
         n: seeds that it was tested with.
-        for_margin: seeds that find a true difference as large as the margin with probability POWER. This
-            is the number to plan with.
-        for_effect: the same for a true difference as large as the observed one. It says how far the test
-            was from a decision, and is no estimate of its power: the observed difference is uncertain.
+        for_margin: seeds that detect a true difference as large as the margin with probability POWER. Plan
+            with this number.
+        for_effect: the same for a true difference as large as the observed one. It tells how far the test
+            was from a decision. It is no estimate of power, since the observed difference is uncertain.
     """
 
     title: str
@@ -42,9 +42,9 @@ class Seeds:
 
 
 def needed(rows: Sequence[Row]) -> list[Seeds]:
-    """Seeds of the claims on differences in points that were measured with several seeds.
+    """Seeds for the claims on differences in points that were measured with several seeds.
 
-    None of its numbers is above MOST: it is None instead. The level is the one that the claim was tested at.
+    A number above MOST is replaced by None. The level is the one that the claim was tested at.
     """
     several = len({row["dataset"] for row in rows} - {None}) > 1
     return [

@@ -133,7 +133,7 @@ def with_new_images(
 ) -> tuple[Floats, Floats]:
     """Interval of the difference in accuracy for new seeds and new test images, in percentage points.
 
-    `effect` holds the test images fixed. Here they are a sample, too, as the seeds are. With D the difference
+    `effect` holds the test images fixed. Here they are a random sample, like the seeds. With D the difference
     in correctness of a seed and an image, n seeds and N images,
 
         SE² = s²_seed/n + max(0, s²_image − w̄/n)/N,
@@ -215,13 +215,13 @@ def look_alpha(look: int, alpha: float = ALPHA) -> float:
 
 
 def seeds_needed(sd: float, gap: float, alpha: float = ALPHA, power: float = 0.8) -> int:
-    """Number of seeds with which a two-sided paired t-test finds a true difference with probability `power`.
+    """Number of seeds with which a two-sided paired t-test detects a difference with probability `power`.
 
     Args:
         sd: standard deviation of the differences over seeds.
         gap: true difference, in the unit of `sd`; not 0.
         alpha: level of the test.
-        power: probability to find it.
+        power: probability of detection.
     """
     from statsmodels.stats.power import TTestPower
 

@@ -13,8 +13,8 @@ claim, and verdicts have two, so docs/verdict-sim.md measures the error. Since `
 others err with α/2, it counts as two claims; as one, the error of a family would reach 8 % at α = 5 %.
 
 **All parts, any reading.** `compound` needs every part, and `part` gives each the level at which the whole
-keeps its α. `any_reading` needs one of the readings of a claim. Nothing corrects for their number, on
-purpose: the paper gets the benefit of several attempts. It refutes a claim only if every reading is refuted.
+keeps its α. `any_reading` needs one of the readings of a claim. There is deliberately no correction for their
+number: the paper gets the benefit of several attempts. A claim is refuted only if every reading is refuted.
 
 **A diverged run** must not be able to flip a verdict: `sample.decided` judges both extremes of what it might
 have been.
@@ -39,10 +39,10 @@ WORST = 0.0
 
 
 def greater(effect: Effect, margin: float) -> Verdicts:
-    """Verdict on "the difference is above 0", of which less than `margin` would be too small to matter.
+    """Verdict on "the difference is above 0", where less than `margin` is too small to matter.
 
-    Supported if the interval lies above 0; if it lies below the margin, too, the difference is real and
-    small. Refuted if the interval reaches 0 and lies below the margin.
+    Supported if the interval lies above 0; if it is also below the margin, the difference is real but small.
+    Refuted if the interval reaches 0 and lies below the margin.
     """
     return _choose(effect.low > 0, (effect.low <= 0) & (effect.high < margin))
 
@@ -66,12 +66,12 @@ def above(effect: Effect, bound: float) -> Verdicts:
 
 
 def below(effect: Effect, bound: float) -> Verdicts:
-    """Verdict on "the difference is below `bound`", such as a cost of 2 %: `above` turned round."""
+    """Verdict on "the difference is below `bound`", such as a cost of 2 %: the mirror image of `above`."""
     return _choose(effect.high < bound, effect.low > bound)
 
 
 def trend(values: ArrayLike, margin: float, alpha: Floats = ALPHA) -> Verdicts:
-    """Verdict on "values rise from dose to dose", where a rise of less than `margin` in all would not matter.
+    """Verdict on "values rise from dose to dose", where a total rise of less than `margin` does not matter.
 
     Supported if Page's test rejects at α/2, and the interval of the last dose against the first does not lie
     below 0. Refuted if it does not reject, and that interval lies below the margin.
@@ -124,8 +124,8 @@ def holm_levels(
     Args:
         judges: for each claim, its verdict as a function of α.
         alpha: probability of any wrong verdict in the family that is accepted.
-        equivalences: for each claim, whether `same` decides it or a part of it. In a family of several, such
-            a claim counts twice. None: no claim.
+        equivalences: for each claim, True if `same` decides it or a part of it. In a family of several, such
+            a claim counts twice. None: False for all.
 
     Returns:
         For each claim the level at which its verdict and its intervals are to be computed.

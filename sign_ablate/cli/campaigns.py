@@ -1,4 +1,4 @@
-"""Commands about a campaign: what it will do, does, and has to do again."""
+"""Commands about a campaign: its plan, its status, and its outdated files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ def plan(
     overrides: Set = [],  # noqa: B006  (typer reads it and copies it)
     results: Path = Path("results"),
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Also list the runs done after so long.")
+        float | None, typer.Option(min=0, help="Also list the runs done after this time.")
     ] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Snakemake profile of a cluster: also show queue slots and hours.")

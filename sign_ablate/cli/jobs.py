@@ -45,7 +45,7 @@ def train(
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     replaces: Annotated[int, typer.Option(help="Modification time (ns) of the result to replace.")] = 0,
     attempt: Annotated[
-        int, typer.Option(min=1, help="Number of the attempt; ends if the last was final.")
+        int, typer.Option(min=1, help="Number of the attempt; no retry of a final failure.")
     ] = 1,
 ) -> None:
     """Train one run (a Snakemake job). Exits with 0 if the run diverges. A finished run is kept."""
@@ -188,5 +188,5 @@ def _parameters(texts: list[str], kind: type[str] | type[int]) -> dict[str, Any]
         try:
             found[name] = kind(value)
         except ValueError:
-            raise typer.BadParameter(f"{text}: {value!r} is no whole number") from None
+            raise typer.BadParameter(f"{text}: {value!r} is not a whole number") from None
     return found

@@ -1,4 +1,4 @@
-"""Commands about verdicts: to show, export and rebuild them, and to put them on pages."""
+"""Commands about verdicts: show, export and rebuild them, and write them to pages."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ def show_claims(
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
 ) -> None:
-    """Show the verdict on each claim of the paper, as a campaign's ledger has it."""
+    """Show the verdict on each claim of the paper, from a campaign's ledger."""
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.claims import claims as text
 
@@ -41,7 +41,7 @@ def export(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Results of snakemake partial.")] = False,
 ) -> None:
-    """Copy what is worth keeping of a campaign's results: tables, ledger, tuned.json and figures."""
+    """Copy the tables, ledger, tuned.json and figures of a campaign to a folder to keep."""
     from sign_ablate.store.layout import reference_folder
     from sign_ablate.store.record import DamagedError
     from sign_ablate.terminal.export import ExportError
@@ -83,7 +83,7 @@ def picture(
     out: Annotated[Path, typer.Option(help="The PNG to write.")],
     results: Path = Path("results"),
 ) -> None:
-    """Draw the first screen of the ledger of exported campaigns, for a page."""
+    """Draw the first screen of the ledger of exported campaigns as a PNG."""
     from sign_ablate.store.layout import reference_folder
     from sign_ablate.terminal.claims import NoLedgerError
     from sign_ablate.terminal.pages import draw
@@ -100,7 +100,7 @@ def picture(
 def schema(
     check: Annotated[bool, typer.Option("--check", help="Only check; fail if outdated.")] = False,
 ) -> None:
-    """Write what is generated: the JSON schema, docs/config.md, docs/results.md, verdicts on pages."""
+    """Write the generated files: JSON schema, docs/config.md, docs/results.md, and verdicts on pages."""
     from sign_ablate.terminal import generated
 
     stale = generated.write(Path(), check=check)

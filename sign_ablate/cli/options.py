@@ -1,4 +1,4 @@
-"""Options that several commands share, and the campaigns that they name."""
+"""Options that several commands share, and the loading of the campaigns that they name."""
 
 import sys
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ LARGEST_INT = 2**32
 
 
 class Model(BaseModel):
-    """Base model: unknown keys are errors, instances are frozen, and text is never read as a number."""
+    """Base model: unknown keys are errors, instances are frozen, and text is never converted to a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -45,23 +45,23 @@ class Execution(Model):
         1,
         ge=1,
         le=64,
-        description="Runs of up to this many workers have a process for each (torch.distributed: gloo on "
-        "CPUs, NCCL on GPUs), with `threads` threads or a GPU of its own. Runs of more workers have one "
-        "process for all. The numbers are the same.",
+        description="Runs of up to this many workers use one process per worker (torch.distributed: gloo on "
+        "CPUs, NCCL on GPUs), each with `threads` threads or a GPU of its own. Runs of more workers use a "
+        "single process. The numbers are the same.",
     )
     rank_timeout_seconds: int = Field(
         600,
         gt=0,
-        description="Seconds for which the ranks of a run wait for one of them. Then the job ends with its "
-        "name, and is tried again from the last checkpoint. Must be more than an evaluation, a compilation "
-        "or a checkpoint takes, since the other ranks wait for rank 0 in these.",
+        description="Seconds for which the ranks of a run wait for another. After that the job fails, names "
+        "the rank, and is tried again from the last checkpoint. Must exceed the time of an evaluation, a "
+        "compilation or a checkpoint, during which the other ranks wait for rank 0.",
     )
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         "none",
         description="torch.compile's mode for the network. reduce-overhead, on a GPU: the whole training "
-        "step, with that of SignSGD, the hybrids or Adam, is one CUDA graph, which pays where a step is "
-        "bound by launches (docs/gpu.md). On a CPU it needs g++ and Python's headers. Each run compiles on "
-        "its own; `make bench` measures after how many steps that pays on your machine.",
+        "step, including that of SignSGD, the hybrids or Adam, is one CUDA graph, which pays if launches "
+        "limit a step (docs/gpu.md). On a CPU, compilation needs g++ and Python's headers. Each run compiles "
+        "on its own; `make bench` measures after how many steps that pays on your machine.",
     )
     warm: bool | None = Field(
         None,
@@ -120,13 +120,13 @@ class Figure(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.kind == "differences") != (self.reference is not None):
-            raise ValueError("kind: differences and reference go together")
+            raise ValueError("kind: differences needs reference, and no other kind takes it")
         if self.cells and self.kind == "phase":
             raise ValueError("cells does not apply to kind: phase")
         return self
 
     def parameters(self) -> dict[str, str | int]:
-        """Parameters that the notebook of this kind has beside those of all kinds."""
+        """Parameters of the notebook of this kind, in addition to those of all kinds."""
         if self.kind == "differences":
             return {"reference": str(self.reference), "cells": json.dumps(self.cells)}
         found: dict[str, str | int] = {} if self.t_switch is None else {"t_switch": self.t_switch}

@@ -39,13 +39,13 @@ class Dataset(Model):
 
 
 class Digits(Dataset):
-    """Handwritten digits from scikit-learn's wheel: 1,797 grey 8×8 images. A fixed quarter is for test."""
+    """Handwritten digits from scikit-learn: 1,797 grey 8×8 images. A fixed quarter is the test set."""
 
     source: Literal["digits"] = "digits"
 
 
 class CIFAR(Dataset):
-    """CIFAR-10 or CIFAR-100 from torchvision's download or a folder of Parquet shards, with equal data."""
+    """CIFAR-10 or CIFAR-100 from torchvision's download or Parquet shards, which give the same images."""
 
     path: str | None = Field(
         None,

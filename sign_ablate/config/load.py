@@ -99,12 +99,12 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     if not campaign.seeds:
         raise ConfigError("seeds = []: give at least one seed")
     if len(set(campaign.seeds)) < len(campaign.seeds):
-        raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value stands twice; remove one")
+        raise ConfigError(f"seeds = {shown(campaign.seeds)}: a value is given twice; remove one")
     if campaign.tuning is not None and campaign.tuning.seed in campaign.seeds:
         raise ConfigError(
             f"tuning.seed = {campaign.tuning.seed}: is one of seeds; trials need a seed of their own"
         )
-    if not campaign.tuned:  # with choices, it is a job's: checked already, and cells may be left out
+    if not campaign.tuned:  # a job's campaign has its choices: it is checked already, and may leave out cells
         _raise(figure_problems(campaign, expand(campaign, placeholders=True)))
     return campaign
 

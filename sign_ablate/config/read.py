@@ -22,7 +22,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save it with the encoding UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a readable YAML file") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if values is None:
@@ -39,7 +39,7 @@ def parse_yaml(text: str) -> Any:
     except DuplicateKeyError as error:
         key = error.problem.split('"')[1]
         raise ConfigError(
-            f"line {error.problem_mark.line + 1}: the key {key!r} stands twice; rename or remove one"
+            f"line {error.problem_mark.line + 1}: the key {key!r} is given twice; rename or remove one"
         ) from None
     except YAMLError as error:
         raise ConfigError(_syntax(error)) from None

@@ -38,7 +38,7 @@ class Train(Model):
     probe: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = Field(
         (),
         description="Epochs at whose last step the gradient noise and the step are measured (probe.parquet); "
-        "0: the first step. Each costs 64 gradients. Other numbers of the run stay the same.",
+        "0: the first step. Each costs up to 64 gradients. Other numbers of the run stay the same.",
     )
 
     workers: int = Field(
@@ -52,7 +52,7 @@ class Train(Model):
         "mean", "vote", "two-phase-vote", "ef", "two-sided-ef", "qsgd", "terngrad", "topk"
     ] = Field(
         "mean",
-        description="From the workers' gradients to the optimizer's. vote: majority vote of signs, 0 at a "
+        description="Rule that combines the workers' gradients. vote: majority vote of signs, 0 at a "
         "tie; two-phase-vote: random at a tie; ef: mean of scaled signs with error feedback; two-sided-ef: "
         "with error feedback on the servers, too; qsgd, terngrad, topk: mean of these compressors.",
     )
@@ -68,7 +68,7 @@ class Train(Model):
         0.0, ge=0, lt=1, description="Share of the workers that are adversaries, rounded to a number of them."
     )
     adversary: Literal["invert", "random"] = Field(
-        "invert", description="What adversaries do to their gradient: invert it, or draw its signs at random."
+        "invert", description="Corruption of an adversary's gradient: invert it, or draw its signs at random."
     )
 
     @property
@@ -107,12 +107,12 @@ class Train(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give epochs or steps, one of the two")
+            raise ValueError("give either epochs or steps")
         if self.schedule == "multistep" and not self.milestones:
             raise OptionError("schedule", self.schedule, "needs milestones (schedule: constant has none)")
         for key, epochs in (("milestones", self.milestones), ("probe", self.probe)):
             if list(epochs) != sorted(set(epochs)):
-                raise OptionError(key, epochs, "must rise, with no epoch twice")
+                raise OptionError(key, epochs, "must rise, without repetition")
         if self.lr_decay != Train.model_fields["lr_decay"].default and not self.milestones:
             raise OptionError("lr_decay", self.lr_decay, "has no effect without milestones")
         if self.epochs is not None:

@@ -41,12 +41,12 @@ class Tuning(Model):
         "with axes is tuned for each combination on its own. `tuned_as: <cell>` in another method takes the "
         "values of that cell, and must not set these keys either.",
     )
-    trials: int = Field(16, ge=2, le=1024, description="Trials per cell: the first points of one sequence.")
+    trials: int = Field(16, ge=2, le=1024, description="Trials per cell, at the first points of a sequence.")
     seed: Seed = Field(1000, description="Seed of all trials. It must not be one of `seeds`.")
     val: int = Field(
         gt=0,
-        description="Training images that trials hold out, class-balanced. They select the trial with the "
-        "highest accuracy on these images after its last epoch. Trials do not see the test images.",
+        description="Training images that trials hold out, class-balanced. The trial with the highest "
+        "accuracy on them after its last epoch is chosen. Trials do not use the test images.",
     )
     file: str | None = Field(
         None, min_length=1, description="File of the choices. Unset: results/<campaign>/tuned.json."

@@ -1,4 +1,4 @@
-"""Content digest of an image folder. It identifies the folder's runs, whatever the folder's path is.
+"""Content digest of an image folder. It identifies the folder's runs, independently of its path.
 
 The digest depends on the bytes, classes and splits of the images, not on their file names. It is the SHA-256
 of the sorted lines of `sha256sum -z` for all images, without the names of the files:

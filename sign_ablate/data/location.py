@@ -8,7 +8,7 @@ from sign_ablate.data.errors import DataError
 
 
 def check(spec: DatasetSpec) -> None:
-    """Raise DataError if the images of `spec` do not exist, as far as can be told without reading any."""
+    """Raise DataError if the images of `spec` do not exist. Reads folders, but no image."""
     if isinstance(spec, ImageFolder):
         if spec.path is None:
             raise DataError("a folder source without `path:`; its images are needed")

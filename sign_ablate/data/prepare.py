@@ -24,7 +24,7 @@ def prepare(spec: DatasetSpec, out: Path) -> None:
         DataError: if the source is missing or broken, or has too few images.
         OSError: if the file cannot be written.
     """
-    code = fingerprint.of_decoding()  # of what runs now, not of an edit made meanwhile
+    code = fingerprint.of_decoding()  # before the work: a file may be edited meanwhile
     source = sources.load(spec)
     train, val = _choose_train(source.train.labels, spec, source.classes)
     test = np.arange(len(source.test.labels))

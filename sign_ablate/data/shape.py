@@ -84,7 +84,7 @@ def count_problems(spec: DatasetSpec) -> Iterator[str]:
 def _too_many(key: str, value: int | None, counts: Sequence[int], what: str) -> Iterator[str]:
     if value is not None and value > _most(counts):
         yield (
-            f"{key} = {value}: at most {_most(counts)} of the {sum(counts)} {what} can be had in equal "
+            f"{key} = {value}: at most {_most(counts)} of the {sum(counts)} {what} can be taken in equal "
             "shares of the classes"
         )
 

@@ -32,10 +32,10 @@ class HookState:
         rule: the rule of aggregation, equal on all ranks.
         seed: seed of the noise, equal on all ranks; in [0, 2³²).
         group: process group; by default the world.
-        adversary: what this rank does to its gradients before it encodes them: "invert" or "random".
+        adversary: corruption of this rank's gradients before they are encoded: "invert" or "random".
 
     Attributes:
-        bytes_sent: bytes that this rank has handed to collectives for other ranks, since the start.
+        bytes_sent: bytes that this rank has sent to other ranks since the start.
 
     Raises:
         TypeError: if `rule` is not a rule.
@@ -60,7 +60,7 @@ class HookState:
         self.bytes_sent = 0
         for name, p in model.named_parameters():
             if p.is_complex() and p.requires_grad:  # DDP loses what a hook writes to its gradient
-                raise ValueError(f"parameter {name} is complex, and rules are for real ones")
+                raise ValueError(f"parameter {name} is complex; rules support real parameters only")
         self._names = [name for name, _ in model.named_parameters()]
         self._numbers: dict[Tensor, int] = {p: number for number, p in enumerate(model.parameters())}
         self._steps = [0] * len(self._names)
@@ -88,13 +88,18 @@ class HookState:
         own = {"rank": self.rank, "workers": self.workers, "rule": self.rule.as_dict(), "seed": self.seed}
         for key, value in own.items():
             if state[key] != value:
-                raise ValueError(f"the state is of {key} {state[key]!r}, this is {key} {value!r}")
+                raise ValueError(
+                    f"the state has {key} {state[key]!r}, this hook has {value!r}; load the "
+                    "state that this rank saved with the same workers, rule and seed"
+                )
         if list(state["steps"]) != self._names:
             changed = sorted({*state["steps"]} ^ {*self._names}) or ["their order"]
             raise ValueError(f"the state is of a model with other parameters: {', '.join(changed)}")
         for name, shape in self._shapes().items():
             if state["shapes"][name] != shape:
-                raise ValueError(f"the state is of {name} of shape {state['shapes'][name]}, this is {shape}")
+                raise ValueError(
+                    f"the state has {name} of shape {state['shapes'][name]}, this model of shape {shape}"
+                )
         self.bytes_sent = state["bytes_sent"]
         self._steps = list(state["steps"].values())
         devices = [p.device for p in self._numbers]
@@ -107,7 +112,7 @@ class HookState:
         return {name: tuple(p.shape) for name, p in zip(self._names, self._numbers, strict=True)}
 
     def place(self, number: int) -> Place:
-        """Key of the coming step of a parameter."""
+        """Place of this rank at the coming step of a parameter."""
         return Place(self.rank, self.workers, number, self._steps[number], self.seed)
 
     def encode(self, g: Tensor, number: int) -> Tensor:
@@ -155,7 +160,7 @@ class HookState:
     def _exchange(self, pairs: Pairs, result: Tensor) -> Future[Tensor]:
         """Aggregate gradients in place, each given with the number of its parameter.
 
-        The value of the future is `result`, a tensor on their device: CUDA waits for what a value depends on.
+        The future's value is `result`, a tensor on their device, so that CUDA waits for what it depends on.
         """
         messages = [self.encode(*pair) for pair in pairs]
         places = [self.place(number) for _, number in pairs]
@@ -166,7 +171,7 @@ class HookState:
         sent = torch.cat(messages)
         received = sent.new_empty(self.workers * len(sent))
         work = all_gather(received, sent, group=self.group, async_op=True)
-        assert work is not None  # as it is on a process outside of the group
+        assert work is not None  # None only on a process outside of the group
         self.bytes_sent += (self.workers - 1) * len(sent)
 
         def decode(gathered: Future[Any]) -> Tensor:
@@ -180,9 +185,9 @@ class HookState:
         return future
 
     def _served(self, messages: list[Tensor], pairs: Pairs) -> list[Tensor]:
-        """Send each server its chunks, and return this rank's replies about its own.
+        """Exchange chunks with the other servers, and return this rank's replies about its own.
 
-        It waits: if the second phase of a bucket began in a callback, ranks could begin their collectives in
+        Blocks: if the second phase of a bucket began in a callback, ranks could begin their collectives in
         different orders.
         """
         sent = torch.cat(messages, dim=1)
@@ -194,7 +199,7 @@ class HookState:
 
 
 def _in_order(g: Tensor, p: Tensor) -> Tensor:
-    """Gradient in a bucket, with its coordinates where those of the parameter are.
+    """Gradient in a bucket, viewed in the memory order of its parameter.
 
     DDP stores the gradient in the memory format of a dense parameter, such as channels_last, but
     `GradBucket.gradients` gives a view in C order.

@@ -16,8 +16,8 @@ from sign_ablate.optim.options.declare import Option
 class Mean(Rule):
     """Mean of the gradients, summed in the order of the ranks.
 
-    DDP's all-reduce sums in an order of its own. This is the baseline to be compared bit for bit; it sends as
-    many bytes.
+    DDP's all-reduce sums in another order. This rule sends as many bytes, and is the baseline for bitwise
+    comparisons.
     """
 
     name = "mean"
@@ -42,7 +42,7 @@ class Compressed(Rule):
     """Mean of compressed gradients, with or without error feedback on the worker.
 
     With error feedback, worker r sends C(p), p = g + e, and keeps e ← p − C(p). The error has the unit of a
-    gradient, since a hook does not know the learning rate; with a constant one this is Algorithm 2 of
+    gradient, since a hook has no learning rate; with a constant one this is Algorithm 2 of
     Karimireddy et al. 2019, arXiv 1901.09847. Each rank rounds with a seed of its own.
 
     Args:
@@ -72,7 +72,7 @@ class Compressed(Rule):
         return packed
 
     def decode(self, rows: Tensor, place: Place, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Mean of the workers' C."""
+        """Mean of the decoded messages."""
         return mean_in_order([self._decoded(row, shape, wide(dtype)) for row in rows])
 
     def as_dict(self) -> dict[str, Any]:

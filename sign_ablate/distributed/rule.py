@@ -1,4 +1,4 @@
-"""Rules of aggregation: pure functions from the gradients of W workers to one gradient, by way of bytes.
+"""Rules of aggregation: pure functions of W workers' gradients, by byte messages, to a single gradient.
 
 A rule treats one parameter at a time. Each worker encodes its gradient. In one phase, every rank receives all
 messages and decodes them. In two phases, each tensor is cut into W chunks; rank j receives the W messages
@@ -19,12 +19,12 @@ from torch.nn.functional import pad
 from sign_ablate.optim.options.declare import check
 
 Memory = dict[str, Tensor]
-#: upper half of the noise's key for what all ranks draw alike
+#: upper half of the key of noise that is equal on all ranks
 _SHARED = 2**32 - 1
 
 
 class Place(NamedTuple):
-    """A worker or server, and the parameter and step that it works on. Keys the noise."""
+    """A worker or server, and the number of its parameter and step. Keys the noise."""
 
     rank: int
     workers: int
@@ -85,14 +85,14 @@ def plain(g: Tensor) -> Tensor:
 
 
 def kept(memory: Memory, name: str, like: Tensor) -> Tensor:
-    """The tensor `name` of a memory; zeros in the shape of `like` at first."""
+    """The tensor `name` of a memory, initialized to zeros in the shape of `like`."""
     if name not in memory:
         memory[name] = torch.zeros_like(like)
     return memory[name]
 
 
 def mean_in_order(parts: list[Tensor]) -> Tensor:
-    """Mean, summed in order: `torch.sum` may add up in another one for another shape."""
+    """Mean, summed in order: the order of `torch.sum` may depend on the shape."""
     total = parts[0].clone()
     for part in parts[1:]:
         total += part
@@ -100,11 +100,11 @@ def mean_in_order(parts: list[Tensor]) -> Tensor:
 
 
 def chunks(flat: Tensor, workers: int, align: int = 1) -> Tensor:
-    """Rows of equal width, a multiple of `align`; the last are filled up with zeros."""
+    """Cut into rows of equal width, a multiple of `align`; the last ones are padded with zeros."""
     width = chunk_width(len(flat), workers, align)
     return pad(flat, (0, workers * width - len(flat))).view(workers, width)
 
 
 def chunk_width(numel: int, workers: int, align: int = 1) -> int:
-    """Number of coordinates that a server is sent of a tensor, a multiple of `align`."""
+    """Number of a tensor's coordinates per server, a multiple of `align`."""
     return -(-numel // (workers * align)) * align

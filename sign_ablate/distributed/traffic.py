@@ -1,4 +1,4 @@
-"""Formulas for the bytes that a rank sends per step, beside `HookState.bytes_sent`, which counts them."""
+"""Formulas for the bytes that a rank sends per step. `HookState.bytes_sent` counts them in a run."""
 
 import math
 from collections.abc import Iterable
@@ -14,8 +14,7 @@ from sign_ablate.optim.compressors import QSGD, Compressor, OneBit, ScaledSign, 
 def bytes_per_step(rule: Rule, shapes: Iterable[tuple[int, ...]], workers: int, itemsize: int = 4) -> int:
     """Bytes that each of W ranks sends for the gradients of one step.
 
-    All extras of the gradients' messages are counted: scales, indices, flags and padding. DDP's broadcast of
-    buffers is not.
+    Scales, indices, flags and padding of the messages are counted. DDP's broadcast of buffers is not.
 
     Args:
         rule: the rule.

@@ -22,7 +22,7 @@ class TwoSidedSign(Rule):
     two_phase = True
 
     def encode(self, g: Tensor, memory: Memory, place: Place) -> Tensor:
-        """The tensor's scale, and the signs of the server's chunk, for each server."""
+        """The tensor's scale and the signs of one chunk, for each server."""
         x = plain(g)
         p = kept(memory, "error", x).add_(x)
         signs, scale = ScaledSign().encode(p, place.step, place.number).parts
@@ -32,13 +32,13 @@ class TwoSidedSign(Rule):
         return torch.cat([wire.to_bytes(scale).expand(place.workers, -1), packed], dim=1)
 
     def serve(self, rows: Tensor, memory: Memory, place: Place, numel: int, dtype: torch.dtype) -> Tensor:
-        """The chunk's scale and signs, of the mean and the server's error."""
+        """Scale and signs of the chunk's mean plus the server's error."""
         size = wide(dtype).itemsize
         width = 8 * (rows.shape[-1] - size)
         mean = mean_in_order([_scaled(row, wide(dtype)) for row in rows])
         p = kept(memory, "server_error", mean).add_(mean)
         first = place.rank * width
-        p.view(-1)[max(0, numel - first) :] = 0  # the last chunks are filled up
+        p.view(-1)[max(0, numel - first) :] = 0  # padding of the last chunks
         counts = [min(max(numel - first - i * width, 0), width) for i in range(len(p))]
         scale = torch.stack([p[i, :n].abs().sum() / max(n, 1) for i, n in enumerate(counts)])
         replies = torch.cat([wire.to_bytes(scale).view(-1, size), wire.pack_bits(~(p < 0))], dim=1)

@@ -19,19 +19,19 @@ def aggregate(
     step: int = 0,
     seed: int = 0,
 ) -> Tensor:
-    """Aggregate the workers' gradients of one parameter, with the bits of as many ranks.
+    """Aggregate the workers' gradients of one parameter, bit for bit as ranks of a process group do.
 
     Args:
         rule: the rule.
         gradients: gradient of each worker, in the order of the ranks.
         memories: memory of each worker; {} at first. Updated.
-        server: memory of the servers, which is that of all chunks; {} at first. Updated.
+        server: memory of all servers; {} at first. Updated.
         number: number of the parameter.
         step: number of the step, from 0.
         seed: seed of the noise, in [0, 2³²).
 
     Returns:
-        The aggregated gradient, in the shape of each.
+        The aggregated gradient, of the gradients' shape and dtype.
 
     >>> from sign_ablate.distributed import MajorityVote
     >>> gradients = [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 3.0]), torch.tensor([-2.0, 4.0])]

@@ -103,6 +103,6 @@ def _decided(x: Tensor, positive: Tensor, seed: int, place: Place, stream: int, 
     """`positive`, but a random bit where x is 0; the coordinates of x are numbered from `first`."""
     zero = x == 0
     if x.device.type == "cpu" and not zero.any():
-        return positive  # the usual case; on a GPU it would wait for the answer
+        return positive  # the usual case; on a GPU this test would wait for the device
     random = noise.words(x.numel(), seed, place.step, place.number, x.device, first=first, stream=stream)
     return positive | (zero & (random < 2**31).view(x.shape))

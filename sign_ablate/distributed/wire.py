@@ -1,6 +1,6 @@
 """Packing of compressors' messages into bytes, and back.
 
-A message has no header: its length follows from the compressor and the shape, which all ranks know.
+A message has no header: its length follows from the compressor and the shape, which are equal on all ranks.
 """
 
 import math
@@ -58,7 +58,7 @@ def unpack_codes(packed: Tensor, count: int, width: int) -> Tensor:
 
 
 def _overlaps(width: int) -> Iterator[tuple[int, int, int]]:
-    """Each code of eight with each byte that has some of its bits, and the first bit of the byte in the code.
+    """Code (of eight), byte that has some of its bits, and position of the byte's first bit in the code.
 
     Eight codes fill `width` bytes, so packing is a few operations on whole columns.
     """
@@ -87,7 +87,10 @@ def pack(compressor: Compressor, message: Message) -> Tensor:
     """Pack a message into bytes: uint8 of (bytes,).
 
     Signs take one bit, in which a zero is sent as +1. The scale of a message that is not finite is not finite
-    either, so that the receiver sees it.
+    either, so that the receiver detects it.
+
+    Raises:
+        TypeError: for a compressor without a format.
     """
     match compressor:
         case ScaledSign():
@@ -114,7 +117,11 @@ def pack(compressor: Compressor, message: Message) -> Tensor:
 
 
 def unpack(compressor: Compressor, packed: Tensor, shape: torch.Size, dtype: torch.dtype) -> Message:
-    """Unpack a message of a tensor of `shape` and `dtype` (float32 or float64) that `pack` packed."""
+    """Unpack a message of a tensor of `shape` and `dtype` (float32 or float64) that `pack` packed.
+
+    Raises:
+        TypeError: for a compressor without a format.
+    """
     count, size = shape.numel(), dtype.itemsize
     match compressor:
         case ScaledSign():

@@ -1,1 +1,1 @@
-"""The machinery of jobs: devices and GPU locks, signals, checkpoints, the warm start, one training job."""
+"""Training jobs: devices and GPU locks, signals, checkpoints, ranks, and the warm start."""

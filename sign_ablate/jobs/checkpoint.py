@@ -29,7 +29,7 @@ VERSION = 3
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """Raised when a run was told to stop. A run that had begun has a checkpoint. Argument: the signal."""
+    """Raised when a signal stops a run. A run that had begun has a checkpoint. Argument: the signal."""
 
 
 def save(path: Path, spec: str, state: dict[str, Any]) -> None:

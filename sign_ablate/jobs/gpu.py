@@ -9,8 +9,8 @@ the job ends, however it ends.
 - The devices are the entries of CUDA_VISIBLE_DEVICES (numbers or UUIDs) if it is set, otherwise all devices.
 - CUDA_VISIBLE_DEVICES is then set to the claimed device. CUDA reads it once, on first use, so the process
   that trains claims its device before. It may be a fork of one that imported torch, which does not read it.
-- Slurm assigns devices to a job and may number those of each job from 0. Locks are therefore separate for
-  each Slurm job. A Slurm job with one device needs no lock.
+- SLURM assigns devices to a job and may number those of each job from 0. Locks are therefore separate for
+  each SLURM job. A SLURM job with one device needs no lock.
 """
 
 import fcntl
@@ -137,7 +137,7 @@ def _wait(devices: list[str], slurm: str | None, runs_per_gpu: int, count: int) 
         if taken is not None:
             return taken
         if not is_alive(owner):
-            raise JobError("stopped waiting for a GPU: its Snakemake is gone")
+            raise JobError("stopped waiting for a GPU: Snakemake has ended")
     raise JobError(
         f"no GPU was free for {WAIT_SECONDS:.0f} s (CUDA devices {names}); run fewer jobs at a time "
         "(--resources gpu=N), or wait for the other ones"

@@ -24,8 +24,8 @@ def _print(line: str, stream: TextIO) -> None:
 
 
 def discard(stream: TextIO | None) -> None:
-    """Discard what a stream has failed to write. Else Python tries again at its end, and exits with 120."""
-    if stream is None:  # Python's, where it is closed
+    """Discard the unwritten output of a stream. Otherwise Python writes it again at exit, with status 120."""
+    if stream is None:  # sys.stdout or sys.stderr without a file descriptor
         return
     with contextlib.suppress(OSError):  # of a stream without a file descriptor
         number = stream.fileno()

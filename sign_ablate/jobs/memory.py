@@ -1,4 +1,4 @@
-"""Out-of-memory errors. If the system kills the process instead, `run_lock` tells the next process."""
+"""Out-of-memory errors. If the system kills the process instead, `run_lock` reports it to the next one."""
 
 import contextlib
 import errno

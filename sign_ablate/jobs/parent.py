@@ -37,7 +37,7 @@ def is_alive(pid: int | None) -> bool:
 
 
 def die_with(parent: int, number: signal.Signals) -> None:
-    """Make the kernel send this process a signal when its parent process ends. Does nothing but on Linux.
+    """Make the kernel send this process a signal when its parent process ends. Only on Linux.
 
     Raises:
         SystemExit: if the parent has ended already.

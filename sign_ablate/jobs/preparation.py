@@ -25,7 +25,7 @@ def prepare(spec: DatasetSpec, out: Path, *, replaces: int = 0) -> None:
     with file_lock.lock(path, f"{out.name}  another process is making this file; this job waits for it"):
         try:
             if out.exists() and out.stat().st_mtime_ns != replaces:
-                say(f"{out.name}  is there: another process has made it")
+                say(f"{out.name}  exists: another process has made it")
             else:
                 write(spec, out)
         except MemoryError as error:

@@ -16,32 +16,32 @@ from sign_ablate.jobs import attempt, checkpoint
 from sign_ablate.jobs.parent import die_with
 from sign_ablate.jobs.setup import Setup
 from sign_ablate.jobs.signals import stop_signals
-from sign_ablate.jobs.team import Team, Word, error_file, join
+from sign_ablate.jobs.team import Action, Team, error_file, join
 from sign_ablate.jobs.watch import Arrivals, Watch
 from sign_ablate.store.run_files import CHECKPOINT
 from sign_ablate.train.loop import Trainer
 
 
 def follow(setup: Setup, rank: int, folder: Path, arrive: Callable[[], None]) -> None:
-    """Train as a rank that follows rank 0: evaluates nothing, writes nothing, saves and stops on its word."""
+    """Train as a rank above 0, which neither evaluates nor writes files, and saves and stops with rank 0."""
     arrive()
     team = join(setup, rank, folder, arrive)
     trainer = setup.trainer(setup.chosen_device(rank), arrive)
-    if team.agreed(Word.GO_ON) is Word.SAVE:  # rank 0 goes on from a checkpoint
+    if team.agreed(Action.CONTINUE) is Action.SAVE:  # rank 0 goes on from a checkpoint
         state = checkpoint.load(Path(setup.out, CHECKPOINT), setup.spec, trainer.device)
         assert state is not None  # rank 0 has just loaded it
         trainer.load_state_dict(state)
     with contextlib.suppress(checkpoint.Interrupted):
-        trainer.fit(before_step=lambda: _obey(team, trainer))
+        trainer.fit(before_step=lambda: _follow_action(team, trainer))
     arrive()  # at the end: rank 0 may take its time to evaluate and to write the run's files
     dist.destroy_process_group()
 
 
-def _obey(team: Team, trainer: Trainer) -> None:
-    word = team.agreed(Word.GO_ON)
-    if word is not Word.GO_ON:
+def _follow_action(team: Team, trainer: Trainer) -> None:
+    action = team.agreed(Action.CONTINUE)
+    if action is not Action.CONTINUE:
         trainer.state_dict()  # sends this rank's part to rank 0
-    if word is Word.STOP:
+    if action is Action.STOP:
         raise checkpoint.Interrupted(signal.SIGTERM)
 
 

@@ -39,7 +39,7 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
 
     def stop() -> None:
         os.read(reader, 1)
-        report("Training jobs are told to write their checkpoints and end; the next call resumes from there.")
+        report("Stopping training jobs, which write their checkpoints; the next call resumes from there.")
         # Not in the signal handler: start_no_more takes a lock that the interrupted main thread may hold.
         start_no_more(signal.SIGTERM, None)
         told: set[int] = set()

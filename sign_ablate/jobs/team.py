@@ -1,7 +1,7 @@
 """Ranks of a training job: processes on this machine, connected by torch.distributed.
 
 The job's own process is rank 0. It holds the locks, receives the signals, writes all files, and starts a
-process (`jobs.rank`) for each other rank. These ignore signals and act on rank 0's word; the kernel kills
+process (`jobs.rank`) for each other rank. The other ranks ignore signals and follow rank 0; the kernel kills
 them if it ends. When a rank ends, the collectives of the others fail at once on gloo, and rank 0 says which
 one it was. `jobs.watch` ends a rank that the others wait for in vain.
 """
@@ -40,38 +40,38 @@ _GRACE_SECONDS = 10.0
 
 
 class RankError(JobError):
-    """A rank ended before the run did. Not final: the run goes on from its last checkpoint."""
+    """A rank ended before the run did. Not final: the run resumes from its last checkpoint."""
 
     final = False
 
 
-class Word(enum.IntEnum):
+class Action(enum.IntEnum):
     """Action of the ranks before a step. The highest value of all ranks counts."""
 
-    GO_ON = 0
+    CONTINUE = 0
     SAVE = 1
     STOP = 2
 
 
 class Team:
-    """The ranks of a job, as one of them sees them.
+    """The ranks of a job, from the side of one of them.
 
     Args:
-        count: their number.
+        count: number of ranks.
         arrive: counts an arrival of this rank at a collective; called before each.
     """
 
     def __init__(self, count: int, arrive: Callable[[], None] = lambda: None) -> None:
         self.count, self.arrive = count, arrive
 
-    def agreed(self, word: Word) -> Word:
+    def agreed(self, action: Action) -> Action:
         """Action of all ranks. All ranks call it together."""
         if self.count == 1:
-            return word
+            return action
         self.arrive()
-        words = torch.tensor(word)  # on the CPU: no rank waits for its GPU
-        dist.all_reduce(words, dist.ReduceOp.MAX)
-        return Word(int(words))
+        highest = torch.tensor(action)  # on the CPU: no rank waits for its GPU
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return Action(int(highest))
 
 
 def join(setup: Setup, rank: int, folder: Path, arrive: Callable[[], None]) -> Team:
@@ -171,7 +171,7 @@ def _await(others: dict[int, subprocess.Popen[bytes]], arrivals: Arrivals, folde
 
 
 def _lost(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> str | None:
-    """Sentence about the rank whose end was the first, with its traceback to the log; None if none has ended.
+    """Sentence about the rank that ended first, None if none has. Its traceback goes to the log.
 
     The other ranks may end as a consequence, but no signal ends these.
     """

@@ -17,7 +17,7 @@ from sign_ablate.jobs.log import say
 from sign_ablate.jobs.progress import Progress
 from sign_ablate.jobs.run_lock import locked
 from sign_ablate.jobs.setup import Setup
-from sign_ablate.jobs.team import Team, Word, led
+from sign_ablate.jobs.team import Action, Team, led
 from sign_ablate.store import environment, record
 from sign_ablate.store.run_files import (
     CHECKPOINT,
@@ -127,7 +127,7 @@ def _is_done(out: Path, replaces: int) -> bool:
 
 
 def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
-    """Trainer that goes on from the run's checkpoint, if there is one that can be loaded."""
+    """Trainer that resumes from the run's checkpoint, if there is one that can be loaded."""
     out, trainer = Path(setup.out), setup.trainer(device, team.arrive)
     state = checkpoint.load(out / CHECKPOINT, setup.spec, device)
     if state is not None:
@@ -140,7 +140,7 @@ def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
             state, trainer = None, setup.trainer(device, team.arrive)
         else:
             say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
-    team.agreed(Word.GO_ON if state is None else Word.SAVE)  # the other ranks then load it, too
+    team.agreed(Action.CONTINUE if state is None else Action.SAVE)  # the other ranks then load it, too
     return trainer
 
 
@@ -157,11 +157,11 @@ def _fit(
     def before_step() -> None:
         nonlocal saved
         due = time.monotonic() - saved > checkpoint_seconds
-        word = team.agreed(Word.STOP if stop() else Word.SAVE if due else Word.GO_ON)
-        if word is not Word.GO_ON:
+        action = team.agreed(Action.STOP if stop() else Action.SAVE if due else Action.CONTINUE)
+        if action is not Action.CONTINUE:
             checkpoint.save(out / CHECKPOINT, setup.spec, trainer.state_dict())
             saved = time.monotonic()
-        if word is Word.STOP and stop.received is not None:
+        if action is Action.STOP and stop.received is not None:
             say(f"stopped by {stop.received.name}; a checkpoint is kept, and the next call goes on from it")
             raise checkpoint.Interrupted(stop.received)
 

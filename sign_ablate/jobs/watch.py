@@ -20,7 +20,7 @@ _GRACE_SECONDS = 10.0
 
 
 class Arrivals:
-    """Numbers of collectives that the ranks have arrived at, in a file that each maps into its memory.
+    """Number of collectives that each rank has arrived at, in a file that all ranks map into memory.
 
     Args:
         folder: folder of the file.
@@ -46,19 +46,19 @@ class Arrivals:
 
 
 class Watch:
-    """Thread of a rank, which ends the job if no rank arrives anywhere for too long.
+    """Thread of a rank that ends the job if no rank arrives at a collective for too long.
 
-    Ranks that are stopped by a signal are named, or else those that have arrived less often than others, or
-    else all. The first rank that is not among them ends the job, or rank 0 if there is none. Time counts only
-    while this process runs: a job that is stopped as a whole, as by Ctrl-Z, goes on.
+    The message names the ranks that a signal has stopped, or else those that have arrived less often than
+    others, or else all. The first rank that is not among them ends the job, or rank 0 if there is none. Time
+    counts only while this process runs, so a job may be stopped as a whole, for example by Ctrl-Z.
 
     Args:
         arrivals: the arrivals of all ranks.
         rank: rank of this process.
         seconds: the longest time without an arrival.
         pids: process ids of the other ranks, or of some of them.
-        end: ends the other ranks, if this is rank 0, or else rank 0.
-        report: called with the line where rank 0 cannot raise it as an error.
+        end: ends the other ranks on rank 0, and rank 0 on the others.
+        report: called with the message if rank 0 cannot raise it as an error.
 
     Attributes:
         line: sentence about the ranks that did not arrive; None as long as the job goes on.
@@ -110,7 +110,7 @@ class Watch:
             self._end()
             return
         self._end()
-        if not self._left.wait(_GRACE_SECONDS):  # this rank does not come back from where it is
+        if not self._left.wait(_GRACE_SECONDS):  # this rank is stuck in a collective
             self._report(self.line)
             os._exit(1)
 

@@ -7,7 +7,7 @@ def small(channels: int, classes: int) -> nn.Module:
     """Build three 3×3 convolutions of 16, 32 and 64 maps with batch norm; 24,346 parameters for 3 → 10.
 
     The first has stride 2. Max pooling (2×2) follows the second, and global mean pooling the third. Images
-    may have any size from 8×8.
+    may have any size from 3×3.
     """
     return nn.Sequential(
         *_block(channels, 16, stride=2),

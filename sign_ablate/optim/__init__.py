@@ -1,4 +1,4 @@
-"""Sign-based optimizers and their kin. Needs only torch, which is imported with the first of them."""
+"""Sign-based and compressed optimizers. They need only torch, imported on first access to one of them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

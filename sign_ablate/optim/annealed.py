@@ -1,4 +1,4 @@
-"""The base of optimizers with annealed noise beside SignSGD's: σ_k of eq. (9), and its random words."""
+"""Base class of the optimizers other than SignSGD that have annealed noise, with σ_k of eq. (9)."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from sign_ablate.optim.sign_step.inputs import Item, annealed
 class AnnealedOptimizer(DeclaredOptimizer):
     """An optimizer that uses σ_k = √(α(1+k)^−γ), with k counted in the groups.
 
-    Its random words are those that SignSGD draws for dither with the same seed, step and parameter.
+    Its random words equal SignSGD's dither words with the same seed, step and parameter.
     """
 
     def _start(self, params: Any, options: Any, **state: Any) -> None:
         super()._start(params, options, step=0, **state)
 
     def add_param_group(self, param_group: Group) -> None:
-        """As every optimizer's; the group joins the others at their step."""
+        """Add a parameter group. It takes the step count of the other groups."""
         super().add_param_group(param_group)
         self.param_groups[-1]["step"] = self.param_groups[0]["step"]
 
@@ -31,7 +31,7 @@ class AnnealedOptimizer(DeclaredOptimizer):
             group["step"] += 1
 
     def _items(self, batch: Batch, g: list[Tensor], buffer: str | None) -> list[Item]:
-        """The parameters, with g and the state `buffer`, in the memory order that numbers the noise."""
+        """Items of the parameters with g and the state `buffer`, in the order that numbers the noise."""
         m: list[Any] = [None] * len(g) if buffer is None else self._buffers(batch, buffer)
         items = []
         for (p, _, number, slot), *own in zip(batch.entries, batch.x, g, m, strict=True):
@@ -41,7 +41,7 @@ class AnnealedOptimizer(DeclaredOptimizer):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """Diagnostics of the last step: `sigma`, σ_k, the mean over the groups, and `momentum_rms`."""
+        """Diagnostics of the last step: `sigma`, the mean σ_k of the groups, and `momentum_rms`."""
         groups = self.param_groups
         if groups[0]["step"] == 0:
             return {}

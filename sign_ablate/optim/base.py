@@ -1,4 +1,4 @@
-"""The base of the optimizers: declared options, checked groups, and one step over the parameters."""
+"""Base class of the optimizers: declared options, checked groups, and one step over the parameters."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from sign_ablate.optim.ops import Group, local, real
 from sign_ablate.optim.options.declare import declared
 from sign_ablate.optim.sign_step.joined import MOST
 
-#: refuses a step that is captured into a graph without `capturable`; renamed after torch 2.11
+#: raises if a step is captured into a CUDA graph without `capturable`; renamed after torch 2.11
 _HEALTH_CHECK: Callable[[Optimizer], None] = getattr(
     Optimizer, "_accelerator_graph_capture_health_check", None
 ) or getattr(Optimizer, "_cuda_graph_capture_health_check")  # noqa: B009
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Parameters of one group that are updated together: one, or by foreach as many as are alike."""
+    """Parameters of one group that are updated together: one, or with foreach all of one kind."""
 
     group: Group
     entries: list[Entry]
@@ -66,21 +66,21 @@ class DeclaredOptimizer(Optimizer):
             cls.__doc__ = with_arguments(cls.__doc__ or "", cls.options)
 
     def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
-        """Take the options, and what a group keeps beside them, as the defaults of every group."""
+        """Initialize torch's base class, with the options and the entries of `state` as group defaults."""
         defaults = {"differentiable": False, **checks.python_values(vars(options)), **state}
         self._check({**defaults, "params": []})
         super().__init__(params, defaults)
         checks.effects(self.options, self.param_groups)
 
     def _check(self, group: Group) -> None:
-        """Raise ValueError for an option of a group that is out of range, or that others exclude."""
+        """Raise ValueError for an option of a group that is out of range or excluded by another option."""
         checks.group(self.options, group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
             for option, default in self.defaults.items():
-                # The default: of a state dict from before an option was added.
+                # The default is for a state dict saved before the option was added.
                 group[option] = checks.python_value(group.get(option, default))
 
     def add_param_group(self, param_group: Group) -> None:
@@ -88,14 +88,14 @@ class DeclaredOptimizer(Optimizer):
 
         Raises:
             ValueError: for an option out of range, or one that all groups share and that differs.
-            TypeError: for a group that is no dict.
+            TypeError: for a group that is not a dict.
         """
         if not isinstance(param_group, dict):
-            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's words
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")  # torch's message
         options = checks.python_values(param_group)
         first = self.param_groups[0] if self.param_groups else {**self.defaults, **options}
         shared = {name: first[name] for name, own in declared(self.options).items() if own.option.shared}
-        shared["differentiable"] = self.defaults["differentiable"]  # the one that torch looks at
+        shared["differentiable"] = self.defaults["differentiable"]  # torch reads it from the defaults
         super().add_param_group({**shared, **options})
         try:
             self._check(self.param_groups[-1])
@@ -115,7 +115,8 @@ class DeclaredOptimizer(Optimizer):
         """Take one step. Returns the closure's loss, if one is given.
 
         Raises:
-            RuntimeError: for a sparse gradient, or one of another shape, before any parameter moves.
+            RuntimeError: for a sparse gradient, or one with another shape than its parameter. No parameter
+                has changed then.
         """
         if "capturable" in self.defaults:
             _HEALTH_CHECK(self)
@@ -155,7 +156,7 @@ class DeclaredOptimizer(Optimizer):
         raise NotImplementedError
 
     def _batches(self, entries: list[Entry]) -> Iterator[Batch]:
-        """The parameters one by one, or by foreach those of one group, device, dtype and number of steps."""
+        """Batches of one parameter, or with foreach of those of one group, device, dtype and step count."""
         for _, own in itertools.groupby(entries, lambda entry: id(entry.group)):
             mine = list(own)
             group = mine[0].group
@@ -178,7 +179,7 @@ class DeclaredOptimizer(Optimizer):
         return p.device, p.dtype, g.dtype, self.state.get(p, {}).get("step")
 
     def _gradients(self, batch: Batch, decay: float = 0.0) -> list[Tensor]:
-        """The directions of ascent: gradients with coupled weight decay, negated if it maximizes."""
+        """Gradients, negated to maximize, plus coupled weight decay."""
         grads: list[Any] = [entry.p.grad for entry in batch.entries]
         gs = [local(real(g.resolve_conj())) for g in grads]
         if batch.group.get("maximize"):
@@ -207,7 +208,7 @@ class DeclaredOptimizer(Optimizer):
 
 
 def _pieces(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """The entries in lists of at most MOST coordinates each, or of one."""
+    """Split the entries into lists of at most MOST coordinates; a larger parameter has a list of its own."""
     piece: list[Entry] = []
     room = MOST
     for entry in entries:

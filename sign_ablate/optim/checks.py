@@ -1,4 +1,4 @@
-"""Checks of a parameter group's options, by their declaration."""
+"""Checks of a parameter group's options against their declaration."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -12,11 +12,15 @@ Group = Mapping[str, Any]
 
 
 def learning_rate(lr: Any) -> Any:
-    """The number of a learning rate, which may be a tensor of one element; 0 for one on the meta device."""
+    """Learning rate, a number or a tensor of one element, as a number; 0 if it is on the meta device.
+
+    Raises:
+        ValueError: for a tensor of several elements.
+    """
     if not isinstance(lr, Tensor):
         return lr
     if lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")  # torch.optim's words
+        raise ValueError("Tensor lr must be 1-element")  # torch.optim's message
     return 0.0 if lr.device.type == "meta" else lr.item()
 
 
@@ -30,7 +34,7 @@ def python_value(value: Any) -> Any:
         return python_values(value)
     if type(value) in {tuple, list}:
         return type(value)(map(python_value, value))
-    if not isinstance(value, Tensor) and getattr(value, "ndim", 0) == 1:  # an array of numpy's
+    if not isinstance(value, Tensor) and getattr(value, "ndim", 0) == 1:  # a NumPy array
         return tuple(value.tolist())
     if isinstance(value, str):
         return str.__str__(value)
@@ -45,7 +49,7 @@ def python_values(options: Group) -> dict[str, Any]:
 
 
 def group(options: type, values: Group) -> None:
-    """Raise ValueError for an option that is of the wrong type, out of range, or lacks another."""
+    """Raise ValueError for an option that has the wrong type, is out of range, or needs another one."""
     check(options, {**values, "lr": learning_rate(values["lr"])})
     for name, problem in missing(options, values):
         raise ValueError(f"{name} {problem}")
@@ -56,13 +60,13 @@ def same_for_all(values: Group, shared: Group) -> None:
     for name, value in shared.items():
         if values[name] != value:
             raise ValueError(
-                f"{name} is the optimizer's and {value!r}, not one of a group, which has {values[name]!r}: "
-                "give it to the constructor"
+                f"{name} must be equal in all parameter groups: the optimizer has {value!r}, this group "
+                f"{values[name]!r}; give it to the constructor"
             )
 
 
 def devices(name: str, groups: Sequence[Group]) -> None:
-    """Raise ValueError for parameters on the meta device beside others: sums over all have no value."""
+    """Raise ValueError if only some parameters are on the meta device: sums over all would have no value."""
     types = sorted({p.device.type for values in groups for p in values["params"]})
     if "meta" in types and len(types) > 1:
         raise ValueError(
@@ -72,7 +76,7 @@ def devices(name: str, groups: Sequence[Group]) -> None:
 
 
 def saved(name: str, groups: Sequence[Group], numbers: Sequence[str]) -> None:
-    """Raise ValueError for a saved group that has some of its phase's numbers, but not all, or no step."""
+    """Raise ValueError for a saved group that has only some of its phase's `numbers`, or no step."""
     for values in groups:
         known = [key for key in numbers if values.get(key) is not None]
         absent = [key for key in (*numbers, "step") if values.get(key) is None]
@@ -84,7 +88,7 @@ def saved(name: str, groups: Sequence[Group], numbers: Sequence[str]) -> None:
 
 
 def effects(options: type, groups: Sequence[Group]) -> None:
-    """Raise ValueError for an option that has no effect in any of the groups that set it."""
+    """Raise ValueError for an option without effect in every group that sets it."""
     found = [dict.fromkeys(inert(options, values)) for values in groups]
     for name, problem in dict.fromkeys(problem for problems in found for problem in problems):
         default = declared(options)[name].default

@@ -1,6 +1,7 @@
-"""Compression of many tensors at once: bit for bit that of each, in a launch per tensor at most.
+"""Compression of many tensors at once: a fixed number of launches, and at most one more per tensor.
 
-But for the standard deviation of TernGrad, whose sums a GPU adds in another order.
+Bit for bit equal to compressing each tensor, except TernGrad's standard deviation on a GPU, where sums are
+added in another order.
 """
 
 import math
@@ -30,7 +31,7 @@ from sign_ablate.optim.sign_step.upload import on_device
 
 
 def compressed(compress: Compressor, u: list[Tensor], step: int, batch: Batch) -> list[Tensor]:
-    """C(u) for the parameters of a batch; of a shard, this process's part of the whole tensor's."""
+    """C(u) for the parameters of a batch; for a shard, this process's part of C of the whole tensor."""
     like: Any = real(batch.entries[0].p)
     numbers = [entry.number for entry in batch.entries]
     if not hasattr(like, "to_local"):
@@ -49,8 +50,8 @@ def together(compress: Compressor, xs: list[Tensor], step: int, numbers: list[in
     Args:
         compress: the compressor.
         xs: the tensors.
-        step: keys the noise.
-        numbers: the parameters' numbers, which key it too.
+        step: number of the step, which keys the noise.
+        numbers: the parameters' numbers, which key the noise too.
     """
     some = [i for i, x in enumerate(xs) if x.numel()]
     if len(some) < 2:
@@ -153,7 +154,7 @@ _FUNCTIONS: dict[type, Callable[[Any, list[Tensor], int, list[int]], list[Tensor
 
 
 def _matrix(x: Tensor) -> tuple[int, int]:
-    """Rows and columns of x as OneBit sees it."""
+    """Rows and columns of the matrix that OneBit compresses."""
     return (len(x), x.numel() // len(x)) if x.dim() > 1 else (x.numel(), 1)
 
 
@@ -168,7 +169,7 @@ def _deviations(xs: list[Tensor], flat: Flat, g: Tensor) -> Tensor:
 
 
 def _uniform(flat: Flat, seed: int, step: int, numbers: list[int]) -> Tensor:
-    """noise.uniform of each tensor, and more where it is padded."""
+    """noise.uniform for each tensor, padding included."""
     device = flat.like[0].device
     return noise.unit(joined.words(flat.sizes, numbers, device, seed, step, noise.DITHER))
 

@@ -1,4 +1,4 @@
-"""SGD behind a lossy channel, with and without error feedback, in single-worker form."""
+"""SGD with a compressed update, with and without error feedback, in single-worker form."""
 
 import dataclasses
 from typing import Any
@@ -23,15 +23,14 @@ class CompressedSGD(DeclaredOptimizer):
 
         p ← lr·g + e,  Δ ← C(p),  x ← x − Δ,  e ← p − Δ,
 
-    and without it x ← x − lr·C(g). Scaled-sign and EF-SignSGD are therefore no optimizers of their own:
-    they are `ScaledSign()` with the residual off and on, 1-bit SGD is `OneBit()` with it, QSGD and
-    TernGrad are their compressors without it. One class keeps every compressor's on/off comparison to
-    one changed argument. A group may override any option; `compressor=None` sends it uncompressed,
-    as one may wish for biases. A sharded parameter (FSDP2) is gathered: C(p) is that of the whole tensor.
+    and without it x ← x − lr·C(g). Scaled sign and EF-SignSGD are `ScaledSign()` without and with error
+    feedback, 1-bit SGD is `OneBit()` with it, QSGD and TernGrad are their compressors without it. A group may
+    override any option; `compressor=None` leaves it uncompressed, for example the biases. A sharded parameter
+    (FSDP2) is gathered: C(p) is that of the whole tensor.
 
     Raises:
         ValueError: for an argument out of range, or one without effect: `decoupled` without weight_decay,
-            `momentum_after` without momentum, it or `error_feedback` without a compressor.
+            `momentum_after` without momentum, and `momentum_after` or `error_feedback` without a compressor.
         RuntimeError: in `step`, for a sparse gradient.
 
     >>> import torch
@@ -94,7 +93,7 @@ class CompressedSGD(DeclaredOptimizer):
 
 
 def _as_dict(compressor: Any) -> Any:
-    """A compressor as a dict of its own, with Python's numbers; None and what is no compressor unchanged."""
+    """Convert a compressor to a new dict with Python numbers. Other values, such as None, are unchanged."""
     if isinstance(compressor, Compressor):
         compressor = compressor.as_dict()
     return python_values(compressor) if isinstance(compressor, dict) else compressor

@@ -49,11 +49,11 @@ class Compressor(ABC):
 
     @abstractmethod
     def encode(self, x: Tensor, step: int, index: int) -> Message:
-        """The message about x, which is not empty."""
+        """Encode x, which is not empty."""
 
     @abstractmethod
     def decode(self, message: Message) -> Tensor:
-        """The tensor that a receiver makes of a message."""
+        """Decode a message: a tensor of the shape and dtype of the encoded one."""
 
     def as_dict(self) -> dict[str, Any]:
         """Name and options as plain values, which `torch.load(weights_only=True)` accepts."""
@@ -109,7 +109,7 @@ class OneBit(OneBitOptions, Compressor):
         return Message((negative, below, above), x.shape, x.dtype)
 
     def decode(self, message: Message) -> Tensor:
-        """The mean of its side for each value."""
+        """The mean of the negative or of the other values, for each value."""
         negative, below, above = message.parts
         return torch.where(negative, below, above).to(message.dtype).reshape(message.shape)
 
@@ -134,7 +134,7 @@ class QSGD(QSGDOptions, Compressor):
     name = "qsgd"
 
     def encode(self, x: Tensor, step: int, index: int) -> Message:
-        """Of each bucket the norm, and the signs and levels of its coordinates; the last is filled up."""
+        """The norm of each bucket, and the signs and levels of its coordinates; the last is zero-padded."""
         count, width = self.rows(x.numel())
         rows = torch.nn.functional.pad(wide(x).reshape(-1), (0, count * width - x.numel())).view(-1, width)
         norm = torch.linalg.vector_norm(rows, ord=2 if self.norm == "l2" else torch.inf, dim=1, keepdim=True)
@@ -148,7 +148,7 @@ class QSGD(QSGDOptions, Compressor):
         """Number and width of the buckets of a tensor of `numel` coordinates."""
         width = numel
         if self.bucket is not None:
-            # A tensor smaller than its bucket is filled up to whole groups only: that takes no memory, and
+            # A tensor smaller than its bucket is padded to whole groups only: that takes no memory, and
             # its l2 norm is added up in the order of a full bucket.
             width = min(self.bucket, max(1, -(-width // noise.GROUP)) * noise.GROUP)
         return -(-numel // width), width
@@ -211,11 +211,11 @@ class TopK(TopKOptions, Compressor):
         return Message((kept, flat.gather(0, kept)), x.shape, x.dtype)
 
     def kept(self, numel: int) -> int:
-        """Number of the coordinates that are kept of `numel`."""
+        """Number of coordinates kept out of `numel`."""
         return max(1, round(self.fraction * numel))
 
     def decode(self, message: Message) -> Tensor:
-        """The values where they were, and else 0; deterministic up to ties."""
+        """The kept values in their places, 0 elsewhere; deterministic up to ties."""
         kept, values = message.parts
         return values.new_zeros(message.shape.numel()).scatter_(0, kept, values).view(message.shape)
 
@@ -226,7 +226,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
 
 
 def from_dict(values: dict[str, Any]) -> Compressor:
-    """The compressor that `Compressor.as_dict` describes.
+    """Build a compressor from the dict that `Compressor.as_dict` returns.
 
     Raises:
         ValueError: for an unknown name (the message lists the known ones) or option.
@@ -249,5 +249,5 @@ def wide(x: Tensor) -> Tensor:
 
 
 def nonzero(norm: Tensor) -> Tensor:
-    """A divisor: 1 where the norm is 0, and all that it divides; NaN stays."""
+    """Norm as a divisor: 1 where it is 0, where all numerators are 0 too. NaN stays."""
     return torch.where(norm == 0, 1, norm)

@@ -19,7 +19,7 @@ _Self = TypeVar("_Self")
 def takes(
     options: Callable[_P, _Options],
 ) -> Callable[[Callable[[_Self, ParamsT, _Options], None]], Callable[Concatenate[_Self, ParamsT, _P], None]]:
-    """Decorator of a constructor ``(self, params, options)``: it is called with each option as an argument.
+    """Decorator that gives a constructor ``(self, params, options)`` each option as an argument of its own.
 
     Type checkers and `inspect.signature` see ``(self, params, lr=…, …)``, with names and defaults of the
     dataclass `options`.

@@ -18,7 +18,7 @@ def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict
     are over all coordinates.
 
     Args:
-        todo: groups, their parameters at work, and the rules of the coming step.
+        todo: groups, the `Work` of their parameters, and the constants of the coming step.
     """
     relative = any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo)
     last = []
@@ -46,7 +46,7 @@ def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict
 
 
 def _mean(sigmas: list[float | Tensor]) -> float | Tensor:
-    """The mean; 0 of none. A tensor if one of them is known only on the device."""
+    """Mean, 0 for an empty list. A tensor if a σ_k is known only on the device."""
     tensors = [sigma for sigma in sigmas if isinstance(sigma, Tensor)]
     if tensors:
         return torch.stack([torch.as_tensor(x, device=tensors[0].device) for x in sigmas]).mean()

@@ -31,7 +31,7 @@ class Flat:
         self._multiple = multiple
 
     def cat(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tensors of the shapes of `like` as one of one dimension."""
+        """Join tensors of the shapes of `like` into a 1-dimensional tensor."""
         pairs = zip(tensors, self.orders, strict=True)
         return cat([t if order is None else t.permute(order) for t, order in pairs], self.sizes)
 
@@ -51,7 +51,7 @@ class Flat:
         return out
 
     def spread(self, values: Tensor) -> Tensor:
-        """A value of each tensor (last dimension) for each of its coordinates; 0 in the padding."""
+        """Repeat each tensor's value (last dimension) for each of its coordinates; 0 in the padding."""
         counts = [t.numel() for t in self.like]
         if self._multiple > 1:
             values = torch.stack([values, torch.zeros_like(values)], -1).flatten(-2)
@@ -80,7 +80,7 @@ def cat(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
 def segment_sums(values: Tensor, counts: Sequence[int]) -> Tensor:
     """Sums of `counts` consecutive values along the last dimension.
 
-    A GPU has one block of threads per segment, so that it must have little to do: sum chunks first.
+    A GPU runs one block of threads per segment. Sum chunks first, so that segments are short.
     """
     rows = math.prod(values.shape[:-1])
     lengths = on_device(("lengths", rows, *counts), lambda: torch.tensor([*counts] * rows), values.device)

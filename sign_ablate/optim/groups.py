@@ -1,13 +1,13 @@
-"""Parameter groups: which parameters decay."""
+"""Parameter groups with and without weight decay."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
 def decay_groups(params: Iterable[Any]) -> list[dict[str, Any]]:
-    """Two groups: the first decays as the optimizer says; biases and normalisation parameters do not.
+    """Split parameters into a group with the optimizer's weight decay and one without: biases and norms.
 
-    Those are the parameters of at most one dimension. An empty group is left out.
+    The second has the parameters of at most one dimension. An empty group is left out.
 
     Args:
         params: parameters, or named parameters.

@@ -1,4 +1,4 @@
-"""SignSGD-M that hands over to SGD: Algorithm 2 and equations (11), (12) of arXiv 2604.25550."""
+"""SignSGD-M that switches to SGD: Algorithm 2 and equations (11), (12) of arXiv 2604.25550."""
 
 from typing import Any
 
@@ -113,7 +113,7 @@ class HybridSignSGD(SignSGD):
         return self.phase(group["step"] - 1) if group["trigger"] == "fixed" else self._sgd_steps_above(1)
 
     def _sgd_steps_above(self, count: int) -> bool | Tensor:
-        """Return True if more than `count` SGD steps are made or due. A tensor if a bool needs a sync."""
+        """Return True if more than `count` SGD steps are made or due; a tensor if a bool needs a sync."""
         group = self.param_groups[0]
         if group["sgd_step"] is None:
             return False

@@ -87,8 +87,8 @@ def in_order_of(p: Tensor, x: Tensor) -> Tensor:
 def check_shape(name: str, x: Any, p: Any) -> None:
     """Raise RuntimeError unless `x`, the gradient or a state of `p`, has its shape.
 
-    A state that was saved with other parameters, or parameters in another order, ends here: broadcasting, or
-    a step that trusts the shapes, would write where it must not.
+    A state saved with other parameters, or in another order, would be broadcast, or a step that trusts the
+    shapes would write out of bounds.
     """
     if x.shape != p.shape:
         raise RuntimeError(

@@ -89,7 +89,7 @@ def words(
         param: number of the parameter.
         device: where to compute.
         first: number of the first coordinate.
-        stream: what the noise is for.
+        stream: use of the noise, such as DITHER.
 
     >>> device = torch.device("cpu")
     >>> whole = words(100, 7, 3, 0, device)

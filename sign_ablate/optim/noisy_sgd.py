@@ -17,7 +17,7 @@ from sign_ablate.optim.sign_step.inputs import annealed
 
 
 class NoisySGD(AnnealedOptimizer):
-    """SGD with momentum, and Gaussian noise on its gradients whose variance falls.
+    """SGD with momentum and Gaussian gradient noise of falling variance.
 
     g ← g + ξ + weight_decay·x,  ξ ~ N(0, σ_k²),  σ_k² = α(1+k)^−γ; then as `torch.optim.SGD`: u ← μu + g,
     x ← x − lr·u, or x ← x − lr·(g + μu) with `nesterov`. α = 0 is `torch.optim.SGD`, bit for bit.

@@ -22,7 +22,7 @@ class OneBitAdam(DeclaredOptimizer):
     m ← β₁m + (1−β₁)g,  p ← m + e,  m ← C(p),  e ← p − m,  x ← x − lr·m/(√v + eps).
 
     The paper's second compression, of the servers' average, changes nothing with one worker. Steps are
-    counted per parameter, so that one that gets its first gradient late has a warm-up too. After the
+    counted per parameter, so that a parameter whose first gradient is late has a warm-up too. After the
     warm-up a coordinate whose v is still 0 is divided by eps alone: see docs/optim/onebit-adam.md.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The optimizers that a configuration can name, and how one is built. An entry of `METHODS` adds one.
+"""Registry of the optimizers that a configuration can name. An entry of `METHODS` adds one.
 
-Imports no torch until an optimizer is built: planning a campaign asks only for the options.
+torch is imported when an optimizer is built: planning a campaign needs only the options.
 """
 
 import dataclasses
@@ -45,16 +45,16 @@ Values = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
-    """An optimizer under a name of the configuration.
+    """An optimizer that a configuration can name.
 
-    Its options are those of the optimizer, and of the compressor, that are not fixed and can have an effect
-    beside what is.
+    Its options are those of the optimizer and of the compressor that are not fixed and that can have an
+    effect with the fixed values.
 
     Args:
         text: one line for the reference page.
         optimizer: "module:name" of the class, or a function, that takes parameters and options.
         options: the dataclass that declares its options.
-        fixed: options whose values the name decides.
+        fixed: options with the values that the name stands for.
         defaults: defaults that differ from the optimizer's.
         required: options that must be given although the optimizer has a default.
         compressor: for CompressedSGD, "module:name" of the compressor and the declaration of its options.
@@ -197,7 +197,7 @@ METHODS: dict[str, Method] = {
         compressor=("sign_ablate.optim.compressors:TopK", TopKOptions),
     ),
     "swats": Method(
-        "SWATS (arXiv 1712.07628): Adam, then SGD with a projected learning rate, switched by itself.",
+        "SWATS (arXiv 1712.07628): Adam, then SGD with a projected learning rate; automatic switch.",
         "sign_ablate.optim.swats:SWATS",
         SWATSOptions,
     ),
@@ -275,7 +275,7 @@ def load(path: str) -> Any:
 
 
 def _adam(params: Any, *, decoupled: bool = False, **options: Any) -> "Optimizer":
-    """`torch.optim.Adam`, which has a longer name for `decoupled`."""
+    """`torch.optim.Adam`, where `decoupled` is called `decoupled_weight_decay`."""
     import torch
 
     return torch.optim.Adam(params, decoupled_weight_decay=decoupled, **options)

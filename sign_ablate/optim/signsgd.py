@@ -71,7 +71,7 @@ class SignSGD(DeclaredOptimizer):
             raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a parameter group. It joins at the step of the other groups."""
+        """Add a parameter group. It takes the step count of the other groups."""
         super().add_param_group(param_group)
         self.param_groups[-1]["step"] = self.param_groups[0]["step"]
 
@@ -83,14 +83,14 @@ class SignSGD(DeclaredOptimizer):
         self._finish()
 
     def _with_constants(self, groups: list[tuple[Group, list[Work]]]) -> list[shards.Todo]:
-        """The groups and their parameters at work, with the constants of this step."""
+        """The groups and their `Work`, with the constants of this step."""
         todo = [(group, work, self._step_constants(group)) for group, work in groups]
         if any(group["scale"] != "absolute" and group["alpha"] for group, _, _ in todo):
             todo = shards.relative(todo)
         return todo
 
     def _track(self, results: list[tuple[Group, list[Work], list[Any]]]) -> None:
-        """For a subclass that tracks λ: the last item has ⟨s, g⟩, ‖g‖² and ‖s‖² of each parameter."""
+        """Hook for a subclass that tracks λ. The last items are ⟨s, g⟩, ‖g‖² and ‖s‖² of each parameter."""
 
     def _finish(self) -> None:
         step = self.param_groups[0]["step"]
@@ -130,7 +130,7 @@ class SignSGD(DeclaredOptimizer):
         return m
 
     def _step_constants(self, group: Group, **more: Any) -> StepConstants:
-        """The constants of this step. In the capturable form they are tensors."""
+        """The constants of this step; with `capturable`, step and σ_k are tensors."""
         device = group["params"][0].device if group["params"] else None
         if group["capturable"] and not isinstance(group["step"], Tensor):
             shared = torch.tensor(self.param_groups[0]["step"], dtype=torch.int64, device=device)
@@ -156,7 +156,7 @@ class SignSGD(DeclaredOptimizer):
         )
 
     def _run(self, work: list[Work], const: StepConstants, group: Group) -> list[Any]:
-        """Step every parameter by the implementation that is asked for, or else the best that applies."""
+        """Step every parameter with the chosen implementation, by default the fastest that applies."""
         sums: list[Any] = [None] * len(work)
         rest = list(range(len(work)))
         if group["fused"] or (group["fused"] is None and group["foreach"] is None):
@@ -199,8 +199,9 @@ class SignSGD(DeclaredOptimizer):
                 )
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
-                "CPU, a step without rms, zero, heavy-ball or sgd_momentum options, and a C "
-                "compiler; or dense float32 or bfloat16 on a CUDA device, and Triton"
+                "CPU, a C compiler, and options that step.c implements (docs/optim/signsgd.md; in an SGD "
+                "phase, no sgd_momentum); or dense float32 or bfloat16 on a CUDA device, and Triton. "
+                "Otherwise leave fused unset"
             )
         for compiled, mine in chosen:
             found = compiled.step([work[i][1:] for i in mine], const) if mine else []
@@ -237,9 +238,9 @@ class SignSGD(DeclaredOptimizer):
 def _multi_tensor_signsgd(
     items: Iterable[tuple[int, Item]], const: StepConstants, sums: list[Any]
 ) -> list[tuple[int, Item]]:
-    """Step by foreach what it can; returns the rest: 16-bit parameters and momenta, and noise on a CPU.
+    """Step with foreach. Returns the items that it leaves out: 16-bit tensors, and noise on a CPU.
 
-    Noise needs temporaries many times the size of a parameter, which a CPU is faster without.
+    Noise needs temporaries many times the size of a parameter, which slow a CPU down.
     """
     noisy = const.noisy and const.phase is not True
     lists: dict[Any, list[tuple[int, Item]]] = {}

@@ -31,8 +31,8 @@ class SWATS(DeclaredOptimizer):
 
     SGD is v ← β₁v + g from v = 0, x ← x − (1−β₁)Λv. Here m ← β₁m + (1−β₁)g, restarted at 0, equals (1−β₁)v.
     Λ follows the schedule: a later lr scales it by lr over the lr at the switch. A negative Λ, which the
-    paper does not exclude, would ascend: no switch. The phase lives on the device and no step waits for
-    it, so the SGD phase computes Adam's update as well. The parameters are on one device.
+    paper does not exclude, would ascend: no switch. The phase is kept on the device and no step waits for
+    it, so the SGD phase computes Adam's update as well. All parameters must be on one device.
 
     Groups of the global scope keep the relation of their learning rates: SGD steps with Λ_i = ρ·lr_i in
     group i. That step, projected on p_k, is p_k where ρ_k = p_kᵀp_k / −Σ_i lr_i·p_{k,i}ᵀg_{k,i}. λ_k
@@ -102,13 +102,13 @@ class SWATS(DeclaredOptimizer):
                 group["step"] = senior["step"]
                 for key in _NUMBERS:
                     group[key] = senior[key][0].to(group[key]).expand_as(group[key]).clone()
-        if group["stepped"] is None:  # of a state dict from before it was kept
+        if group["stepped"] is None:  # a state dict saved before `stepped` was added
             group["stepped"] = group["switched"]
         for key in _NUMBERS:
             group[key] = group[key].to(first.device)
 
     def _update(self, batch: Batch) -> Tensor:
-        """Move the parameters by Adam's step or by SGD's. Returns p_kᵀp_k and −p_kᵀg_k, a row for each."""
+        """Take Adam's step or SGD's. Returns p_kᵀp_k and −p_kᵀg_k, one row per parameter."""
         group, x, k = batch.group, batch.x, self._count(batch)
         g = self._gradients(batch, group["weight_decay"])
         m, a = self._buffers(batch, "exp_avg"), self._buffers(batch, "exp_avg_sq")
@@ -185,7 +185,7 @@ class SWATS(DeclaredOptimizer):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """After a step: its `phase`, 0 Adam, 1 SGD, `gamma_k` γ_k, `lambda_bar` λ_k/(1−β₂ᵏ) or, in SGD, Λ.
+        """`phase` of the last step (0 Adam, 1 SGD), `gamma_k`, and `lambda_bar`, λ_k/(1−β₂ᵏ) or in SGD Λ.
 
         Means over the tensors, as 0-dim tensors on their device.
         """
@@ -206,13 +206,13 @@ class SWATS(DeclaredOptimizer):
 
 
 def _of(batch: Batch, values: Tensor) -> Tensor:
-    """The values of a batch's parameters, of one value per parameter of its group."""
+    """Select the values of a batch's parameters from those of its group."""
     slots = [entry.slot for entry in batch.entries]
     return values if slots == list(range(len(values))) else torch.stack([values[slot] for slot in slots])
 
 
 def _products(adam: list[Tensor], g: list[Tensor], flat: Flat, dtype: torch.dtype) -> Tensor:
-    """‖p‖² and pᵀg of each tensor; on a CPU in the order of a single tensor's sum."""
+    """‖p‖² and pᵀg of each tensor; on a CPU bit for bit those of a tensor alone."""
     if len(adam) > 1 and adam[0].device.type != "cpu":
         p = flat.cat(adam)
         return flat.sums(torch.stack([p * p, p * flat.cat(g)]).to(dtype)).T
@@ -226,7 +226,7 @@ def _is_global(group: Group) -> bool:
 
 
 def _largest_rate(groups: list[Group]) -> float | Tensor:
-    """The largest learning rate of the global scope, 1 where all are 0. Waits for no device."""
+    """The largest learning rate of the global scope, 1 if all are 0. No wait for the device."""
     rates = [rate(group) for group in groups if _is_global(group)]
     tensors = [lr for lr in rates if isinstance(lr, Tensor)]
     if not tensors:

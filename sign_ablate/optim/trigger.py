@@ -14,11 +14,11 @@ Groups = list[dict[str, Any]]
 
 
 def fired(groups: Groups, loss: Tensor | float | None, fresh: Tensor) -> Tensor:
-    """Decide if the coming step is to be the first SGD step. Keeps its state in the first group.
+    """Return a mask, true if the coming step is the first SGD step. The state is kept in the first group.
 
     Args:
         groups: all parameter groups.
-        loss: for the trigger "plateau".
+        loss: loss of the step, for the trigger "plateau".
         fresh: 0-dim bool: this step observed some λ_k.
     """
     group, device = groups[0], fresh.device
@@ -36,7 +36,7 @@ def fired(groups: Groups, loss: Tensor | float | None, fresh: Tensor) -> Tensor:
 
 
 def _stable(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
-    """|λ̄_k/λ̄_{k−1} − 1| < tolerance in `patience` observations running; a change of lr does not count."""
+    """|λ̄_k/λ̄_{k−1} − 1| < tolerance in `patience` consecutive observations; changes of lr are ignored."""
     average = torch.cat([averaged(g) for g in groups if g["lambda_ema"] is not None])
     if state["average"] is None or state["average"].shape != average.shape:
         state["average"] = torch.zeros_like(average)
@@ -49,7 +49,7 @@ def _stable(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, 
 
 
 def _swats(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
-    """|λ̄ − λ_k| < tolerance, not at the first observation, where the corrected average is λ_k itself."""
+    """|λ̄ − λ_k| < tolerance, except at the first observation, where the corrected average is λ_k itself."""
     settled = []
     for group in groups:
         if group["lambda_ema"] is not None:

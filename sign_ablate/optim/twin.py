@@ -1,4 +1,4 @@
-"""The linear twin of pre-sign dither, to which Algorithm 1 of arXiv 2604.25550 reduces for σ_k ≫ |m|."""
+"""Linear twin of pre-sign dither, to which Algorithm 1 of arXiv 2604.25550 reduces for σ_k ≫ |m|."""
 
 import math
 from typing import Any

@@ -69,12 +69,12 @@ def campaign_folder(results: Path, campaign: str) -> Path:
 
 
 def reference_folder(results: Path) -> Path:
-    """Folder of the campaigns that `sign-ablate export` kept: each is a folder, as in the results folder."""
+    """Folder of exported campaigns (`sign-ablate export`), with a folder for each."""
     return results / _REFERENCE
 
 
 def rebuilt_folder(results: Path) -> Path:
-    """Folder of the campaigns that `sign-ablate rebuild` made again: each is a folder."""
+    """Folder of rebuilt campaigns (`sign-ablate rebuild`), with a folder for each."""
     return results / _REBUILT
 
 
@@ -101,8 +101,8 @@ def tuned_file(results: Path, campaign: str) -> Path:
 def chosen_mark(results: Path, campaign: str, search: str) -> Path:
     """Empty file that exists once the choices of the searches with this hash are stored.
 
-    It is Snakemake's target in place of the file of choices, which also has those of other searches and may
-    lie in a repository.
+    It is Snakemake's target instead of the file of choices, which also has choices of other searches and may
+    be in a repository.
     """
     return campaign_folder(results, campaign) / "tuning" / f"{search}.chosen"
 

@@ -121,7 +121,7 @@ def environment(folder: Path) -> Environment:
 
 
 def execution(folder: Path) -> tuple[pa.Table | None, Environment, list[DamagedError]]:
-    """Read what is known of a run's execution: `timing`, `environment`, and the errors of damaged files.
+    """Read the files on a run's execution: `timing`, `environment`, and the errors of damaged ones.
 
     A damaged file counts as missing. Raises OSError.
     """
@@ -161,7 +161,7 @@ def last_row(table: pa.Table) -> dict[str, Any]:
 
 
 def _is_trial(metadata: Mapping[bytes, bytes]) -> bool:
-    """Return True if the run saw the validation images only (`RunConfig.evaluate`)."""
+    """Return True if the run was evaluated on validation images only (`RunConfig.evaluate`)."""
     return b'"evaluate":"val"' in metadata.get(b"spec", b"")
 
 

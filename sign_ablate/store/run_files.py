@@ -1,7 +1,8 @@
 """Schemas and writing of a run's files (docs/results.md).
 
-`metrics.parquet`, `predictions.parquet` and `run.json` are pure functions of the run's configuration. Values
-that differ between repetitions (times, versions, device) are in `timing.parquet` and `environment.json`.
+`metrics.parquet`, `predictions.parquet`, `probe.parquet` and `run.json` are pure functions of the run's
+configuration. Values that differ between repetitions (times, versions, device) are in `timing.parquet` and
+`environment.json`.
 """
 
 import io

@@ -1,1 +1,1 @@
-"""Output for people: the commands about campaigns and runs, and Snakemake's log on the terminal."""
+"""Terminal output: the commands about campaigns and runs, and Snakemake's log."""

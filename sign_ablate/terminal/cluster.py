@@ -70,7 +70,7 @@ def _pairs(values: Any, mark: str = "=") -> dict[str, Any]:
 
 
 def _minutes(path: Path, runtime: Any) -> float:
-    """Minutes of a `runtime`. Snakemake evaluates one that is no duration as a Python expression."""
+    """Minutes of a `runtime`. Snakemake evaluates one that is not a duration as a Python expression."""
     value = runtime
     if _duration(value) is None:
         with contextlib.suppress(Exception):  # an expression of a profile may raise anything

@@ -93,7 +93,7 @@ def _images(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def amount(value: float, digits: int) -> str:
-    """Format a time with so many digits, but one that is too short for them as "under" the shortest.
+    """Format a time with `digits` decimals, or as "under" the shortest one that they can show.
 
     >>> amount(12.34, 1), amount(0.04, 1), amount(0, 1)
     ('12.3', 'under 0.1', '0.0')

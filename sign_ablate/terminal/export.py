@@ -38,7 +38,7 @@ PROVENANCE = "provenance.json"
 
 
 class ExportError(Exception):
-    """A campaign's results cannot be exported, or not be rebuilt from what was exported."""
+    """A campaign's results cannot be exported, or an exported campaign cannot be rebuilt."""
 
 
 def export(
@@ -91,7 +91,7 @@ def export(
     content = json.dumps(provenance(campaign, config, results), indent=1, ensure_ascii=False)
     write_text(out / PROVENANCE, content + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes the ledger and the report of it"
+    next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes its ledger and report again"
     return f"{out}: {size / 1e6:.1f} MB; {next_step}"
 
 

@@ -50,7 +50,7 @@ def of_job(rule: str, output: Sequence[str], logs: Sequence[str], since: float) 
     lines = {path: last_line(Path(path)) for path in readable}
     log = next((path for path, line in lines.items() if line), readable[0] if readable else "")
     line = lines.get(log) or _no_line(log)
-    if "KeyboardInterrupt" in line or line.rstrip("!.") == "Aborted":  # a notebook's words, and typer's
+    if "KeyboardInterrupt" in line or line.rstrip("!.") == "Aborted":  # from a notebook, and from typer
         return Failure("stopped by Ctrl-C; the next call makes it again", log, interrupted=True)
     return Failure(line, log)
 

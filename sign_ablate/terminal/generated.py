@@ -54,7 +54,7 @@ def results_text() -> str:
         "| `data/digests/` | cached digests of image folders ([data.md](data.md)); may be deleted |\n"
         "| `<campaign>/{epochs,runs,summary,times,predictions,probes}.parquet` | tables of all runs |\n"
         "| `<campaign>/claims.parquet` | the ledger: a verdict on each claim of `claims.yaml` |\n"
-        "| `<campaign>/explore.html` | the ledger to click on, with runs, curves and trials |\n"
+        "| `<campaign>/explore.html` | the interactive ledger, with runs, curves and trials |\n"
         "| `<campaign>/.runs.arrow` | cache of the runs read for the tables; may be deleted |\n"
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
@@ -68,20 +68,19 @@ def results_text() -> str:
         "data sets are not part of it; they are in the tables. Two campaigns with the same SGD baseline "
         "share its runs. Two Snakemake processes that need the same run at the same time train it once. Runs "
         "that no configuration refers to are kept and are not read. `sign-ablate runs` lists the stored "
-        "runs. `sign-ablate prune` lists the runs that none of the given configurations needs. It knows the "
-        "files only: runs that were made with `--config` count as not needed. Runs that fit a tuned cell "
-        "whose choice is missing are kept.",
+        "runs. `sign-ablate prune` lists the runs that none of the given configurations needs. It reads the "
+        "files only, so runs that need a value from `--config` count as not needed. Runs that fit a tuned "
+        "cell whose choice is missing are kept.",
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
-        "`metrics.parquet`, `predictions.parquet` and `run.json` depend on the configuration alone: on one "
-        "kind of machine they are identical byte for byte. `run.json` contains the status (`finished`, or "
-        "`diverged` with `diverged_at_step`), the `spec` that identifies the run, and the `resolved` "
-        "configuration with all defaults. Values that differ between repetitions are in `timing.parquet` "
-        "and `environment.json`, and a run counts without them if they are missing or damaged. The latter "
-        "contains the fingerprint of the training code, the git commit, versions, device, compile mode, "
-        "seconds, and the peak memory in MiB. The peak memory of a warm-started run includes memory that it "
-        "shares with other runs. Until a run is finished, "
-        "`progress.json` contains its epoch and the end of its last attempt, and the next attempt resumes "
-        "from `checkpoint.pt`.",
+        "`metrics.parquet`, `predictions.parquet`, `probe.parquet` and `run.json` depend on the "
+        "configuration alone: on one kind of machine they are identical byte for byte. `run.json` contains "
+        "the status (`finished`, or `diverged` with `diverged_at_step`), the `spec` that identifies the run, "
+        "and the `resolved` configuration with all defaults. Values that differ between repetitions are in "
+        "`timing.parquet` and `environment.json`, and a run counts without them if they are missing or "
+        "damaged. The latter contains the fingerprint of the training code, the git commit, versions, "
+        "device, compile mode, seconds, and the peak memory in MiB. The peak memory of a warm-started run "
+        "includes memory that it shares with other runs. Until a run is finished, `progress.json` contains "
+        "its epoch and the end of its last attempt, and the next attempt resumes from `checkpoint.pt`.",
         "### `metrics.parquet`: one row per epoch",
         _table(run_files.METRICS_SCHEMA),
         "### `predictions.parquet`: one row per test image, in the order of the prepared data",

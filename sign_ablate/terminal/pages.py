@@ -18,10 +18,10 @@ _PART = re.compile(r"(<!-- (sentence|verdicts|trained): ([\w .-]+?) -->\n).*?(<!
 
 
 def filled(text: str, reference: Path) -> str:
-    """Text of a page with its parts made anew.
+    """Update the generated parts of a page's text.
 
-    `sentence` is a paragraph that sums the ledgers up, `verdicts` a table with a row per claim and data set,
-    and `trained` the rows of it that trained runs decide.
+    `sentence` is a paragraph that summarizes the ledgers, `verdicts` a table with a row per claim and data
+    set, and `trained` the rows of this table that trained runs decide.
 
     Args:
         text: the page.
@@ -47,7 +47,7 @@ def filled(text: str, reference: Path) -> str:
 
 
 def read(names: Sequence[str], reference: Path) -> dict[str, list[Row]]:
-    """Ledgers of those of the named campaigns that were exported."""
+    """Ledgers of the named campaigns, where they were exported."""
     return {
         name: table.read(reference / name) for name in names if (reference / name / table.LEDGER).exists()
     }

@@ -126,7 +126,7 @@ def _run(notebook: str, folder: Path, name: str, parameters: Mapping[str, Any]) 
 
 
 def _compared(source: Path, out: Path) -> str:
-    """Words on the difference between the exported ledger and the one that was made of the tables."""
+    """Clause on the difference between the exported ledger and the rebuilt one."""
     try:
         before = (source / table.LEDGER).read_bytes()
         old = {(row["claim"], row["dataset"]): _verdicts(row) for row in table.read(source)}

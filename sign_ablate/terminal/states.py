@@ -12,7 +12,7 @@ from sign_ablate.store import progress, reading
 from sign_ablate.store.record import DIGESTS, DamagedError
 from sign_ablate.store.run_files import ENVIRONMENT, METRICS, RUN, TIMING
 
-#: files whose changes change an outcome; the time of the first is that of the end
+#: files that determine an outcome; the time of the first is the time of the end
 _FILES = (METRICS, RUN, *DIGESTS, TIMING, ENVIRONMENT)
 
 

@@ -38,7 +38,7 @@ class Stored:
     options: str
     #: campaign → the label of its cell there
     used_by: Mapping[str, str]
-    #: True if it is one of these cells only for some choice of `tuning`, which is missing
+    #: True if it belongs to these cells only for some choice of `tuning`, which is missing
     maybe: bool = False
 
 
@@ -124,8 +124,8 @@ def prune(campaigns: Sequence[Campaign], results: Path, *, delete: bool = False)
     if maybe := [run for run in found if run.maybe]:
         names = ", ".join(dict.fromkeys(name for run in maybe for name in run.used_by))
         lines.append(
-            f"{counted(len(maybe), 'run')} kept that may be of cells without a choice ({names}); "
-            "snakemake tune makes it."
+            f"{counted(len(maybe), 'run')} kept, since they fit cells without a choice ({names}); "
+            "run snakemake tune."
         )
     what = f"{counted(len(idle), 'run')} and {counted(len(files), 'data file')}"
     if delete:

@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from sign_ablate.terminal import failures
 
-#: beginnings of Snakemake's messages that are of no use to a user
+#: beginnings of Snakemake's messages that are not shown
 _NOISE = (
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",

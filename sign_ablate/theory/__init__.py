@@ -51,5 +51,5 @@ EXPERIMENTS = {
 CLAIMS = "claims"
 #: names of the functions of sign_ablate.theory.figures, each of which makes a figure from the tables
 FIGURES = ("failure", "rates", "dither", "averages")
-#: seed of every experiment's generator, with the experiment's name
+#: seed of every experiment's generator, combined with the experiment's name
 SEED = 0

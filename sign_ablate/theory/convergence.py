@@ -33,7 +33,7 @@ FITTED = 3
 REPLICATES = 24
 #: share of the bound with the constant √3 that the worst law must reach for the constant to count as sharp
 SHARP = 0.95
-#: how far a fitted slope may be from the exponent of a bound, which is reached only for K → ∞
+#: tolerance of a fitted slope, since the exponent of a bound is reached only for K → ∞
 SLOPE_MARGIN = 0.05
 
 

@@ -1,4 +1,4 @@
-"""Corrections of Theorem 1, and what happens without two of its assumptions.
+"""Corrections of Theorem 1, and counterexamples without two of its assumptions.
 
 Step size and noise floor in closed form; a negative control with asymmetric noise; and a coupled quadratic on
 which the theorem fails if L_i is read as the Lipschitz constant of ∂_i f.

@@ -1,4 +1,4 @@
-"""Identities of dither before and after the sign, and what the schedule (9) leaves at the end of training."""
+"""Identities of dither before and after the sign, and its size under the schedule (9) during training."""
 
 import numpy as np
 import pyarrow as pa
@@ -83,7 +83,7 @@ def _post_sign(rng: np.random.Generator) -> list[tables.Row]:
 
 
 def _schedule() -> list[tables.Row]:
-    """σ_k of (9) over training, and what the dither still does in the last epoch to a typical momentum."""
+    """σ_k of (9) over training, and the effect of the dither on a typical momentum in the last epoch."""
     rows = []
     for alpha in ALPHAS:
         for k_unit, per_epoch in (("iteration", STEPS_PER_EPOCH), ("epoch", 1)):

@@ -1,4 +1,4 @@
-"""Sign-failure probability against the paper's bound (6), and what (5)–(7) follow from it.
+"""Sign-failure probability against the paper's bound (6), and the alignment (5) and (7).
 
 For six symmetric unimodal laws over the whole SNR range: the exact probability, and draws that check it.
 """

@@ -21,7 +21,7 @@ class Noise:
     """Noise of the mini-batch gradient.
 
     Args:
-        draw: for a generator, a batch size n and a shape, what the noise of one mini-batch is made from.
+        draw: random numbers for the noise of one mini-batch, from a generator, a batch size n and a shape.
         sign: sign(g̃) from the gradient g, its noise's standard deviation s, and the draw.
         failure: P(sign(g̃) ≠ sign(g)) for an array of SNR, where the averages should include the expected
             alignment; else None.

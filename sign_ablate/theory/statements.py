@@ -1,4 +1,4 @@
-"""The lab's claims: what each says, and its verdict from the rows of the experiments' tables."""
+"""The lab's claims: statement and verdict of each, from the rows of the experiments' tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Statement:
     """A statement that is tested.
 
     Args:
-        source: paper: the paper says or uses it. reading: it is one of several readings of the paper's text,
-            which is refuted only if all of them are. correction: we say it instead, or beside it. control: it
-            is false, and the lab must find that.
+        source: paper: stated or used in the paper. reading: one of several readings of the paper's text,
+            which is refuted only if all of them are. correction: ours, in place of the paper's or in
+            addition. control: a false statement, which the lab must refute.
         text: the statement.
     """
 

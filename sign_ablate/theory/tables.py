@@ -1,4 +1,4 @@
-"""Rows of the lab's tables: a quantity with its interval, what it is compared with, and the outcome."""
+"""Rows of the lab's tables: a quantity with its interval, its bound or closed form, and the outcome."""
 
 import math
 from collections.abc import Sequence

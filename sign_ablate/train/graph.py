@@ -21,7 +21,7 @@ class Graph(Protocol):
     """Recorder of work on a device, which can then be launched as a whole."""
 
     def warm_up(self, work: Work) -> Tensor:
-        """Do the work without recording it, where it is going to be recorded. Returns its result."""
+        """Do the work without recording it, on the stream of the later capture. Returns its result."""
 
     def capture(self, work: Work) -> Tensor:
         """Record the work without doing it. Returns its result, which each replay fills in."""
@@ -37,7 +37,7 @@ class CudaGraph:
         self._graph, self._stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
 
     def warm_up(self, work: Work) -> Tensor:
-        """Do the work on the graph's stream, where cuBLAS and autograd then find what they keep by stream."""
+        """Do the work on the graph's stream, since cuBLAS and autograd keep resources by stream."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -123,7 +123,7 @@ class GraphedStep:
         return result
 
     def _replayed(self, x: Tensor, y: Tensor) -> Tensor:
-        """The step with a full batch, which is copied to where the graph reads it."""
+        """The step with a full batch, which is copied to the graph's input tensors."""
         if self._batch is None:
             self._batch = torch.empty_like(x), torch.empty_like(y)
         for static, new in zip(self._batch, (x, y), strict=True):
@@ -137,7 +137,7 @@ class GraphedStep:
             parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._recorded = [(p, p.grad) for p in parameters]
         self._graph.replay()
-        for p, g in self._recorded:  # a smaller batch has left its own
+        for p, g in self._recorded:  # a smaller batch has replaced them
             p.grad = g
         return self._result.clone()
 
@@ -184,7 +184,7 @@ def _numbers(group: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _first(error: BaseException) -> BaseException:
-    """The exception that began a chain: the end of a capture that it broke raises another."""
+    """The first exception of a chain: the end of a failed capture raises another one."""
     while error.__context__ is not None:
         error = error.__context__
     return error

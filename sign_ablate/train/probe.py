@@ -1,6 +1,6 @@
 """Probes of a run: the noise of minibatch gradients at the parameters of one step, and that step.
 
-A probe changes no number of the run: it draws batches of its own, and leaves gradients and buffers alone.
+A probe changes no number of the run: it draws batches of its own, and leaves gradients and buffers unchanged.
 """
 
 import itertools
@@ -41,7 +41,7 @@ class Moments:
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         self.count = 0
-        # float64: the cube of a small gradient is no float32
+        # float64: the cube of a small gradient underflows in float32
         self.mean, self.m2, self.m3 = (
             [torch.zeros_like(p, dtype=torch.float64, requires_grad=False) for p in like] for _ in range(3)
         )
@@ -78,7 +78,7 @@ class Moments:
 
 
 def steps(trainer: "Trainer") -> dict[int, int]:
-    """Numbers of the steps to probe, from 0, with the epochs of `train.probe` that they stand for.
+    """Numbers of the steps to probe, from 0, with their epochs in `train.probe`.
 
     A step is the last of its epoch with a full batch, and the first of the run for epoch 0.
 
@@ -128,7 +128,7 @@ def noise(trainer: "Trainer", epoch: int, before_batch: Callable[[], None]) -> M
     loader, parameters = trainer.loader, list(trainer.network.parameters())
     moments = Moments(parameters)
     count = min(BATCHES, max(1, len(loader) // loader.batch_size))
-    # Epochs of training count from 1, so no batch of theirs comes from a number of 0 or less.
+    # Epochs of training are numbered from 1, so numbers of 0 or less give other batches.
     for x, y in itertools.islice(loader.epoch(trainer.run.seed, -epoch), count):
         before_batch()
         with same_buffers(trainer.network):

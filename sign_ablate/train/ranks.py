@@ -13,7 +13,7 @@ from sign_ablate.distributed import HookState, Rule
 from sign_ablate.distributed.hooks import all_gather
 from sign_ablate.train.workers import Workers, rule_of, shard
 
-#: keys of a rank's memory that are the server's; `Workers` keeps them in one tensor for all servers
+#: prefix of the server's keys in a rank's memory; `Workers` keeps one tensor for all servers
 _SERVER = "server_"
 
 

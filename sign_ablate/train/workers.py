@@ -51,8 +51,8 @@ def shard(batch: Tensor, rank: int, workers: int) -> Tensor:
 class Workers:
     """Virtual workers of a run.
 
-    The bits are those of as many ranks with DDP and the hook of `sign_ablate.distributed`. Workers count
-    equally, as with DDP, and one without images sends zeros. The last ones are the adversaries.
+    Bit for bit equal to as many ranks with DDP and the hook of `sign_ablate.distributed`. Workers have equal
+    weights, as with DDP, and one without images sends zeros. The last ones are the adversaries.
 
     Args:
         rule: the rule of aggregation.
@@ -66,14 +66,14 @@ class Workers:
         self._honest, self._adversary = train.workers - train.adversary_count, train.adversary
         self._parameters = parameters
         self._step = 0
-        #: of each worker and parameter, and of the servers of each parameter
+        #: memories of each worker and parameter, and of the servers of each parameter
         self._memories: list[list[Memory]] = [[{} for _ in parameters] for _ in range(self.count)]
         self._servers: list[Memory] = [{} for _ in parameters]
 
         self._start_step()
 
     def _start_step(self) -> None:
-        #: messages of each worker and parameter, and whether any worker has a gradient of the parameter
+        #: messages of each worker and parameter; True for a parameter that has a gradient on any worker
         self._messages: list[list[Tensor]] = []
         self._used = [False] * len(self._parameters)
 

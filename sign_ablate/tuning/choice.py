@@ -74,7 +74,7 @@ def with_choices(campaign: Campaign, results: Path) -> Campaign:
 
 
 def check_evaluated(path: Path, campaign: Campaign) -> None:
-    """Check that a file has the choices that a campaign was evaluated with. Its spaces need not be known.
+    """Check that a file has the choices that a campaign was evaluated with, without its search spaces.
 
     Raises ConfigError if it cannot be used, or contradicts the campaign.
     """
@@ -175,10 +175,10 @@ def _val_acc(folder: Path) -> float | None:
 
 
 def edges(template: Template, values: dict[str, float]) -> tuple[str, ...]:
-    """Keys whose value lies in the outer tenth of its range, so that a better one may lie outside.
+    """Keys whose value is in the outer tenth of its range, so that a better one may be outside.
 
-    The lower end of a key whose default is 0 does not count, such as that of `weight_decay`: values below it
-    are as good as none.
+    The lower end of a key with default 0, such as `weight_decay`, does not count: values below it are close
+    to 0.
     """
     fields = template.model.model_fields
     found = []

@@ -29,5 +29,5 @@ def points(space: Mapping[str, Range], trials: int) -> list[dict[str, float]]:
 
 
 def _at(u: float, low: float, high: float) -> float:
-    """The value at a part u of a range's logarithm. Rounding does not leave the range."""
+    """Value at the fraction u of a range's logarithm, rounded to three digits within the range."""
     return min(max(float(f"{low * (high / low) ** u:.3g}"), low), high)

@@ -49,7 +49,7 @@ class Search:
 
     def _config(self, values: dict[str, float]) -> RunConfig:
         method, train = self.template.options(values)
-        train = train.model_copy(update={"probe": ()})  # a probe tells the search nothing
+        train = train.model_copy(update={"probe": ()})  # probes do not affect the choice
         return RunConfig.model_construct(
             data=self.data.without_location(), method=typing.cast(Any, method), train=train,
             seed=self.tuning.seed, evaluate="val",
@@ -85,7 +85,7 @@ def pending(campaign: Campaign) -> list[Search]:
 
 
 def repeated(campaign: Campaign) -> Iterator[str]:
-    """A line for each search in which trials are the same, since their values have three digits."""
+    """Yield a line for each search with equal trials, since values have three significant digits."""
     for search in pending(campaign):
         trials = search.tuning.trials
         values = math.prod(1 + 900 * math.log10(high / low) for low, high in search.template.space.values())
@@ -100,13 +100,13 @@ def repeated(campaign: Campaign) -> Iterator[str]:
 
 
 def runs_of_stage(campaign: Campaign) -> list[Run]:
-    """Runs that a call of Snakemake makes: the trials without a choice if there are any, else all others."""
+    """Runs of the present stage: the trials of searches without a choice, or else the evaluation's runs."""
     stage = [run for search in pending(campaign) for run in search.runs()]
     return stage or expand(campaign)
 
 
 def unchosen(campaign: Campaign) -> list[tuple[Run, frozenset[str]]]:
-    """Runs of the evaluation without a choice, with placeholders, and the keys whose values they wait for."""
+    """Runs of the evaluation without a choice, with placeholder values, and the keys that the choice sets."""
     keys = {template.label: frozenset(template.space) for template in templates(campaign)}
     known = {run.id for run in expand(campaign)}
     runs = expand(campaign, placeholders=True)

@@ -12,13 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from sign_ablate import cli_jobs
 from sign_ablate.analysis import report, schemas
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
 from sign_ablate.campaign.grid import expand
 from sign_ablate.claims.table import LEDGER
+from sign_ablate.cli import jobs as cli_jobs
 from sign_ablate.config import Campaign
 from sign_ablate.config.campaign import Figure
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
@@ -43,11 +43,11 @@ def test_differences_by_hand(loaded: report.Report) -> None:
     table = report.differences(loaded, "digits", "sgd").set_index("Method")
     # the fixture's cells lie 0.01 apart, in all seeds alike
     assert list(table["Minus sgd (points)"]) == ["+1.00", "+2.00", "+3.00", "+4.00"]
-    assert set(table["So"]) == {"higher"}
+    assert set(table["Result"]) == {"higher"}
     assert set(table["Seeds"]) == {3}
     back = report.differences(loaded, "digits", "hybrid").set_index("Method")
     assert back.loc["sgd", "Minus hybrid T=2 (points)"] == "−4.00"
-    assert back.loc["sgd", "So"] == "lower"
+    assert back.loc["sgd", "Result"] == "lower"
     assert report.differences(loaded, "digits", "adam").empty
 
 
@@ -67,7 +67,7 @@ def test_verdict_needs_an_interval_without_zero(results: Path, tmp_path: Path) -
         write_run(results, run, [final] if final else [], None if final else 4)
     aggregate(campaign, results, tmp_path)
     (row,) = report.differences(report.load(tmp_path), "digits", "sgd").to_dict("records")
-    assert (row["So"], row["Seeds"]) == ("unresolved", 2)
+    assert (row["Result"], row["Seeds"]) == ("unresolved", 2)
     diverged = report.diverged_table(report.load(tmp_path).runs)
     assert list(diverged["At step"]) == [4, 4]
     limits = report.limits(report.load(tmp_path)).data
@@ -82,7 +82,7 @@ def test_partial_is_said_first(results: Path, tmp_path: Path) -> None:
     loaded = report.load(tmp_path)
     assert "Partial: 14 of 15 runs are missing." in report.heading(loaded).data
     assert "no difference here can be told from chance" in report.limits(loaded).data
-    assert list(report.differences(loaded, "digits", "sgd")["So"]) == ["too few seeds"] * 4
+    assert list(report.differences(loaded, "digits", "sgd")["Result"]) == ["too few seeds"] * 4
 
 
 def test_runs_of_different_code_are_said_at_the_top_and_below_table_1(loaded: report.Report) -> None:

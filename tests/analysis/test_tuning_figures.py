@@ -136,5 +136,5 @@ def test_phase_diagram_has_the_mean_of_every_cell_and_the_clean_column() -> None
 
 def test_phase_diagram_needs_two_axes() -> None:
     one = runs()[lambda t: t["lr0"] == 0.01]
-    with pytest.raises(ValueError, match="several α and several lr"):
+    with pytest.raises(ValueError, match="several alpha and lr"):
         comparisons.phase_diagram(one, "toy")

@@ -75,7 +75,7 @@ TOO_MUCH: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     ),
     "larger subset than there is": (
         {"datasets": {"synthetic": {"subset": 97}}},
-        r"datasets\.synthetic\.subset = 97: at most 96 of the 96 training images can be had in equal shares",
+        r"datasets\.synthetic\.subset = 97: at most 96 of the 96 training images can be taken in equal",
         {"datasets": {"synthetic": {"subset": 96}}},
     ),
     "images beyond any use": (

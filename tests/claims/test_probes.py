@@ -88,7 +88,7 @@ def test_other_cause_leaves_a_claim_unresolved_and_never_refuted() -> None:
     row = one(stated("below", doubt="heavy tails"), beyond)
     assert (row.verdict, row.outcome.reason) == (
         "unresolved",
-        "beyond the limit, where heavy tails would be, too",
+        "beyond the limit, which heavy tails would explain, too",
     )
     assert one(stated("above", doubt="heavy tails"), beyond).verdict == "supported"
 

@@ -57,7 +57,7 @@ def test_counts_are_those_of_the_source(images: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "most", "message"),
     [
-        (Synthetic(), {"subset": 256}, "subset = 257: at most 256 of the 256 training images can be had"),
+        (Synthetic(), {"subset": 256}, "subset = 257: at most 256 of the 256 training images can be taken"),
         (Synthetic(), {"val": 252}, "val = 253: of the 256 training images, at most 252 can be held out"),
         (Synthetic(val=100), {"subset": 156}, "subset = 157: at most 156 of the 156 training images"),
         (Synthetic(), {"test_subset": 128}, "test_subset = 129: at most 128 of the 128 test images"),
@@ -81,7 +81,7 @@ def test_more_images_than_there_are(
 def test_more_images_than_a_folder_has(images: Path) -> None:
     spec = ImageFolder(path=str(images), image_size=6, classes=2, subset=9)
     assert list(count_problems(spec)) == [
-        "subset = 9: at most 8 of the 8 training images can be had in equal shares of the classes"
+        "subset = 9: at most 8 of the 8 training images can be taken in equal shares of the classes"
     ]
     assert list(count_problems(spec.model_copy(update={"path": "nowhere"}))) == []
 

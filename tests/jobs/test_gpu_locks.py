@@ -132,12 +132,12 @@ def test_fallback_takes_the_cpu_at_once(start: Start) -> None:
 
 
 def test_slurm_jobs_number_their_devices_from_0(start: Start) -> None:
-    """Device 0 of two Slurm jobs are two devices. Several jobs in one Slurm job share its devices."""
+    """Device 0 of two SLURM jobs are two devices. Several jobs in one SLURM job share its devices."""
     first = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
     assert [start(**first).line(), start(**first).line()] == ["cuda 0", "cuda 1"]
     assert start(SLURM_JOB_ID="8", CUDA_VISIBLE_DEVICES="0,1").line() == "cuda 0"
     only = {"SLURM_JOB_ID": "9", "CUDA_VISIBLE_DEVICES": "0"}
-    assert [start(**only).line(), start(**only).line()] == ["cuda 0", "cuda 0"]  # assigned by Slurm: no lock
+    assert [start(**only).line(), start(**only).line()] == ["cuda 0", "cuda 0"]  # assigned by SLURM: no lock
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_waiting_ends_with_its_snakemake(start: Start, here: pytest.MonkeyPatch)
     gone = subprocess.Popen(["true"])
     gone.wait()
     here.setenv("SIGN_ABLATE_OWNER", str(gone.pid))
-    with pytest.raises(JobError, match="its Snakemake is gone"):
+    with pytest.raises(JobError, match="Snakemake has ended"):
         gpu.claim("cuda")
 
 

@@ -126,7 +126,7 @@ def test_prune_keeps_the_evaluation_whose_choices_are_missing(tiny: dict[str, An
     assert [run.id for run in expand(parse_campaign(tiny))] == []
     lines = prune([parse_campaign(tiny)], tmp_path, delete=True).splitlines()
     assert lines[-2:] == [
-        "2 runs kept that may be of cells without a choice (tiny); snakemake tune makes it.",
+        "2 runs kept, since they fit cells without a choice (tiny); run snakemake tune.",
         "Deleted: 1 run and 0 data files.",
     ]
     assert {path.name for path in runs_folder(tmp_path).iterdir()} == {run.id for run in tuned}

@@ -247,7 +247,7 @@ def test_a_terminal_that_was_closed_ends_nothing(
     monkeypatch.setattr(terminal, "write", closed)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
-        snakemake.logger.warning("Training jobs are told to write their checkpoints")
+        snakemake.logger.warning("Stopping training jobs, which write their checkpoints")
 
 
 def test_a_terminal_without_the_plugin_has_lines(terminal: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

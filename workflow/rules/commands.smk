@@ -39,9 +39,9 @@ def priority_of(run):
 
 
 def niceness_of(run):
-    """Option of sbatch that orders the queue: SLURM does not know Snakemake's priorities.
+    """Option of sbatch that orders the queue, since SLURM ignores Snakemake's priorities.
 
-    None in groups of runs, whose jobs must agree in it.
+    None in groups of runs, where all jobs need the same value.
     """
     if "train" in workflow.group_settings.overwrite_groups:
         return None
@@ -109,7 +109,7 @@ def is_forced(path, rule):
 
 
 def tell_forced():
-    """Tell the Snakemake processes of cluster jobs the time of this call (ns) if it forces files, else 0."""
+    """Pass the time of this call (ns) to the Snakemake processes of cluster jobs if it forces files, else 0."""
     call = workflow.dag_settings
     forces = call.forceall or call.forcetargets or call.forcerun
     environ[FORCED] = str(time.time_ns() if forces else 0)

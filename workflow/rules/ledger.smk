@@ -4,8 +4,8 @@ MEASUREMENTS = str(MEASUREMENTS_FILE)
 THEORY_FILE = LAB_CLAIMS if os.path.exists(LAB_CLAIMS) else str(LAB_FILE)
 
 
-# The claims, the choices of tuning and the results of the theory lab are parameters by their content. As inputs,
-# they would run the ledger again when they are written anew without a change, or have the lab run.
+# The claims, the choices of tuning and the results of the theory lab are compared by content, as parameters. As
+# inputs, they would rerun the ledger when they are rewritten without a change, or run the lab.
 rule ledger:
     input:
         runs=f"{RESULTS}/{{view}}runs.parquet",

@@ -46,7 +46,7 @@ def drawn_by(notebook):
 
 
 def figure_arguments(name):
-    """Parameters of a figure's notebook that only its kind has."""
+    """Parameters of a figure's notebook that are specific to its kind."""
     words = []
     for key, value in CAMPAIGN.figures[name].parameters().items():
         words += ["-n" if isinstance(value, int) else "-p", f"{key}={value}"]

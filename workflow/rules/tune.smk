@@ -20,7 +20,7 @@ if workflow.is_main_process and (omitted := left_out(CAMPAIGN)):
     logger.warning(f"{TUNED_FILE}: {omitted}")
 
 
-# The file of the choices is not declared: it keeps the choices of other searches, and may lie in a repository.
+# The file of the choices is not declared: it keeps the choices of other searches, and may be in a repository.
 rule choose:
     input:
         TO_TRAIN if PENDING else [],

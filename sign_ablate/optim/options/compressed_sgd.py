@@ -20,7 +20,7 @@ else:
 
 @dataclass(frozen=True)
 class CompressedSGDOptions:
-    """The options of SGD behind a compressor."""
+    """The options of SGD with a compressed update."""
 
     lr: Lr = 1e-3
     _: KW_ONLY
@@ -29,7 +29,7 @@ class CompressedSGDOptions:
     momentum_after: Annotated[
         bool,
         Option(
-            "Momentum of what is decoded, v ← μv + C(g), not of what is sent.",
+            "Momentum after the compressor, v ← μv + C(g), instead of before it.",
             needs=(COMPRESSED, Need("without momentum", lambda o: o["momentum"] > 0)),
         ),
     ] = False
@@ -38,7 +38,7 @@ class CompressedSGDOptions:
         bool, Option("Decoupled weight decay, which bypasses the compressor.", needs=(DECAYING,))
     ] = False
     error_feedback: Annotated[
-        bool, Option("Carry what the compressor dropped into the next step.", needs=(COMPRESSED,))
+        bool, Option("Add the compression error to the next update.", needs=(COMPRESSED,))
     ] = False
     maximize: Maximize = False
     foreach: Foreach = None

@@ -26,7 +26,7 @@ class QSGDOptions:
     """The options of QSGD's compressor."""
 
     levels: Annotated[int, Option("Levels s of a magnitude; 7 is a 4-bit code.", AT_LEAST_1, "s")] = 7
-    norm: Annotated[Literal["l2", "max"], Option("Norm of a bucket; l2 is the theorems'.")] = "max"
+    norm: Annotated[Literal["l2", "max"], Option("Norm of a bucket; l2 is that of the theorems.")] = "max"
     bucket: Annotated[int | None, Option("Coordinates per norm; None (null): all.", AT_LEAST_1)] = 512
     seed: Seed = 0
 
@@ -36,7 +36,7 @@ class TernGradOptions:
     """The options of TernGrad's compressor."""
 
     clip: Annotated[
-        float | None, Option("Clip at so many standard deviations; None (null): do not.", ABOVE_0)
+        float | None, Option("Clip at this many standard deviations; None (null): no clipping.", ABOVE_0)
     ] = 2.5
     seed: Seed = 0
 

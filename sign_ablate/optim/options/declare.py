@@ -73,7 +73,7 @@ class Option:
         range: the range of allowed numbers.
         symbol: symbol in the paper.
         needs: conditions without which the option has no effect.
-        asked_by: name of an option whose value makes this option effective and required.
+        asked_by: name of the option whose value makes this option effective and required.
         parts: names and meanings of the two numbers of a pair, which are two keys in a configuration.
         shared: True if all parameter groups have the same value.
         configured: False if the option is no key of a configuration, because the run sets it or because it
@@ -90,7 +90,7 @@ class Option:
     configured: bool = True
 
     def __repr__(self) -> str:
-        return repr(self.meaning)  # short: it stands in signatures
+        return repr(self.meaning)  # short, since signatures show it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ class HybridSignSGDOptions(SignSGDOptions):
     trigger: Annotated[
         Literal["fixed", "stable", "swats", "plateau"],
         Option(
-            "What switches: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
+            "Trigger of the switch: T_switch, a stable λ̄, SWATS's rule, or a plateau of the loss.",
             needs=(CALIBRATED,),
             shared=True,
         ),
@@ -41,7 +41,7 @@ class HybridSignSGDOptions(SignSGDOptions):
     tolerance: Annotated[
         float | None,
         Option(
-            "Of the trigger: relative (swats: absolute).",
+            "Tolerance of the trigger: relative (swats: absolute).",
             ABOVE_0,
             needs=(Need("without an automatic trigger", lambda o: o["trigger"] != "fixed"),),
             asked_by="trigger",
@@ -83,7 +83,7 @@ class HybridSignSGDOptions(SignSGDOptions):
     ] = "paper"
     lambda_scope: Annotated[
         Literal["global", "group", "tensor"],
-        Option("One λ for all parameters, each group, or each tensor.", needs=(CALIBRATED,)),
+        Option("One λ for all parameters, or per group or tensor.", needs=(CALIBRATED,)),
     ] = "global"
     lambda_step: Annotated[
         Literal["clean", "applied"],

@@ -8,7 +8,7 @@ MOMENTUM = Need("without momentum", lambda o: o["beta"] > 0)
 ANNEALED = Need("with gamma 0: σ is constant", lambda o: o["gamma"] > 0)
 BY_EPOCH = Need("with k_unit 'step'", lambda o: o["k_unit"] == "epoch")
 DECAYING = Need("without weight_decay", lambda o: o["weight_decay"] > 0)
-#: for the first pair of an Adam
+#: parts of Adam's betas
 ADAM = (("beta1", "Decay of the first moment."), ("beta2", "Decay of the second moment."))
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ MomentumForm = Annotated[
     Option("m ← βm + (1−β)g or m ← βm + g: its scale against σ_k.", needs=(MOMENTUM,)),
 ]
 Gamma = Annotated[float, Option("Annealing exponent γ; 0 keeps σ constant.", AT_LEAST_0, "γ")]
-KUnit = Annotated[Literal["step", "epoch"], Option("What k counts in σ_k.", needs=(ANNEALED,))]
+KUnit = Annotated[Literal["step", "epoch"], Option("Unit of k in σ_k.", needs=(ANNEALED,))]
 StepsPerEpoch = Annotated[
     int | None,
-    Option("Steps of an epoch.", ABOVE_0, needs=(BY_EPOCH,), asked_by="k_unit", configured=False),
+    Option("Steps per epoch.", ABOVE_0, needs=(BY_EPOCH,), asked_by="k_unit", configured=False),
 ]
 Seed = Annotated[
     int,

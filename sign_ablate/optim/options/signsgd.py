@@ -93,7 +93,7 @@ class SignSGDOptions:
             needs=(
                 DITHERED,
                 Need(
-                    "pre-sign dither: what follows the sign subtracts what came before it",
+                    "pre-sign dither: the noise that was added before the sign is subtracted after it",
                     lambda o: o["dither"] != "post",
                     value="subtractive",
                 ),
@@ -103,14 +103,14 @@ class SignSGDOptions:
     scale: Annotated[
         Literal["absolute", "global_rms", "tensor_rms"],
         Option(
-            "What σ_k multiplies: 1, or the rms of m over all parameters or each tensor.",
+            "Unit of σ_k: 1, or the rms of m over all parameters or each tensor.",
             needs=(Need("without pre-sign dither: a sign has rms 1", _pre),),
         ),
     ] = "absolute"
     k_unit: Annotated[
         Literal["step", "epoch"],
         Option(
-            "What k counts in σ_k.",
+            "Unit of k in σ_k.",
             needs=(DITHERED, ANNEALED),
         ),
     ] = "step"
@@ -119,7 +119,7 @@ class SignSGDOptions:
     stochastic_rounding: Annotated[
         bool,
         Option(
-            "Round bfloat16 parameters at random, with the right mean: small steps are not lost.",
+            "Round bfloat16 parameters stochastically, without bias: small steps are not lost.",
             configured=False,
         ),
     ] = False

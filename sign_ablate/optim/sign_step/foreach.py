@@ -1,4 +1,4 @@
-"""The update rules for many parameters at once, by torch's foreach functions: a few launches on a GPU.
+"""Update rules for many parameters at once, with torch's foreach functions: a few launches on a GPU.
 
 Bitwise equal to `plain`, apart from the order of sums on a GPU.
 """
@@ -16,9 +16,9 @@ from sign_ablate.optim.sign_step.plain import direction, partial_sums, sign
 
 
 def step(items: list[Item], const: StepConstants) -> list[Tensor | None]:
-    """The step of parameters of one dtype, in the sign phase or where only the device knows the phase.
+    """One step of parameters of one dtype, in the sign phase or with a phase known only on the device.
 
-    Returns the sums of each parameter's projection, if they are asked for.
+    Returns the sums of each parameter's projection with `const.project`, else Nones.
     """
     gs = _gradients(items, const)
     old = [x.m for x in items if x.m is not None]
@@ -51,7 +51,7 @@ def step(items: list[Item], const: StepConstants) -> list[Tensor | None]:
 
 
 def sgd_step(items: list[Item], const: StepConstants) -> None:
-    """The step of parameters of one dtype in the SGD phase."""
+    """One step of parameters of one dtype in the SGD phase."""
     gs = _gradients(items, const)
     if const.sgd_momentum:
         old = [x.m for x in items if x.m is not None]
@@ -61,7 +61,7 @@ def sgd_step(items: list[Item], const: StepConstants) -> None:
 
 
 def squares(items: list[Item], const: StepConstants) -> Tensor:
-    """‖g‖² of parameters of one dtype, with g as the step sees it."""
+    """‖g‖² of parameters of one dtype, with the effective g (`plain.effective`)."""
     gs = _gradients(items, const)
     counts = [-(-g.numel() // CHUNK) for g in gs]
     chunks = cat(gs, [count * CHUNK for count in counts]).view(-1, CHUNK)
@@ -69,7 +69,7 @@ def squares(items: list[Item], const: StepConstants) -> Tensor:
 
 
 def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
-    """`plain.effective` of many parameters."""
+    """`plain.effective` for many parameters."""
     gs = [x.g for x in items]
     if const.factor != 1:
         gs = list(torch._foreach_mul(gs, const.factor))
@@ -79,7 +79,7 @@ def _gradients(items: list[Item], const: StepConstants) -> list[Tensor]:
 
 
 def _advanced(ms: list[Tensor], gs: list[Tensor], const: StepConstants, *, in_place: bool) -> list[Tensor]:
-    """m_{k+1} of many parameters."""
+    """m_{k+1} for many parameters."""
     if not in_place:
         if const.heavy_ball:
             return list(torch._foreach_add(torch._foreach_mul(ms, const.beta), gs))
@@ -93,7 +93,7 @@ def _advanced(ms: list[Tensor], gs: list[Tensor], const: StepConstants, *, in_pl
 
 
 def _velocities(ms: list[Tensor], gs: list[Tensor], items: list[Item], const: StepConstants) -> list[Tensor]:
-    """`plain.sgd_velocity` of many parameters; m stays as it is."""
+    """`plain.sgd_velocity` for many parameters; m is unchanged."""
     if const.first_sgd is True:
         return gs
     vs = list(torch._foreach_add(torch._foreach_mul(ms, const.beta), gs))
@@ -121,7 +121,7 @@ def _descend(items: list[Item], steps: list[Tensor], by: float | Tensor, const: 
 
 
 def _sums(ss: list[Tensor], gs: list[Tensor], items: list[Item], energy: bool) -> list[Tensor]:
-    """The partial sums of each parameter, ‖s‖² where it is wanted; on a CPU in `plain.step_item`'s order."""
+    """Sums of each parameter, ‖s‖² with `energy`; on a CPU in the order of `plain.step_item`."""
     if items[0].p.device.type == "cpu":
         blocks = [dataclasses.replace(x, g=g, m=s).blocks() for x, g, s in zip(items, gs, ss, strict=True)]
         return [

@@ -1,4 +1,4 @@
-"""The fused CPU step: what it takes, and the call of step.c."""
+"""The fused CPU step: the steps and tensors that it supports, and the call of step.c."""
 
 import ctypes
 import dataclasses
@@ -50,7 +50,7 @@ class _StepConstants(ctypes.Structure):
 
 
 def takes_step(const: StepConstants) -> bool:
-    """Return True if step.c implements this step: the paper's defaults, uniform dither, SGD at the end."""
+    """Return True if step.c implements this step: the paper's defaults, uniform dither, and SGD steps."""
     if isinstance(const.phase, Tensor) or isinstance(const.step, Tensor):
         return False
     numbers = [x for x in (const.lr, const.lam) if isinstance(x, Tensor)]
@@ -70,7 +70,7 @@ def takes_step(const: StepConstants) -> bool:
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
-    """Return True if step.c can step these: dense float32 on the CPU, in one memory order, without overlap.
+    """Return True if step.c supports these tensors: dense float32 on the CPU, of one memory order, disjoint.
 
     Raises:
         RuntimeError: where a shape differs, or a storage ends too early.
@@ -112,7 +112,7 @@ def step(work: Sequence[Tensors], const: StepConstants) -> list[tuple[float, flo
             owners.append(i)
     tasks = (_Task * len(pieces))(*pieces)  # type: ignore[misc]
     _call(library, tasks, _constants(const, work), work)
-    # Autograd sees torch's own in-place operations; this one it has to be told of.
+    # autograd's version counters: torch's own in-place operations update them by themselves
     increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     sums = [(0.0, 0.0, 0.0)] * len(work)
     if const.project is not None:

@@ -42,8 +42,8 @@ class StepConstants:
     seed: int
     step: int | Tensor
     stochastic: bool  #: stochastic rounding of 16-bit parameters
-    phase: bool | Tensor = False  #: True in the SGD phase; a tensor where only the device knows
-    lam: float | Tensor = 0.0  #: λ̄; one number per parameter of the group where it is 1-dimensional
+    phase: bool | Tensor = False  #: True in the SGD phase; a tensor if known only on the device
+    lam: float | Tensor = 0.0  #: λ̄; if 1-dimensional, one value per parameter of the group
     sgd_momentum: bool = False
     first_sgd: bool | Tensor = False  #: this is the first SGD step
     project: Projection | None = None
@@ -61,10 +61,10 @@ class Item:
     p: Tensor
     g: Tensor
     m: Tensor | None
-    index: int  #: number among all parameters: the noise's
+    index: int  #: number among all parameters, which keys the noise
     slot: int  #: number in its group
     first: int  #: number of the first coordinate: not 0 in a shard
-    #: from one coordinate's number to the next's along each dimension, where not C's: in shards, for one
+    #: strides of the coordinates' numbers, where they are not those of C order, as in some shards
     numbers: tuple[int, ...] | None = None
 
     def blocks(self) -> Iterator["Item"]:
@@ -90,7 +90,7 @@ class Item:
     def random(self, seed: int, step: int | Tensor, stream: int) -> Tensor:
         """Random words of the parameter's shape.
 
-        Where the numbers have gaps those in between are drawn too: at most the whole parameter's.
+        Where the coordinates' numbers have gaps, the words in between are drawn too.
         """
         p, numbers, count = self.p, self.numbers, self.p.numel()
         if numbers is not None:

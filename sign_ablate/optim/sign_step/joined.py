@@ -1,4 +1,4 @@
-"""Noise of many parameters at once, for the foreach step: a few launches instead of a few per parameter."""
+"""Noise for many parameters at once, in the foreach step: a few launches instead of a few per parameter."""
 
 import ctypes
 import dataclasses
@@ -14,7 +14,7 @@ from sign_ablate.optim.sign_step.inputs import Item, StepConstants
 from sign_ablate.optim.sign_step.upload import on_device
 
 _MASK = (1 << 32) - 1
-#: coordinates that are joined at most, unless one parameter has more
+#: largest number of joined coordinates, unless one parameter has more
 MOST = 1 << 24
 
 
@@ -26,11 +26,11 @@ class Joined:
     sizes: tuple[int, ...]  #: of the padded parameters
 
     def words(self, const: StepConstants, stream: int) -> Tensor:
-        """Random words: for each parameter those of Item.words, and more where it is padded."""
+        """Random words: Item.words for each parameter, padding included."""
         return self.random(const.seed, const.step, stream)
 
     def random(self, seed: int, step: int | Tensor, stream: int) -> Tensor:
-        """Random words: for each parameter those of Item.random, and more where it is padded."""
+        """Random words: Item.random for each parameter, padding included."""
         numbers = [x.index for x in self.items]
         return words(self.sizes, numbers, self.items[0].p.device, seed, step, stream)
 
@@ -50,7 +50,7 @@ def apply(
     items: Sequence[Item],
     *more: Sequence[Tensor],
 ) -> list[Tensor]:
-    """`function` of each tensor, its item, and one tensor of each further list, for many of them at once."""
+    """Apply `function` to each tensor, its item, and one tensor of each further list, many at once."""
     out: list[Any] = [None] * len(items)
     for places in _chunks(items):
         if len(places) == 1:
@@ -69,12 +69,12 @@ def apply(
 def where(
     condition: Tensor, xs: Sequence[Tensor], ys: Sequence[Tensor], items: Sequence[Item]
 ) -> list[Tensor]:
-    """`torch.where` of a 0-dimensional condition and many pairs of tensors of the items' shapes."""
+    """`torch.where` with a 0-dimensional condition, for many pairs of tensors of the items' shapes."""
     return apply(lambda x, _, y: torch.where(condition, x, y), xs, items, ys)
 
 
 def _chunks(items: Sequence[Item]) -> list[list[int]]:
-    """Places in `items` of those that are joined. Shards, and parameters with gaps, stay alone."""
+    """Indices of the items that are joined, chunk by chunk. Shards and parameters with gaps stay alone."""
     out: list[list[int]] = []
     room = -1
     for i, x in enumerate(items):
@@ -95,11 +95,11 @@ def words(
     step: int | Tensor,
     stream: int,
 ) -> Tensor:
-    """noise.words of many parameters end to end: int64 of shape (sum of sizes,).
+    """noise.words for many parameters end to end: int64 of shape (sum of sizes,).
 
     Args:
         sizes: coordinates of each parameter, multiples of noise.GROUP.
-        numbers: of the parameters.
+        numbers: numbers of the parameters.
         device: where to compute.
         seed: as in noise.words.
         step: as in noise.words.
@@ -116,7 +116,7 @@ def words(
 
 
 def _philox(state: Tensor, seed: int, step: int | Tensor, stream: int) -> Tensor:
-    """noise.words of blocks and parameters, the two rows of `state`: a round of Philox in three launches.
+    """noise.words for blocks and parameters, the two rows of `state`: a round of Philox in three launches.
 
     Words are the lower halves of int64 numbers, whose upper halves stay 0 because only the lower are written.
     Products are computed twice, as rows p, q, p, q: a round mixes their halves crosswise, as rows q and p.

@@ -18,8 +18,8 @@ def after_switch(todo: list[Todo], phase: bool | Tensor, *, after: str, length: 
     they are ‖δ‖ and ‖λ̄g‖, and a group's part of the step is proportional to its δ.
 
     Args:
-        todo: groups, their parameters at work, and their constants, with δ and λ̄.
-        phase: True in the SGD phase; a tensor where only the device knows.
+        todo: groups, the `Work` of their parameters, and their constants, with δ and λ̄.
+        phase: True in the SGD phase; a tensor if known only on the device.
         after: direction, "sign" or "gradient".
         length: "kept", that of a sign step, or "projected", that of an SGD step.
     """
@@ -52,7 +52,7 @@ def _ratio(todo: list[Todo], after: str) -> Tensor:
 
 
 def _squares(work: list[Any], const: StepConstants) -> Tensor:
-    """‖g‖² of the parameters' local parts, with g as the step sees it; on a GPU by a few launches."""
+    """‖g‖² of the parameters' local parts, with the effective g; a few launches on a GPU."""
     items = [shards.item(*x) for x in work]
     kinds = {(x.p.device, dtype) for x in items for dtype in (x.p.dtype, x.g.dtype, work_dtype(x.p))}
     traced = torch.compiler.is_compiling() or torch.is_grad_enabled()

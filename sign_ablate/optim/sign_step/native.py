@@ -1,4 +1,4 @@
-"""Compiles step.c with the system's C compiler, once per machine, and loads it.
+"""Compilation of step.c by the system's C compiler, once per machine, and its loading.
 
 Plain C without torch's headers compiles in under two seconds; torch.compile takes 11 to 20 s cold and
 1 to 2 s warm for the same loop, and its noise is slower (docs/bench-optim.md).
@@ -21,7 +21,7 @@ _FLAGS = (
     # as torch rounds; and selections instead of branches, so that GCC vectorizes with AVX2 too
     *("-ffp-contract=off", "-fno-trapping-math"),
 )
-#: in front of the rest where the compiler knows it; compilers prefer 256 bits on some CPUs with 512
+#: tried first, as not every compiler has it; compilers prefer 256 bits on some CPUs with 512
 _WIDE = "-mprefer-vector-width=512"
 _TIMEOUT_S = 60
 
@@ -72,7 +72,7 @@ def _compile(path: Path) -> None:
 
 
 def _key() -> str:
-    """Hash of all that the machine code depends on. Different machines may share a home folder."""
+    """Hash of source, flags and CPU: machines that share a home folder may need different machine code."""
     parts = [
         _SOURCE.read_bytes(),
         repr((_FLAGS, _WIDE, platform.machine(), platform.system())).encode(),

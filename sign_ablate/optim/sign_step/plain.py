@@ -1,4 +1,4 @@
-"""The update rules in torch operations: every option, every device, every dtype.
+"""Update rules in torch operations: every option, every device, every dtype.
 
 One parameter is worked on in blocks that stay in the cache, so that no temporary is as large as a
 parameter. The foreach implementation (`foreach`) runs the same operations in the same order.
@@ -14,7 +14,7 @@ from sign_ablate.optim.sign_step.inputs import Item, StepConstants, work_dtype
 
 
 def effective(x: Item, const: StepConstants) -> Tensor:
-    """The gradient that the step sees: ascent, loss scale and coupled weight decay applied."""
+    """Effective gradient: negated for ascent, with loss scale and coupled weight decay."""
     g = x.g.to(work_dtype(x.p))
     if const.factor != 1:
         g = g * const.factor
@@ -24,7 +24,7 @@ def effective(x: Item, const: StepConstants) -> Tensor:
 
 
 def advanced(x: Item, g: Tensor, const: StepConstants) -> Tensor:
-    """m_{k+1}, in place where the momentum is of the working dtype; `store` does the rest."""
+    """m_{k+1}, in place if the momentum has the working dtype; otherwise `store` writes it back."""
     if x.m is None:
         return g
     m = x.m.to(g.dtype)
@@ -40,12 +40,12 @@ def store(x: Item, m: Tensor) -> None:
 
 
 def stored(x: Item, const: StepConstants) -> Tensor:
-    """m as the state has it, after a step; without momentum, the gradient."""
+    """m of the state after a step, in the working dtype; without momentum, the gradient."""
     return effective(x, const) if x.m is None else x.m.to(work_dtype(x.p))
 
 
 def sign(m: Tensor, x: Item, const: StepConstants) -> Tensor:
-    """sign(m) as `sign_of_zero` says; NaN where m is not finite: `torch.sign(nan)` is 0 and would hide it."""
+    """sign(m) with `sign_of_zero`; NaN where m is not finite: `torch.sign(nan)` is 0 and would hide it."""
     if const.zero == "zero":
         s = torch.sign(m)
     elif const.zero == "plus":
@@ -103,7 +103,7 @@ def move(x: Item, g: Tensor, step: Tensor | None, v: Tensor | None, const: StepC
 
 
 def stochastic(wide: Tensor, x: Item, const: StepConstants) -> Tensor:
-    """`wide` rounded up or down to bfloat16, each with the probability that makes the mean exact."""
+    """Round `wide` stochastically to bfloat16, without bias."""
     noise_bits = (x.words(const, noise.ROUNDING) >> 16).to(torch.int32)
     bits = (wide.view(torch.int32) + noise_bits) & -65536
     return torch.where(wide.isfinite(), bits.view(torch.float32), wide).to(torch.bfloat16)
@@ -115,14 +115,14 @@ def partial_sums(s: Tensor, g: Tensor) -> Tensor:
 
 
 def step_item(x: Item, const: StepConstants) -> Tensor | None:
-    """One parameter's step. Returns the sums of its projection, if they are asked for."""
+    """One parameter's step. Returns the sums of its projection with `const.project`, else None."""
     sums = [step_block(block, const) for block in x.blocks()]
     kept = [s for s in sums if s is not None]
     return torch.stack(kept).sum(0) if kept else None
 
 
 def step_block(x: Item, const: StepConstants) -> Tensor | None:
-    """One block's step, in the sign phase, in the SGD phase, or where only the device knows which."""
+    """One block's step, in the sign phase, the SGD phase, or a phase known only on the device."""
     g = effective(x, const)
     if const.phase is True:
         move(x, g, None, sgd_velocity(x, g, const) if const.sgd_momentum else None, const)
@@ -152,7 +152,7 @@ def step_block(x: Item, const: StepConstants) -> Tensor | None:
 
 
 def sgd_velocity(x: Item, g: Tensor, const: StepConstants, *, keep: bool = False) -> Tensor:
-    """v ← βv + g, from v = 0 at the first SGD step (SWATS); in m's place, unless to be kept."""
+    """v ← βv + g, from v = 0 at the first SGD step (SWATS). It replaces m unless `keep` is True."""
     assert x.m is not None
     if const.first_sgd is True:
         v = g.clone()

@@ -29,8 +29,8 @@ def local(p: Any, g: Any, m: Any) -> tuple[Tensor, Tensor, Tensor | None]:
 def item(param: Tensor, p: Tensor, g: Tensor, m: Tensor | None, index: int, slot: int) -> Item:
     """Item of the plain step for a local tensor.
 
-    Coordinates have their numbers in the whole parameter, in memory order if it is dense, else in C order. So
-    a shard has the noise of its part of the whole parameter.
+    Coordinates are numbered within the whole parameter, in memory order if it is dense, else in C order. So a
+    shard has the noise of its part of the whole parameter.
     """
     sizes, offset, order = list(param.shape), _offset(param), layout.memory_order(param)
     order = tuple(range(param.dim())) if order is None else order
@@ -69,7 +69,7 @@ def check_block(param: Any) -> None:
     """Raise RuntimeError unless a shard is one block of the whole parameter, as its noise requires.
 
     FSDP2 over tensor parallelism splits one dimension twice, and marks the outer split with the number of
-    the inner one's parts. Shards are blocks where these divide the dimension.
+    parts of the inner one. Shards are blocks where these numbers divide the dimension.
     """
     placements = getattr(param, "placements", ())
     for i, placement in enumerate(placements):
@@ -95,7 +95,7 @@ def reduced(params: list[Tensor], sums: Tensor) -> Tensor:
                 if not placement.is_replicate():
                     meshes.setdefault((p.device_mesh, dim), []).append(i)  # type: ignore[attr-defined]
     for (mesh, dim), rows in meshes.items():
-        if len(rows) == len(params):  # no index tensor: nothing crosses from the host
+        if len(rows) == len(params):  # without an index tensor, nothing is copied from the host
             sums = sums.clone()
             torch.distributed.all_reduce(sums, group=mesh.get_group(dim))
             continue

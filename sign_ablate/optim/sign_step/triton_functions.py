@@ -11,7 +11,7 @@ from triton.language.extra import libdevice
 
 @triton.jit
 def number(x):
-    """A number of the step: a kernel argument, or where a pointer to it is one."""
+    """Read a number of the step, which a kernel gets as a value or as a pointer."""
     y = core.to_tensor(x)
     if y.dtype.is_ptr():
         return tl.load(y)
@@ -36,7 +36,7 @@ def philox(a, b, c, d, k0, k1):
 
 @triton.jit
 def words(block, parameter, k0, k1, step, STREAM: tl.constexpr, USED: tl.constexpr):
-    """The four words of each block; where they are not used, the blocks stand for them."""
+    """The four words of each block; placeholders if they are not used."""
     if USED:
         zero = block ^ block
         return philox(block, zero + (STREAM << 16), zero + parameter, zero + step, k0, k1)

@@ -1,4 +1,4 @@
-"""SignSGD's step as one Triton kernel: parameter, gradient and momentum once through memory.
+"""SignSGD's step as one Triton kernel, which reads parameter, gradient and momentum once.
 
 Same numbers as plain.py on the same device, bit for bit: launched with `enable_fp_fusion=False`, so that a
 product and a sum round as two torch operations do, with an explicit fma where CUDA's torch.lerp and
@@ -45,7 +45,7 @@ LAW = {
         )
     )
 }
-#: of the phase, and of the first SGD step
+#: values of PHASE and FIRST
 NO, YES, ON_DEVICE = 0, 1, 2
 PROJECT = {name: i for i, name in enumerate((None, "clean", "applied", "previous"))}
 

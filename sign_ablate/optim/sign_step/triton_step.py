@@ -1,4 +1,4 @@
-"""The Triton step's host side: what it takes, its table of tensors, and its launches."""
+"""Host side of the Triton step: the tensors that it supports, their table, and the launches."""
 
 import contextlib
 import ctypes
@@ -51,7 +51,7 @@ def _runs_on(device: torch.device) -> bool:
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
-    """Return True if the kernel can step these: dense float32 or bfloat16 on a CUDA device, without overlap.
+    """Return True if the kernel supports these tensors: dense float32 or bfloat16 on CUDA, disjoint.
 
     With TRITON_INTERPRET=1 the kernel works on the CPU, slowly.
 
@@ -70,7 +70,7 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
 
 
 def step(work: Sequence[Tensors], const: StepConstants) -> list[Any]:
-    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each where they are asked for, else None.
+    """One step of every tensor. Returns ⟨s, g⟩, ‖g‖² and ‖s‖² of each with `const.project`, else Nones.
 
     `takes_tensors` holds for them.
     """
@@ -84,7 +84,7 @@ def step(work: Sequence[Tensors], const: StepConstants) -> list[Any]:
         if found is not None:
             for i, row in zip(chosen, found.unbind(), strict=True):
                 sums[i] = row
-    # Autograd sees torch's own in-place operations; this one it has to be told of.
+    # autograd's version counters: torch's own in-place operations update them by themselves
     increment_version([t for p, _, m, *_ in work for t in (p, m) if t is not None])
     return sums
 
@@ -158,7 +158,7 @@ def observe(
 
 
 def observes(group: dict[str, Any], sums: Tensor) -> bool:
-    """Return True if `observe` can run: Triton is installed, and no other implementation is asked for."""
+    """Return True if `observe` can run: Triton is installed, and no other implementation is chosen."""
     if group["fused"] is None and group["foreach"] is not None:
         return False
     usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
@@ -174,7 +174,7 @@ def _tiles(sizes: tuple[int, ...], tile: int) -> tuple[tuple[int, ...], tuple[in
 
 
 def _constants(const: StepConstants, momentum: bool) -> dict[str, Any]:
-    """Constants that a kernel is compiled for."""
+    """Compile-time constants of the kernel."""
     kernel, project = _kernel(), const.project
     form, law, projected = "none", None, None
     if momentum and (const.phase is not True or const.sgd_momentum):
@@ -253,7 +253,7 @@ def _float32(x: float) -> float:
 
 
 def _signed(x: int) -> int:
-    """The low 32 bits of x, as an int32: a larger argument would be another type, and compile again."""
+    """The low 32 bits of x, as an int32: an argument of another type would recompile the kernel."""
     return ctypes.c_int32(x & _WORD).value
 
 

@@ -1,4 +1,4 @@
-"""Triton kernels of the sums for λ_k: of a tile, of a tensor, and the average of r_k = λ_k/δ_k."""
+"""Triton kernels for λ_k: the sums of a tile and of a tensor, and the average of r_k = λ_k/δ_k."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""Small arrays that a step needs on the device, copied there without waiting for it, and kept."""
+"""Cache of small arrays that a step needs on the device, copied there without waiting for it."""
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: arrays that are kept: gradients move in memory, mostly among few places
+#: number of cached arrays: the addresses of gradients change, mostly among few values
 _KEPT = 128
 _arrays: OrderedDict[Any, Tensor] = OrderedDict()
-#: page-locked memory for a captured step, where none can be allocated: for this many arrays of a shape
+#: page-locked arrays of each shape that are kept ready for capture, during which none can be allocated
 _SPARES = 8
 _spare: defaultdict[Any, list[Tensor]] = defaultdict(list)
-#: what captured graphs read
+#: arrays that captured graphs read
 _captured: list[Tensor] = []
 
 
