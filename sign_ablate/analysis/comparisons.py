@@ -56,11 +56,19 @@ def differences(
     return figure
 
 
-def phase_diagram(runs: pd.DataFrame, dataset: str, title: str | None = None) -> Figure:
+def phase_diagram(
+    runs: pd.DataFrame, dataset: str, title: str | None = None, relative: Sequence[str] = ()
+) -> Figure:
     """Mean test accuracy by σ_0 = √α and δ, a panel per dithered method with several values of both.
 
     The column "0" is SignSGD-M with the same δ, where the campaign has it. A cell in which every seed
     diverged is empty.
+
+    Args:
+        runs: rows of runs.parquet.
+        dataset: label of the data set.
+        title: first line of the title.
+        relative: methods whose σ is in units of rms(m).
 
     Raises:
         ValueError: if no dithered method has several α and several δ.
@@ -100,7 +108,8 @@ def phase_diagram(runs: pd.DataFrame, dataset: str, title: str | None = None) ->
                     fontsize=6,
                     color="black" if bright else "white",
                 )
-            axes.set_xlabel("σ at step 0 (0: no dither)")
+            unit = " / rms(m)" if method in relative else ""
+            axes.set_xlabel(f"σ{unit} at step 0 (0: no dither)")
             axes.set_ylabel("δ")
             axes.set_title(style.pretty(str(method)))
             axes.grid(visible=False)

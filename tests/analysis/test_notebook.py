@@ -112,7 +112,7 @@ def test_command(tmp_path: Path) -> None:
             command(source, out, *wrong), cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
-        assert "no whole number" in done.stderr
+        assert "is not a whole number" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")

@@ -132,6 +132,10 @@ def test_phase_diagram_has_the_mean_of_every_cell_and_the_clean_column() -> None
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0.001", "0.01"]
     values = [float(text.get_text()) for text in axes.texts]
     assert values == pytest.approx([52, 52.2, 62.1, 61, 62.1, 72.0], abs=0.051)
+    assert axes.get_xlabel() == "σ at step 0 (0: no dither)"
+    (method,) = {name for name in runs()["method"] if name != "clean"}
+    other = comparisons.phase_diagram(runs(), "toy", relative=[method]).axes[0]
+    assert other.get_xlabel() == "σ / rms(m) at step 0 (0: no dither)"
 
 
 def test_phase_diagram_needs_two_axes() -> None:

@@ -109,7 +109,7 @@ def test_campaign_that_is_stopped_goes_on(how: str, config: dict[str, Any], tmp_
         terminal.wait(terminal.ended)
         assert terminal.snakemake.returncode != 0
         if how == "kill":
-            assert "told to write their checkpoints and end" in terminal.output
+            assert "Stopping training jobs, which write their checkpoints" in terminal.output
             assert "a checkpoint is kept" in log.read_text()  # Snakemake has waited for it
         terminal.wait(lambda: not is_running(runs / long))
     assert (runs / long / CHECKPOINT).exists()
