@@ -64,6 +64,7 @@ bench: install  ## measure optimizers, engine and overhead against common altern
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.aggregate
 	$(BIN)/python -m benchmarks.collectives
+	$(BIN)/python -m benchmarks.overlap
 
 chaos: install  ## kill the default campaign's processes at random; its numbers must not change
 	$(BIN)/python -m benchmarks.chaos
