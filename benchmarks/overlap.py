@@ -1,6 +1,5 @@
 """Overlap of hooks with the backward pass: `python -m benchmarks.overlap` writes docs/bench-overlap.md."""
 
-import contextlib
 import json
 import statistics
 import tempfile
@@ -14,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.collectives import FLOAT32, RULES
+from benchmarks.collectives import FLOAT32, RULES, seconds
 from benchmarks.measure import machine
 from sign_ablate.distributed import register
 
@@ -64,23 +63,10 @@ class Layers(nn.Module):
         return x
 
 
-def backward(model: DistributedDataParallel, seconds: float, *, silent: bool) -> float:
-    """Seconds of a backward pass on the slowest rank, with an exchange or without."""
-    model.module.seconds[0] = seconds  # type: ignore[index, operator]
-    model.zero_grad()
-    with model.no_sync() if silent else contextlib.nullcontext():
-        loss = model()
-        dist.barrier()
-        start = time.perf_counter()
-        loss.backward()
-    slowest = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
-    dist.all_reduce(slowest, dist.ReduceOp.MAX)
-    return float(slowest)
-
-
-def median(model: DistributedDataParallel, seconds: float, *, silent: bool) -> float:
-    """Median of `backward` over the rounds, equal on all ranks."""
-    found = [backward(model, seconds, silent=silent) for _ in range(WARM_UP + ROUNDS)]
+def median(model: DistributedDataParallel, wait: float, *, silent: bool) -> float:
+    """Median seconds of a backward pass whose layers wait, with an exchange or without it."""
+    model.module.seconds[0] = wait  # type: ignore[index, operator]
+    found = [seconds(model, silent=silent) for _ in range(WARM_UP + ROUNDS)]
     return statistics.median(found[WARM_UP:])
 
 
@@ -113,7 +99,7 @@ def main() -> None:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, (exchange, without, both) in found.items():
-        times = " | ".join(f"{1000 * seconds:.1f}" for seconds in (exchange, without, both))
+        times = " | ".join(f"{1000 * value:.1f}" for value in (exchange, without, both))
         lines.append(f"| {name} | {times} | {1 - (both - without) / exchange:.0%} |")
     OUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

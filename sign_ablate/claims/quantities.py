@@ -82,7 +82,7 @@ class FirstPassage(Tested):
         Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
         zero width would claim more precision than whole epochs have.
         """
-        percent = 100 * (self._threshold(cells) or 0.0)
+        percent = 100 * self.options(cells)["threshold"]
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {percent:.1f} %"]))
         horizons = [cells.horizon(arm) for arm in self.arms()]
         never = [
