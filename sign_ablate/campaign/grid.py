@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from sign_ablate.campaign.cells import Axes, Template, label_of, templates
+from sign_ablate.campaign.cells import templates
 from sign_ablate.campaign.identity import HASH_CHARS, data_id, identity, short_hash
+from sign_ablate.campaign.template import Axes, Template, label_of
 from sign_ablate.config.campaign import Campaign, RunConfig
 from sign_ablate.config.errors import ConfigError
 

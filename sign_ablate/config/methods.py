@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model
 from sign_ablate.config.base import Model
 from sign_ablate.optim import registry
 from sign_ablate.optim.options.declare import ABOVE_0, REQUIRED, Declared
-from sign_ablate.optim.registry import Method as Registered
+from sign_ablate.optim.options.method import Method as Registered
 
 #: keys whose constructor option has another name. Renaming a key would rename every run that sets it.
 SITE, T_SWITCH = "site", "t_switch"

@@ -33,11 +33,12 @@ DECODING = tuple(
         "tree",
     )
 )
-#: Sources that determine tables, figures and reports. campaign/cells.py makes the labels of cells.
+#: Sources that determine tables, figures and reports. campaign/template.py makes the labels of cells.
 ANALYSIS = (
     "analysis",
     "campaign/cells.py",
     "campaign/grid.py",
+    "campaign/template.py",
     "store/reading.py",
     "store/run_files.py",
     "tuning/choice.py",

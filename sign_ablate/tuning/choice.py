@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sign_ablate.campaign.cells import Template, templates
+from sign_ablate.campaign.cells import templates
+from sign_ablate.campaign.template import Template
 from sign_ablate.config.campaign import Campaign, Tuned
 from sign_ablate.config.errors import ConfigError, line, shown
 from sign_ablate.config.tuning import Choice, Trial, best_of

@@ -6,9 +6,10 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from sign_ablate.campaign.cells import Template, templates
+from sign_ablate.campaign.cells import templates
 from sign_ablate.campaign.grid import Cell, Run, expand
 from sign_ablate.campaign.identity import identity, short_hash
+from sign_ablate.campaign.template import Template
 from sign_ablate.config.base import canonical
 from sign_ablate.config.campaign import Campaign, RunConfig
 from sign_ablate.config.data import DatasetSpec

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sign_ablate.optim import QSGD, CompressedSGD, OneBit, ScaledSign, TernGrad, TopK
 from sign_ablate.optim.base import DeclaredOptimizer
 from sign_ablate.optim.options.declare import declared
-from sign_ablate.optim.registry import METHODS, Method, load
+from sign_ablate.optim.options.method import Method
+from sign_ablate.optim.registry import METHODS, load
 
 Make = Callable[..., DeclaredOptimizer]
 
