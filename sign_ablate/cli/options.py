@@ -49,11 +49,11 @@ def load(config: list[Path], overrides: Sequence[str], results: Path, *, local: 
     return campaign
 
 
-def load_each(configs: Sequence[Path], results: Path) -> "list[Campaign]":
-    """Load the campaign of each configuration file."""
+def load_each(configs: Sequence[Path], overrides: Sequence[str], results: Path) -> "list[Campaign]":
+    """Load the campaign of each configuration file, each with the overrides."""
     from sign_ablate.config import ConfigError, load_campaign
 
     try:
-        return [load_campaign([path], results=results) for path in configs]
+        return [load_campaign([path], overrides, results) for path in configs]
     except ConfigError as error:
         fail(error)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sign_ablate.cli.options import DEFAULT_CONFIG, Configs, fail, load_each
+from sign_ablate.cli.options import DEFAULT_CONFIG, Configs, Set, fail, load_each
 from sign_ablate.terminal.sorting import Sort
 
 app = typer.Typer()
@@ -24,16 +24,21 @@ def show(run: str, results: Path = Path("results")) -> None:
 
 
 @app.command()
-def runs(configs: Configs = None, results: Path = Path("results")) -> None:
+def runs(
+    configs: Configs = None,
+    overrides: Set = [],  # noqa: B006
+    results: Path = Path("results"),
+) -> None:
     """List the stored runs: options, state, time of the end, and the given campaigns that use them."""
     from sign_ablate.terminal.store import runs_text
 
-    print(runs_text(load_each(configs or DEFAULT_CONFIG, results), results))
+    print(runs_text(load_each(configs or DEFAULT_CONFIG, overrides, results), results))
 
 
 @app.command()
 def prune(
     configs: Annotated[list[Path], typer.Argument(help="Configuration files of all campaigns to keep.")],
+    overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
     delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
 ) -> None:
@@ -42,7 +47,7 @@ def prune(
     from sign_ablate.terminal.store import prune as text
 
     try:
-        print(text(load_each(configs, results), results, delete=delete))
+        print(text(load_each(configs, overrides, results), results, delete=delete))
     except (JobError, OSError) as error:
         fail(error)
 

@@ -120,10 +120,11 @@ def cost(
     taken = [sum(group) if kind == "cuda" else max(group) for group in known if group]
     if taken:
         unknown = sum(s is None for s in seconds)
+        end = max(estimate.ends([(each, 1) for each in taken], profile.jobs))
         of = f" for {len(seconds) - unknown} of {counted(len(seconds), 'run')}" if unknown else ""
         lines.append(
             f"By past runs it takes {estimate.amount(sum(taken) / 3600, digits=2)} hours{of}, and ends after "
-            f"{estimate.amount(max(estimate.ends(taken, profile.jobs)) / 3600, digits=2)} hours if no "
+            f"{estimate.amount(end / 3600, digits=2)} hours if no "
             "submission waits in the queue."
         )
         if profile.minutes is not None and max(itertools.chain(*known)) > 60 * profile.minutes:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import heapq
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,19 +110,21 @@ def at_a_time(campaign: Campaign, kind: str) -> int:
     )
 
 
-def ends(seconds_of: Iterable[float], at_once: int) -> list[float]:
-    """Simulated finish times with `at_once` slots.
+def ends(runs: Iterable[tuple[float, int]], slots: int) -> list[float]:
+    """Simulated finish times of runs that start in the given order, each as soon as its slots are free.
 
     Args:
-        seconds_of: duration of each run, in order of start.
-        at_once: number of runs that run in parallel.
+        runs: seconds and number of slots of each run, in order of start. One that needs more slots than there
+            are takes all of them, as Snakemake's threads do.
+        slots: number of slots, such as cores / threads per run.
 
     Returns:
         Finish time of each run, in seconds from now.
     """
-    free = [0.0] * at_once  # heap of the times at which each slot becomes free
+    free = [0.0] * slots  # sorted times at which each slot becomes free
     found = []
-    for taken in seconds_of:
-        found.append(heapq.heappop(free) + taken)
-        heapq.heappush(free, found[-1])
+    for seconds, needed in runs:
+        taken = min(needed, slots)
+        found.append(free[taken - 1] + seconds)
+        free = sorted([*free[taken:], *[found[-1]] * taken])
     return found

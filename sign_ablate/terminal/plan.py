@@ -66,20 +66,28 @@ def plan(
     if omitted := left_out(campaign):
         lines.append(omitted)
     if minutes is not None and todo:
-        here = estimate.at_a_time(campaign, kind)
-        at_once = here if profile is None else profile.jobs * profile.runs
-        lines.append(_fits(runs, seconds_of, at_once, minutes))
+        if profile is None:
+            slots = estimate.at_a_time(campaign, kind)
+            needed = {run.id: campaign.execution.ranks(run.config.train.workers) for run in runs}
+        else:  # a run of several ranks is one submission
+            slots, needed = profile.jobs * profile.runs, dict.fromkeys(seconds_of, 1)
+        lines.append(_fits(runs, seconds_of, needed, slots, minutes))
     return "\n".join(lines)
 
 
-def _fits(runs: list[Run], seconds_of: dict[str, float | None], at_once: int, minutes: float) -> str:
-    """Sentence about the runs that are done after `minutes`, in Snakemake's order: seed by seed."""
+def _fits(
+    runs: list[Run], seconds_of: dict[str, float | None], needed: dict[str, int], slots: int, minutes: float
+) -> str:
+    """Sentence about the runs that are done after `minutes`, in Snakemake's order: seed by seed.
+
+    `needed` is the number of slots that each run takes, of all `slots`.
+    """
     after = f"{minutes:g} minute{'' if minutes == 1 else 's'}"
     todo = [run.id for run in runs if run.id in seconds_of]
     known = [(run, seconds) for run in todo if (seconds := seconds_of[run]) is not None]
     if not known:
         return f"How much is done after {after} is not known."
-    ends = estimate.ends((seconds for _, seconds in known), at_once)
+    ends = estimate.ends(((seconds, needed[run]) for run, seconds in known), slots)
     done_by_then = {run for (run, _), end in zip(known, ends, strict=True) if end <= minutes * 60}
     by_seed = defaultdict(list)
     for run in runs:
@@ -93,4 +101,4 @@ def _fits(runs: list[Run], seconds_of: dict[str, float | None], at_once: int, mi
     ]
     unknown = len(todo) - len(known)
     last = f", if the {counted(unknown, 'run')} without an estimate came last" if unknown else ""
-    return f"After {after}, {at_once} at a time{last}: {'; '.join(parts) or 'no run'} done."
+    return f"After {after}, {slots} at a time{last}: {'; '.join(parts) or 'no run'} done."

@@ -52,15 +52,18 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
     """
     if not sources:
         raise ExportError("no campaign to rebuild; sign-ablate export makes one from results")
-    return "\n".join(_rebuild(source, out) for source in sources)
+    folders: dict[Path, Path] = {}
+    for source in sources:
+        folder = layout.campaign_folder(out, _checked(source).campaign)
+        if folder in folders:
+            raise ExportError(f"{folders[folder]}, {source}: both would be rebuilt in {folder}; give one")
+        folders[folder] = source
+    return "\n".join(_rebuild(source, folder) for folder, source in folders.items())
 
 
-def _rebuild(source: Path, results: Path) -> str:
+def _rebuild(source: Path, out: Path) -> str:
     start = time.perf_counter()
-    if missing := [name for name in NEEDED if not (source / name).exists()]:
-        raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
     campaign = _checked(source)
-    out = layout.campaign_folder(results, campaign.campaign)
     if out.resolve() == source.resolve():
         raise ExportError(f"{source}: was made by rebuild; give the folder that sign-ablate export wrote")
     shutil.rmtree(out, ignore_errors=True)
@@ -83,6 +86,8 @@ def _rebuild(source: Path, results: Path) -> str:
 
 def _checked(source: Path) -> Campaign:
     """The campaign of an exported folder, all of whose files can be read."""
+    if missing := [name for name in NEEDED if not (source / name).exists()]:
+        raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
     path = source / schemas.CAMPAIGN
     try:
         campaign = read_campaign(path)

@@ -79,7 +79,7 @@ def take(campaign: Campaign, runs: list[Run], results: Path) -> Snapshot:
     # Runs in progress come first, because they occupy their slots already.
     seconds = [r.left or 0.0 for r in running] + [gap + (known or 0.0) for known in missing]
     unknown = [r.left for r in running].count(None) + missing.count(None)
-    left = max(estimate.ends(seconds, at_once), default=0.0)
+    left = max(estimate.ends([(each, 1) for each in seconds], at_once), default=0.0)
     return Snapshot(now, states, running, ended, damaged, stopped, left, unknown, at_once)
 
 

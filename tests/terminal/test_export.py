@@ -145,6 +145,16 @@ def test_rebuild_of_a_damaged_file_names_it_and_keeps_what_there_is(
     assert kept.exists()
 
 
+def test_rebuild_of_two_exports_of_a_campaign_asks_for_one(results: Results, tmp_path: Path) -> None:
+    """The second would replace what the first has just made."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    results.export(one)
+    results.export(two)
+    with pytest.raises(ExportError, match=rf"^{one}, {two}: both would be rebuilt in .*/test; give one$"):
+        rebuild([one, two], tmp_path / "rebuilt")
+    assert not (tmp_path / "rebuilt").exists()
+
+
 def test_picture_is_a_png(tmp_path: Path) -> None:
     call = CliRunner().invoke(app, ["picture", "test", "--out", "p.txt", "--results", str(tmp_path)])
     assert (call.exit_code, call.stderr) == (1, "sign-ablate: error: --out p.txt: must end in .png\n")

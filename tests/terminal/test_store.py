@@ -1,12 +1,15 @@
 """`sign-ablate runs` and `sign-ablate prune`."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from sign_ablate.campaign.grid import Run, expand
-from sign_ablate.config import Campaign, parse_campaign
+from sign_ablate.cli import app
+from sign_ablate.config import Campaign, load_campaign, parse_campaign
 from sign_ablate.jobs import campaign_lock
 from sign_ablate.jobs.run_lock import JobError, locked
 from sign_ablate.store.layout import CHECKPOINT, METRICS, campaign_folder, data_file, run_folder, runs_folder
@@ -82,6 +85,21 @@ def test_prune_shows_and_then_deletes_what_no_campaign_uses(
     ]
     assert (sgd / METRICS).exists()
     assert data_file(tmp_path, runs["sgd"].data_id).exists()
+
+
+def test_prune_keeps_what_a_value_given_for_one_call_made(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """The run of `snakemake --config seeds=[7]`."""
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(tiny))
+    results = tmp_path / "results"
+    extra = next(iter(expand(load_campaign([config], ["seeds=[7]"], results))))
+    folder = run_folder(results, extra.id)
+    folder.mkdir(parents=True)
+    write_outcome(folder, extra, [{"epoch": 1, "test_acc": 0.5}], None)
+    arguments = ["prune", str(config), "--results", str(results)]
+    assert str(folder) in CliRunner().invoke(app, arguments).stdout
+    kept = CliRunner().invoke(app, [*arguments, "--set", "seeds=[7]"])
+    assert (kept.exit_code, kept.stdout) == (0, "Nothing to delete.\n")
 
 
 def test_prune_leaves_what_is_in_progress(

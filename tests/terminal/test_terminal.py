@@ -130,6 +130,29 @@ def test_plan_for_a_time_counts_whole_seeds_first(
     )
 
 
+def test_run_of_two_ranks_takes_two_cores(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cores, runs of a minute: that of two ranks waits for both, and the last one for it."""
+    ranked = {**tiny["methods"]["signsgd-m"], "workers": 2}
+    methods = {"sgd": tiny["methods"]["sgd"], "ranked": ranked, "adam": tiny["methods"]["adam"]}
+    tiny |= {"figures": {}, "seeds": [0], "methods": methods, "execution": {"max_ranks": 2}}
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def last(minutes: float) -> str:
+        return plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
+
+    assert last(2) == "After 2 minutes, 2 at a time: 2 of 3 runs with seed 0 done."
+    assert last(3) == "After 3 minutes, 2 at a time: every method with seed 0 done."
+    tiny["execution"]["max_ranks"] = 1
+    assert last(2) == "After 2 minutes, 2 at a time: every method with seed 0 done."
+
+
+def test_run_that_needs_more_slots_than_there_are_takes_all() -> None:
+    assert estimate.ends([(1, 1), (3, 1), (2, 5), (1, 1)], 2) == [1, 3, 5, 6]
+
+
 def test_runs_of_so_many_steps_are_estimated_from_their_like(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny |= {"figures": {}, "methods": {"sgd": tiny["methods"]["sgd"]}, "seeds": [0, 1]}
     tiny["train"] = {"model": "small", "steps": 7, "batch_size": 32}
