@@ -41,7 +41,9 @@ def test_example_of_adding_an_optimizer(tiny: dict[str, Any], monkeypatch: pytes
     tiny["methods"]["new"]["eps"] = -1.0
     with pytest.raises(ConfigError, match=r"methods\.new\.eps = -1\.0: must be greater than 0"):
         parse_campaign(tiny)
-    assert "| `eps` |  | number > 0 | `1e-12` | Added to the norm. |" in page_text()
+    reference = page_text()
+    assert "| `eps` |  | number > 0 | `1e-12` | Added to the norm. |" in reference
+    assert "| `split_seed` | integer ≥ 0, < 4294967296 |" in reference
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,8 @@ def differences(
         axes.set_xlabel(f"Test accuracy − that of {style.pretty(reference)} (points)")
         axes.grid(axis="y", visible=False)
         seeds = runs.loc[runs["label"] == reference, "seed"].nunique()
-        figure.suptitle(
-            f"{title or f'Differences on {dataset}'}\npaired by seed, 95 % t-intervals, {seeds} seeds",
-            fontsize=8,
-        )
+        how = f"95 % t-intervals, {seeds} seeds" if seeds > 1 else "one seed: no intervals"
+        figure.suptitle(f"{title or f'Differences on {dataset}'}\npaired by seed, {how}", fontsize=8)
     return figure
 
 
@@ -110,10 +108,11 @@ def phase_diagram(
                 )
             unit = " / rms(m)" if method in relative else ""
             axes.set_xlabel(f"σ{unit} at step 0 (0: no dither)")
-            axes.set_ylabel("δ")
-            axes.set_title(style.pretty(str(method)))
+            axes.set_ylabel("Step size δ")
+            if len(found) > 1:
+                axes.set_title(style.pretty(str(method)))
             axes.grid(visible=False)
-        figure.suptitle(
-            f"{title or f'Dither and step size on {dataset}'}\nmean test accuracy (%)", fontsize=8
-        )
+        seeds = every["seed"].nunique()
+        what = f"mean test accuracy (%) of {seeds} seed{'s' if seeds > 1 else ''}"
+        figure.suptitle(f"{title or f'Dither and step size on {dataset}'}\n{what}", fontsize=8)
     return figure

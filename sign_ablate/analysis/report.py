@@ -190,8 +190,16 @@ def limits(report: Report) -> "HTML":
         "“Unresolved” means that the interval contains zero, not that the methods are equal.",
     ]
     if without := table1(report.summary, campaign).without_paper:
-        said.append(f"The paper has no results on {', '.join(without)}; its numbers are not tested there.")
-    if not any(isinstance(values.get("lr"), list) for values in campaign.methods.values()):
+        said.append(
+            f"The paper gives no number for {', '.join(without)} as configured here: its numbers are not "
+            "tested."
+        )
+    if campaign.tuning is not None:
+        said.append(
+            f"Tuned methods had {campaign.tuning.trials} trials each, with one seed: other trials may choose "
+            "other values and change the order."
+        )
+    elif not any(isinstance(values.get("lr"), list) for values in campaign.methods.values()):
         said.append("Each method ran with one learning rate; another choice may change the order.")
     elif report.summary["val_mean"].isna().all():
         said.append(
@@ -222,7 +230,8 @@ def show(frame: pd.DataFrame, empty: str = "None.") -> "HTML":
 def pictures(report: Report, names: str | Sequence[str]) -> "HTML":
     """Embed figures by their names, given as a list or its JSON text."""
     chosen = json.loads(names) if isinstance(names, str) else names
-    parts = [_picture((report.folder / "figures" / f"{name}.png").read_bytes(), name) for name in chosen]
+    found = {name: (report.folder / "figures" / f"{name}.png").read_bytes() for name in chosen}
+    parts = [_picture(png, name, wide=_inches(png) > 1.5 * style.WIDTH) for name, png in found.items()]
     return _html("".join(parts) or "<p>The campaign draws no figure.</p>")
 
 
@@ -230,8 +239,13 @@ def picture(figure: "Figure", name: str) -> "HTML":
     """Embed a figure that was drawn in the notebook, as wide as the page if it is wider than one column."""
     out = io.BytesIO()
     with style.context():
-        figure.savefig(out, format="png", dpi=300, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(out, format="png", dpi=style.DPI, bbox_inches="tight", metadata={"Software": None})
     return _html(_picture(out.getvalue(), name, wide=figure.get_figwidth() > style.WIDTH))
+
+
+def _inches(png: bytes) -> float:
+    """Width of a figure that `style.save` wrote. The file's first chunk has it, in pixels."""
+    return int.from_bytes(png[16:20], "big") / style.DPI
 
 
 def _picture(png: bytes, name: str, *, wide: bool = False) -> str:

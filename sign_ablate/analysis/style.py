@@ -16,6 +16,8 @@ Line = tuple[float, tuple[float, ...]]
 
 #: one column of a two-column paper, in inches
 WIDTH = 3.5
+#: pixels per inch of a PNG
+DPI = 300
 
 #: Okabe and Ito's colours, distinguishable with any colour vision, and two of Paul Tol's.
 COLOURS = {
@@ -127,4 +129,4 @@ def save(figure: Figure, stem: str | Path) -> None:
     metadata = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
     with context():
         for suffix, values in metadata.items():
-            figure.savefig(f"{path}.{suffix}", metadata=values, dpi=300, bbox_inches="tight", pad_inches=0.03)
+            figure.savefig(f"{path}.{suffix}", metadata=values, dpi=DPI, bbox_inches="tight", pad_inches=0.03)

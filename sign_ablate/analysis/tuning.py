@@ -21,6 +21,7 @@ ROOM = 10.0
 #: distance to the best choice, in points, beyond which a choice is outside of a figure of all cells
 FAR = 10.0
 _COLUMNS = 3
+_MARKS = "filled: chosen; triangle: below the axis; cross: diverged; grey: outer tenth of the range"
 
 
 def budget_curves(choices: Mapping[str, Choice], campaign: Campaign, title: str) -> Figure:
@@ -81,7 +82,7 @@ def sensitivity(choices: Mapping[str, Choice], campaign: Campaign, title: str, k
             panel.set_axis_off()
         figure.supxlabel(key, fontsize=8)
         figure.supylabel("Validation accuracy (%)", fontsize=8)
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(f"{title}\n{_MARKS}", fontsize=8)
     return figure
 
 

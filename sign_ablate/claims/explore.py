@@ -95,7 +95,7 @@ def _claims(rows: list[Row]) -> alt.HConcatChart:
         )
         .add_params(claim)
     )
-    x = alt.X("effect:Q", scale=alt.Scale(domain=[-data.REACH, data.REACH]), title="Effect in margins")
+    x = alt.X("effect:Q", scale=alt.Scale(domain=[-data.REACH, data.REACH]), title="Effect ÷ margin")
     forest = alt.layer(
         alt.Chart(name="band").mark_bar(color="#e8e8e8").encode(y=y, x=alt.datum(-1), x2=alt.datum(1)),
         alt.Chart(name="bars").mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=colour),
@@ -194,7 +194,7 @@ def _specifications(evidence: Evidence) -> alt.Chart:
         _chart("specifications", records, width={"step": 130}, height={"step": 15}, title="Specification")
         .mark_text(limit=125)
         .encode(
-            x=alt.X("cell:N", title=None, axis=alt.Axis(orient="top", labelAngle=-20, labelLimit=150)),
+            x=alt.X("cell:N", title=None, axis=alt.Axis(orient="top", labelAngle=-20, labelLimit=300)),
             y=alt.Y("key:N", title=None),
             text="value:N",
             color=alt.Color("cell:N", legend=None),

@@ -67,7 +67,8 @@ def _lines(row: Row) -> Iterator[str]:
     for part in row["tests"] or [row]:
         reading = "" if part["reading"] == "any" else f"{part['reading']}: "
         effect = "" if part["effect"] is None else f" = {numbers({**row, **part})}, n = {part['n']}"
-        yield f"{reading}{part['arms']}{effect} {part['verdict']} {part['reason']}".strip()
+        said = "; ".join(filter(None, [part["verdict"], part["reason"]]))
+        yield f"{reading}{part['arms']}{effect}: {said}"
 
 
 def runs(evidence: Evidence) -> Records:

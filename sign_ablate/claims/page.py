@@ -24,7 +24,7 @@ table.ledger th.family { border-bottom: 1px solid #888; padding-top: 1rem; }
 .verdict { border-radius: 3px; color: #fff; padding: 0.05rem 0.4rem; white-space: nowrap; }
 .verdict.proxy { background: #fff; border: 1px solid; }
 </style>"""
-_HEADS = ("Claim", "Verdict", "Effect", f"In margins, −{_REACH:.0f} to {_REACH:.0f}", "n")
+_HEADS = ("Claim", "Verdict", "Effect", f"Effect ÷ margin, −{_REACH:.0f} to {_REACH:.0f}", "n")
 
 
 def sentence(rows: Sequence[Row], campaigns: int = 1) -> str:
@@ -138,13 +138,14 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its unit, and with its interval unless that is exact; shares in percent."""
+    """Effect of a row with its unit, and and its interval unless exact or unknown; shares in percent."""
     is_share = row["unit"] == "share"
     scale, unit = (100, "%") if is_share else (1, row["unit"])
     form = ".3g" if not unit else "z.2f" if is_share else "+z.2f"
     ends = ["–" if row[key] is None else f"{scale * row[key]:{form}}" for key in ("low", "high")]
     exact = row["comparison"] == "theory" and row["low"] == row["high"]
-    interval = "" if exact else f" [{', '.join(ends)}]"
+    unknown = row["low"] is None and row["high"] is None
+    interval = "" if exact or unknown else f" [{', '.join(ends)}]"
     return f"{scale * row['effect']:{form}}{interval} {unit}".strip().replace("-", "−")
 
 

@@ -19,7 +19,7 @@ WIDTH, ROW = 9.0, 0.225
 #: half-width of the forest in margins
 REACH = 6.0
 #: horizontal positions of the columns, from 0 to 100
-_VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 75.0), 76.0, 99.0
+_VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 73.0), 74.0, 99.0
 _CHARACTERS = 145
 
 
@@ -49,7 +49,13 @@ def first_screen(rows: Sequence[Row], sentence: str) -> Figure:
             axes.text(0, line, text, va="center", fontsize=8.5)
         line = len(words) + 1
         given: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": "#555555"}
-        axes.text(_place(0), line - 1, f"in margins, −{REACH:.0f} to {REACH:.0f}", ha="center", **given)
+        axes.text(
+            _place(0),
+            line - 1,
+            f"effect ÷ margin, −{REACH:.0f} to {REACH:.0f}; grey: ± margin",
+            ha="center",
+            **given,
+        )
         several = len({row["dataset"] for row in shown} - {None}) > 1
         for name, of in families:
             axes.text(0, line, name, va="center", fontsize=8, fontweight="bold")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +19,7 @@ MOST = 1000
 #: comparisons of an effect with another value than 0
 _OTHERS = {"hand-off", "value", "not-worse"}
 _ROW = 0.2
+_LOOK: dict[str, Any] = {"color": "#888888", "linewidth": 0.8, "linestyle": (0, (4, 2))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +77,10 @@ def figure(claims: Sequence[Seeds]) -> Figure:
     if not claims:
         raise ValueError("no difference was measured with several seeds")
     with style.context():
-        drawn = Figure(figsize=(2 * style.WIDTH, 1.0 + _ROW * len(claims)), layout="constrained")
+        drawn = Figure(figsize=(2 * style.WIDTH, 1.2 + _ROW * len(claims)), layout="constrained")
         axes = drawn.add_subplot()
         for seeds in LOOKS:
-            axes.axvline(seeds, color="#888888", linewidth=0.8, linestyle=(0, (4, 2)))
+            axes.axvline(seeds, **_LOOK)
         for y, claim in enumerate(claims):
             colour = COLOURS[claim.verdict]
             axes.plot(claim.n, y, "|", color=colour, markersize=9, markeredgewidth=1.6)
@@ -93,14 +95,18 @@ def figure(claims: Sequence[Seeds]) -> Figure:
         axes.set_ylim(len(claims) - 0.4, -0.6)
         axes.set_xlabel("Seeds")
         axes.grid(axis="y", visible=False)
+        power = f"power: {100 * POWER:.0f} %"
         marks = {
-            "run": ("|", "none"),
-            f"find a difference of the margin ({POWER:.0%})": ("o", "none"),
-            f"find a difference like the observed one ({POWER:.0%})": ("D", "#444444"),
+            "seeds of this campaign": ("|", "none"),
+            f"needed for a difference as large as the margin ({power})": ("o", "none"),
+            f"needed for the observed difference ({power})": ("D", "#444444"),
         }
         handles = [
             Line2D([], [], color="#444444", linestyle="", marker=marker, markerfacecolor=fill, label=label)
             for label, (marker, fill) in marks.items()
         ]
-        drawn.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        handles.append(
+            Line2D([], [], label=f"looks of the protocol: {LOOKS[0]} and {LOOKS[1]} seeds", **_LOOK)
+        )
+        drawn.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return drawn

@@ -169,11 +169,16 @@ def _kinds(prop: dict[str, Any]) -> Iterator[str]:
             yield f"`{option['const']}`"
             continue
         names = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-        bounds = [f"{sign} {option[key]:g}" for key, sign in names.items() if key in option]
+        bounds = ", ".join(f"{sign} {_number(option[key])}" for key, sign in names.items() if key in option)
         kind = {"array": "list", "object": "mapping"}.get(
             option.get("type", ""), option.get("type", "mapping")
         )
-        yield " ".join([kind, *bounds])
+        yield f"{kind} {bounds}".strip()
+
+
+def _number(bound: float) -> str:
+    """A bound, exact if it is a whole number."""
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"
 
 
 def _default(field: FieldInfo) -> str:

@@ -11,8 +11,9 @@ from typing import Any, get_args
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as MplFigure
 
-from sign_ablate.analysis import report, schemas
+from sign_ablate.analysis import report, schemas, style
 from sign_ablate.analysis.aggregate import aggregate
 from sign_ablate.analysis.export import export
 from sign_ablate.analysis.notebook import execute
@@ -21,6 +22,7 @@ from sign_ablate.claims.table import LEDGER
 from sign_ablate.cli import jobs as cli_jobs
 from sign_ablate.config import Campaign
 from sign_ablate.config.campaign import Figure
+from sign_ablate.config.tuning import Tuning
 from tests.analysis.conftest import METHODS, curve, make_campaign, write_run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -102,7 +104,25 @@ def test_tables_of_the_campaign(loaded: report.Report) -> None:
     assert report.times_table(loaded.times)["Training (s)"].tolist() == ["8.0"] * 4
     (row,) = report.provenance_table(loaded.times).to_dict("records")
     assert (row["Device"], row["Commit"], row["Versions"], row["Runs"]) == ("cpu", "abc+", "torch: 2.15", 15)
-    assert "no results on digits" in report.limits(loaded).data
+    assert "no number for digits as configured here" in report.limits(loaded).data
+
+
+def test_limits_of_a_tuned_campaign_name_its_search(loaded: report.Report) -> None:
+    assert "Each method ran with one learning rate" in report.limits(loaded).data
+    tuning = Tuning(spaces={"sgd": {"weight_decay": (1e-5, 0.01)}}, trials=12, val=32)
+    tuned = dataclasses.replace(loaded, campaign=loaded.campaign.model_copy(update={"tuning": tuning}))
+    assert "Tuned methods had 12 trials each" in report.limits(tuned).data
+    assert "one learning rate" not in report.limits(tuned).data
+
+
+def test_saved_figure_of_two_columns_is_as_wide_as_the_page(loaded: report.Report) -> None:
+    for name, columns in (("one", 1.2), ("two", 2)):
+        figure = MplFigure(figsize=(columns * style.WIDTH, 1))
+        figure.add_subplot()
+        style.save(figure, loaded.folder / "figures" / name)
+    one, two = report.pictures(loaded, ["one", "two"]).data.split("</figure>")[:2]
+    assert one.startswith("<figure>")
+    assert two.startswith('<figure class="wide">')
 
 
 def test_notebooks_of_the_figures_and_of_the_report() -> None:

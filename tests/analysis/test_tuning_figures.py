@@ -62,7 +62,9 @@ def test_cell_far_below_the_others_does_not_set_the_scale() -> None:
 
 
 def test_sensitivity_shows_every_trial_and_fills_the_choice() -> None:
-    panels = tuning.sensitivity(CHOICES, CAMPAIGN, "t").axes[:2]
+    figure = tuning.sensitivity(CHOICES, CAMPAIGN, "t")
+    assert "filled: chosen" in figure.get_suptitle()
+    panels = figure.axes[:2]
     for panel, (label, chosen) in zip(panels, CHOICES.items(), strict=True):
         assert panel.get_title() == label
         assert len(panel.lines) == 4
@@ -121,13 +123,21 @@ def test_differences_are_paired_by_seed_and_in_points() -> None:
     assert ends[1] == pytest.approx([20 - half, 20 + half], abs=1e-4)
 
 
+def test_differences_of_one_seed_name_no_interval() -> None:
+    title = comparisons.differences(runs()[lambda t: t["seed"] == 0], "toy", "clean lr=0.001").get_suptitle()
+    assert title.endswith("one seed: no intervals")
+    assert comparisons.differences(runs(), "toy", "clean lr=0.001").get_suptitle().endswith("3 seeds")
+
+
 def test_differences_without_a_cell_to_compare() -> None:
     with pytest.raises(ValueError, match="no run to compare"):
         comparisons.differences(runs(), "other", "clean lr=0.001")
 
 
 def test_phase_diagram_has_the_mean_of_every_cell_and_the_clean_column() -> None:
-    axes = comparisons.phase_diagram(runs(), "toy").axes[0]
+    figure = comparisons.phase_diagram(runs(), "toy")
+    assert figure.get_suptitle().endswith("mean test accuracy (%) of 3 seeds")
+    axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.1", "1"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0.001", "0.01"]
     values = [float(text.get_text()) for text in axes.texts]

@@ -72,6 +72,7 @@ def test_table_has_verdict_effect_and_forest(rows: list[table.Row]) -> None:
     assert page.numbers(row).endswith("] points")
     exact = {**row, "effect": 0.25, "low": 0.25, "high": 0.25, "unit": "", "comparison": "theory"}
     assert page.numbers(exact) == "0.25"
+    assert page.numbers({**row, "low": None, "high": None}) == "+2.00 points"
     assert "sgd − signsgd-m" in line
     missing = page._line(of(rows, "naive-sgd-rate"), several=False)
     assert "no arm naive-switch-sgd" in missing
@@ -131,6 +132,16 @@ def drawn(rows: list[table.Row], tables: Evidence, **chosen: Any) -> str:
     for param in spec["params"]:
         param["value"] = chosen.get(param["name"], [])
     return str(vl_convert.vegalite_to_svg(spec))
+
+
+def test_details_separate_verdict_and_reason(rows: list[table.Row]) -> None:
+    row = {
+        **of(rows, "sign-trails-sgd"),
+        "tests": [],
+        "verdict": "unresolved",
+        "reason": "one seed: no interval",
+    }
+    assert explore_data.details([row])[-1]["text"].endswith("n = 8: unresolved; one seed: no interval")
 
 
 @pytest.mark.slow

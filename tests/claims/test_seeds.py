@@ -51,7 +51,9 @@ def test_few_seeds_find_a_difference_of_many_standard_deviations(sd: float, gap:
 def test_figure_has_a_line_per_claim_and_arrows_beyond_its_edge(rows: list[table.Row]) -> None:
     found = seeds.needed(rows)
     assert {claim.title for claim in found} >= {"SignSGD-M trails well-tuned SGD"}
-    axes = seeds.figure([*found, seeds.Seeds("far", "unresolved", 8, 40, None)]).axes[0]
+    figure = seeds.figure([*found, seeds.Seeds("far", "unresolved", 8, 40, None)])
+    assert figure.legends[0].get_texts()[-1].get_text() == "looks of the protocol: 8 and 16 seeds"
+    axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [*(c.title for c in found), "far"]
     assert [line.get_marker() for line in axes.lines[-3:]] == ["|", "o", ">"]
     assert axes.lines[-2].get_xdata() == [40]
