@@ -21,6 +21,8 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets import Type
 from traitlets.config import Config
 
+from sign_ablate.files import advice
+
 _ENGINE = "in-process"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -77,7 +79,8 @@ class _Shell(InteractiveShell):
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
         name = etype.__name__
-        self.failure = nbformat.v4.new_output("error", ename=name, evalue=str(evalue), traceback=stb)
+        text = f"{evalue}{advice(evalue)}"
+        self.failure = nbformat.v4.new_output("error", ename=name, evalue=text, traceback=stb)
 
     def run(self, cell: nbformat.NotebookNode) -> bool:
         """Run a code cell and store its outputs in it. Return False if it raised an exception."""

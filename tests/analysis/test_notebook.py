@@ -84,6 +84,12 @@ def test_a_failing_cell_is_one_block(cell: str, tmp_path: Path, capfd: pytest.Ca
     assert (before[0].text, failed[-1].output_type, after) == ("before\n", "error", [])
 
 
+def test_a_full_disk_in_a_cell_is_one_line_with_advice(tmp_path: Path) -> None:
+    source = write(tmp_path, "with open('/dev/full', 'w') as file:\n    file.write('x')")
+    with pytest.raises(NotebookError, match="No space left on device; make room there, then run"):
+        execute(source, tmp_path / "out.ipynb", {})
+
+
 def test_a_file_that_is_no_notebook_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "in.ipynb"
     for text in ("", "no JSON"):
