@@ -88,6 +88,8 @@ class Comparison(Model):
 
     #: quantity of a run that is compared
     measured: ClassVar[Statistic] = "accuracy"
+    #: smallest and largest value that a diverged run could have had; None: the largest of all arms
+    possible: ClassVar[tuple[float, float | None]] = (0.0, None)
     #: True if a key is a number of the paper, which claims of another scope cannot be about
     quotes: ClassVar[bool] = False
 

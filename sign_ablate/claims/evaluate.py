@@ -63,14 +63,13 @@ class Tester:
             raise NotMeasuredError(missing)
         options = test.options(cells)
         values = [self.evidence.values(t.dataset, t.label, test.measured, **options) for t in terms]
-        if (worst := test.if_diverged()) is not None:
-            values = [{seed: worst if v is None else v for seed, v in of.items()} for of in values]
         margin = test.unit(cells) * self.claims.margin(test.margin or "", self._source)
-        sample = Sample.of([t.weight for t in terms], values, test.target())
+        sample = Sample.of([t.weight for t in terms], values, test.target(), test.possible)
         outcome = dataclasses.replace(
-            decided(sample, contrast.rule, margin, alpha, parts),
+            decided(sample.with_failures(test.if_diverged()), contrast.rule, margin, alpha, parts),
             arms=_text(terms),
             cells=tuple(dict.fromkeys(term.label for term in terms)),
+            n_diverged=int(sample.diverged.sum()),
         )
         if test.measured == "accuracy" and not test.target():
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))

@@ -24,6 +24,7 @@ class Rougher(Tested):
     arm: str
     reference: str
     measured: ClassVar[Statistic] = "roughness"
+    possible: ClassVar[tuple[float, float | None]] = (0.0, 100.0)
 
     def contrasts(self) -> list[Contrast]:
         """The difference of the standard deviations."""
@@ -106,6 +107,7 @@ class HandOff(Tested):
     arm: str
     epochs: int = Field(5, gt=0, description="Epochs after the switch.")
     measured: ClassVar[Statistic] = "hand-off"
+    possible: ClassVar[tuple[float, float | None]] = (-100.0, None)
 
     def contrasts(self) -> list[Contrast]:
         """Lowest accuracy after the switch minus the accuracy before it."""

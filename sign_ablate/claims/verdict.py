@@ -34,9 +34,6 @@ Verdict = Literal["supported", "refuted", "unresolved"]
 #: A Verdict, or an array of them.
 Verdicts: TypeAlias = Any
 
-#: Accuracy in percent that replaces a diverged run at worst.
-WORST = 0.0
-
 
 def greater(effect: Effect, margin: float) -> Verdicts:
     """Verdict on "the difference is above 0", where less than `margin` is too small to matter.

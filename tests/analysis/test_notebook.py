@@ -86,9 +86,7 @@ def test_a_failing_cell_is_one_block(cell: str, tmp_path: Path, capfd: pytest.Ca
 
 def test_a_full_disk_in_a_cell_is_one_line_with_advice(tmp_path: Path) -> None:
     source = write(tmp_path, "with open('/dev/full', 'w') as file:\n    file.write('x')")
-    with pytest.raises(
-        NotebookError, match="No space left on device; make room there, then run"
-    ):
+    with pytest.raises(NotebookError, match="No space left on device; make room there, then run"):
         execute(source, tmp_path / "out.ipynb", {})
 
 

@@ -294,8 +294,54 @@ def test_diverged_seed_cannot_flip_a_verdict() -> None:
     assert row.outcome.reason == "1 of 8 seeds diverged"
     assert row.outcome.effect is not None
     assert row.outcome.effect.n == 7  # shown are the seeds that finished
+
+
+def test_divergence_that_is_a_failure_is_counted() -> None:
     failed = GREATER.replace("margin", "diverged: failure, margin")
-    assert one(failed, evidence({"sgd": seeds(92), "signsgd-m": [None] * 8})).verdict == "supported"
+    row = one(failed, evidence({"sgd": seeds(92), "signsgd-m": [None] * 8}))
+    assert (row.verdict, row.outcome.n_diverged) == ("supported", 8)
+    assert row.outcome.effect is not None
+    assert row.outcome.effect.mean == pytest.approx(92)
+    both = one(failed, evidence({"sgd": [None] * 8, "signsgd-m": [None] * 8}))
+    assert (both.verdict, both.outcome.reason) == ("not measured", "all runs diverged")
+
+
+def diverging(arms: Arms, label: str, count: int, **changes: Any) -> Evidence:
+    """Evidence with curves, of which the first seeds of one arm diverge after their last epoch."""
+    found = evidence(arms, **changes)
+    of = (found.runs["label"] == label) & (found.runs["seed"] < count)
+    found.runs.loc[of, ["status", "final_test_acc"]] = ["diverged", np.nan]
+    return found
+
+
+def test_diverged_run_is_no_smooth_hand_off() -> None:
+    """Losses are negative: a value of 0 would be among the best."""
+    test = "{comparison: hand-off, arm: hybrid, epochs: 3, margin: one}"
+    smooth = {"hybrid": [[50, 60, 60.2, 59.8 + s, 61, 40] for s in NOISE]}
+    row = one(test, diverging(smooth, "hybrid", 3))
+    assert (row.verdict, row.outcome.reason) == ("unresolved", "3 of 8 seeds diverged")
+    assert one(test, diverging(smooth, "hybrid", 0)).verdict == "supported"
+
+
+def test_diverged_run_may_have_been_rougher_than_all_others() -> None:
+    test = "{comparison: rougher, arm: post-0.5, reference: clean, margin: one}"
+    even = {"post-dither alpha=0.5": curves(80, 90), "signsgd-m": curves(80, 90)}
+    assert one(test, diverging(even, "post-dither alpha=0.5", 0)).verdict == "refuted"
+    assert one(test, diverging(even, "post-dither alpha=0.5", 3)).verdict == "unresolved"
+
+
+def test_arms_that_may_be_the_same_between_both_extremes_are_not_refuted() -> None:
+    """An accuracy of 0 lies below the other arm's, and its highest one above it; 80 would be the same."""
+    row = one(SAME, evidence({"sgd": [None] * 8, "signsgd-m": [80, 80.1, 80, 79.9, 80, 80, 80.2, 90]}))
+    assert (row.verdict, row.outcome.reason) == (
+        "unresolved",
+        "8 of 8 seeds diverged; the effect has the smallest values that they could have had",
+    )
+
+
+def test_verdict_that_stands_whatever_diverged_runs_had_names_them() -> None:
+    row = one(NOT_WORSE, evidence({"sgd": seeds(92), "signsgd-m": [None] * 8}))
+    assert (row.verdict, row.outcome.reason[:22]) == ("supported", "8 of 8 seeds diverged;")
 
 
 def test_winner_at_the_edge_of_its_range_is_unresolved() -> None:
