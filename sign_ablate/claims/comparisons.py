@@ -168,6 +168,10 @@ class Value(Tested):
         """The paper's value."""
         return self.value
 
+    def named(self, text: str) -> str:
+        """The difference from the paper's value."""
+        return f"{text} − {self.value:g}"
+
 
 AnyComparison = Annotated[
     Greater

@@ -130,6 +130,10 @@ class Comparison(Model):
         """Unit of the margin, in units of the contrast."""
         return 1.0
 
+    def named(self, text: str) -> str:
+        """The text of a contrast of cells, with the quantity that it is of unless that is the accuracy."""
+        return text
+
     def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
         """The outcome of a contrast, with this comparison's changes to its reason or verdict.
 

@@ -67,13 +67,16 @@ class Tester:
         sample = Sample.of([t.weight for t in terms], values, test.target(), test.possible)
         outcome = dataclasses.replace(
             decided(sample.with_failures(test.if_diverged()), contrast.rule, margin, alpha, parts),
-            arms=_text(terms),
+            arms=test.named(_text(terms)),
             cells=tuple(dict.fromkeys(term.label for term in terms)),
             n_diverged=int(sample.diverged.sum()),
         )
         if test.measured == "accuracy" and not test.target():
-            outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
-        return self._unless_at_edge(test.concluded(outcome, values, cells), terms)
+            outcome = dataclasses.replace(outcome, images=self._images(terms, outcome))
+        outcome = self._unless_at_edge(test.concluded(outcome, values, cells), terms)
+        seeds, declared = sample.values.shape[1], len(self.evidence.campaign.seeds)
+        missing = f"{seeds} of {declared} seeds so far" if seeds < declared else ""
+        return dataclasses.replace(outcome, reason="; ".join(filter(None, [outcome.reason, missing])))
 
     @property
     def _source(self) -> str:
@@ -105,9 +108,9 @@ class Tester:
                 return label
         raise NotMeasuredError(f"no data set of {source} in this campaign")
 
-    def _images(self, terms: Sequence[Term], outcome: Outcome, alpha: float) -> tuple[float, float] | None:
+    def _images(self, terms: Sequence[Term], outcome: Outcome) -> tuple[float, float] | None:
         """Interval for new seeds and new test images, for a difference of two arms without diverged seeds."""
-        if outcome.effect is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
+        if outcome.level is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
             return None
         first, second = sorted(terms, key=lambda term: -term.weight)
         places = [(term.dataset, term.label) for term in (first, second)]
@@ -115,7 +118,7 @@ class Tester:
         pair = [self.evidence.correct(*place, seeds) for place in places]
         if pair[0] is None or pair[1] is None:
             return None
-        low, high = statistics.with_new_images(pair[0], pair[1], alpha)
+        low, high = statistics.with_new_images(pair[0], pair[1], outcome.level)
         return low, high
 
     def _unless_at_edge(self, outcome: Outcome, terms: Sequence[Term]) -> Outcome:

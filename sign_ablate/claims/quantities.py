@@ -30,6 +30,10 @@ class Rougher(Tested):
         """The difference of the standard deviations."""
         return [minus(self.arm, self.reference)]
 
+    def named(self, text: str) -> str:
+        """The quantity, before the arms."""
+        return f"SD of changes from epoch to epoch: {text}"
+
     def missing(self, cells: Cells) -> str | None:
         """Reason for runs with too few epochs for a standard deviation, or None."""
         short = cells.horizon(self.arm) < LEAST_EPOCHS
@@ -56,6 +60,10 @@ class FirstPassage(Tested):
     def contrasts(self) -> list[Contrast]:
         """Epochs of `reference` minus epochs of `arm`."""
         return [minus(self.reference, self.arm)]
+
+    def named(self, text: str) -> str:
+        """The quantity, before the arms."""
+        return f"epochs below the threshold: {text}"
 
     def _threshold(self, cells: Cells) -> float | None:
         """The threshold as a fraction; None if nothing sets it."""
@@ -113,10 +121,16 @@ class HandOff(Tested):
         """Lowest accuracy after the switch minus the accuracy before it."""
         return [contrast((self.arm, 1.0), rule="not worse")]
 
+    def named(self, text: str) -> str:
+        """The quantity, before the arm."""
+        return f"lowest accuracy after the switch − accuracy before it: {text}"
+
     def missing(self, cells: Cells) -> str | None:
-        """Reason for a switch without a fixed epoch, or None."""
-        automatic = cells.option(self.arm, "t_switch") is None
-        return f"{cells.labels[self.arm]} has no fixed T_switch" if automatic else None
+        """Reason for a switch without a fixed epoch, or with no epoch after it, or None."""
+        switch, label = cells.option(self.arm, "t_switch"), cells.labels[self.arm]
+        if switch is None:
+            return f"{label} has no fixed T_switch"
+        return f"{label} has no epoch after its switch" if cells.horizon(self.arm) <= switch else None
 
     def options(self, cells: Cells) -> dict[str, Any]:
         """The epochs after the switch."""
@@ -151,6 +165,10 @@ class Probe(Tested):
         """The extreme value over the probes: the lowest for side "above", the highest for "below"."""
         return [contrast((self.arm, 1.0), rule=self.side)]
 
+    def named(self, text: str) -> str:
+        """The quantity of the arm."""
+        return f"{self.quantity}{f'/{self.over}' if self.over else ''} of {text}"
+
     def missing(self, cells: Cells) -> str | None:
         """Reason for a campaign without probes, or None."""
         absent = cells.evidence.probes is None
@@ -161,9 +179,7 @@ class Probe(Tested):
         return {"quantity": self.quantity, "over": self.over, "side": self.side}
 
     def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
-        """Name the quantity. Unresolved instead of refuted if another cause could refute the claim."""
-        name = self.quantity + (f"/{self.over}" if self.over else "")
-        outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
+        """Unresolved instead of refuted if another cause could refute the claim."""
         if outcome.verdict != "refuted" or not self.doubt:
             return outcome
         reason = f"beyond the limit, which {self.doubt} would explain, too"

@@ -94,12 +94,15 @@ def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int 
     """
     effect = statistics.effect(sample.shown(), alpha)
     n, n_diverged = sample.values.shape[1], int(sample.diverged.sum())
-    outcome = Outcome("unresolved", effect=effect, margin=margin, n_diverged=n_diverged)
+    outcome = Outcome(
+        "unresolved", rule=rule, effect=effect, level=alpha, margin=margin, n_diverged=n_diverged
+    )
     if n < LEAST_SEEDS:
         return dataclasses.replace(outcome, reason="one seed: no interval")
     verdict = verdicts.part(lambda level: _verdict(sample, rule, margin, float(level)), parts, alpha)
     if verdict == "refuted":
-        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), alpha / parts))
+        level = alpha / parts
+        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), level), level=level)
     remark = _remark(rule, effect, margin) if verdict == "supported" else ""
     reason = "; ".join(filter(None, [_divergence(sample), remark]))
     return dataclasses.replace(outcome, verdict=verdict, reason=reason)

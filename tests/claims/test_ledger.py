@@ -12,6 +12,7 @@ import pytest
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.ledger import Row, ledger
 from sign_ablate.claims.model import digest, load
+from sign_ablate.claims.statistics import with_new_images
 from sign_ablate.claims.table import LEDGER_SCHEMA, write
 from tests.claims.conftest import Arms, claims_of, evidence
 
@@ -439,6 +440,20 @@ def test_an_equivalence_counts_twice_in_its_family() -> None:
     assert [row.alpha for row in rows] == [pytest.approx(0.025 / 3)] * 2
 
 
+def _correct(rows: list[dict[str, Any]], *labels: str) -> list[np.ndarray]:
+    """Correctness by seed and image of each cell."""
+    return [
+        np.array(
+            [
+                np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=1003)
+                for row in rows
+                if row["label"] == label
+            ]
+        )
+        for label in labels
+    ]
+
+
 def test_second_interval_is_for_new_images_too() -> None:
     arms = {"sgd": seeds(92), "signsgd-m": seeds(90)}
     tables = evidence(arms)
@@ -453,6 +468,11 @@ def test_second_interval_is_for_new_images_too() -> None:
     assert images is not None
     assert images[0] < 2.0 < images[1]
     assert one(GREATER, tables).outcome.images is None
+    # a part that refutes has its share of the level, in both intervals
+    other = claims_of(GREATER.replace("arm: sgd, over: clean", "arm: clean, over: [sgd, hybrid]"))
+    refuted = ledger(other, full)[0].outcome.parts[0]
+    assert (refuted.verdict, refuted.level) == ("refuted", 0.0125)
+    assert refuted.images == pytest.approx(with_new_images(*_correct(rows, "signsgd-m", "sgd"), 0.0125))
     lacking = pd.DataFrame(rows[:-1])
     assert one(GREATER, Evidence(tables.campaign, tables.runs, tables.epochs, lacking)).outcome.images is None
 
@@ -498,3 +518,48 @@ def test_table_has_every_claim_and_the_hash_of_the_file(tmp_path: Path) -> None:
     before = path.read_bytes()
     write(ledger(load(), tables), path, digest())
     assert path.read_bytes() == before
+
+
+def test_gap_is_of_the_papers_setting_only_if_both_of_its_data_sets_are() -> None:
+    test = "{comparison: gap, arm: sgd, reference: clean, easier: cifar10, harder: cifar100, margin: one}"
+    datasets = {"ten": {"source": "cifar10"}, "hundred": {"source": "cifar100"}}
+    arms = {"sgd": seeds(92), "signsgd-m": seeds(90, -1)}
+    hundred = evidence(arms, datasets=datasets, train={"model": "resnet18", "epochs": 200})
+    row = one(test, hundred)  # 200 epochs are the paper's on CIFAR-100 alone
+    assert (row.dataset, row.verdict, row.proxy) == ("hundred", "not measured", "epochs: 200")
+
+
+def test_run_that_ends_with_its_switch_has_no_hand_off() -> None:
+    test = "{comparison: hand-off, arm: hybrid, epochs: 3, margin: one}"
+    row = one(test, evidence({"hybrid": [[50.0, 60.0]] * 8}))
+    assert (row.verdict, row.outcome.reason) == ("not measured", "hybrid has no epoch after its switch")
+
+
+@pytest.mark.parametrize(
+    ("test", "text"),
+    [
+        (VALUE, "sgd − 91.38"),
+        ("{comparison: rougher, arm: sgd, reference: clean, margin: one}",
+         "SD of changes from epoch to epoch: sgd − signsgd-m"),
+        ("{comparison: first-passage, arm: clean, reference: sgd, threshold: 0.5, share: 0.9, margin: share}",
+         "epochs below the threshold: sgd − signsgd-m"),
+        ("{comparison: hand-off, arm: hybrid, epochs: 3, margin: one}",
+         "lowest accuracy after the switch − accuracy before it: hybrid"),
+    ],
+)  # fmt: skip
+def test_effect_names_its_quantity_unless_it_is_a_difference_of_accuracies(test: str, text: str) -> None:
+    tables = evidence({"sgd": curves(10, 91), "signsgd-m": curves(35, 80), "hybrid": curves(35, 80)})
+    assert one(test, tables).outcome.arms == text
+
+
+def test_missing_seeds_are_named() -> None:
+    tables = evidence({"sgd": seeds(92), "signsgd-m": seeds(90)})
+    row = one(GREATER, dataclasses.replace(tables, runs=tables.runs[tables.runs["seed"] < 5]))
+    assert (row.verdict, row.outcome.reason) == ("supported", "5 of 8 seeds so far")
+
+
+def test_reading_that_comes_closest_to_the_same_is_the_one_with_the_smallest_difference() -> None:
+    arms = {"signsgd-m": 90.0, "pre-dither alpha=0.1": 95.0, "pre-dither-sum alpha=0.1": 88.0}
+    tables = evidence({label: seeds(mean) for label, mean in arms.items()})
+    row = one("{comparison: same, arm: dither, reference: clean, margin: one}", tables)
+    assert (row.verdict, row.outcome.reading) == ("refuted", "summed")
