@@ -126,9 +126,10 @@ class Closes(Tested):
     others: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def contrasts(self) -> list[Contrast]:
-        """Distances of the arms to the middle of the gap."""
+        """The gap itself, without which there is nothing to close, and distances to its middle."""
         ends = (self.floor, self.ceiling)
         return [
+            minus(self.ceiling, self.floor),
             contrast((self.arm, 1.0), *((end, -0.5) for end in ends)),
             *(contrast((other, -1.0), *((end, 0.5) for end in ends)) for other in self.others),
         ]

@@ -110,6 +110,12 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
         "refuted",
         -4.5,
     ),
+    "closes no gap": (
+        CLOSES.replace(", others: [post-0.1]", ""),
+        {"signsgd-m": seeds(75), "sgd": seeds(70, -1), "hybrid": seeds(74)},
+        "refuted",
+        -5.0,
+    ),
     "value": (VALUE, {"sgd": seeds(91.4)}, "supported", 0.02),
     "other value": (VALUE, {"sgd": seeds(95)}, "refuted", 3.62),
 }
