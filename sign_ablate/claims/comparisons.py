@@ -79,7 +79,7 @@ class Trend(Tested):
 
 
 class Interaction(Tested):
-    """Two changes add up: (both − first) − (second − neither) is within the margin of 0."""
+    """Two changes do not spoil each other: (both − first) − (second − neither) is not below − the margin."""
 
     comparison: Literal["interaction"] = "interaction"
     both: str
@@ -93,7 +93,7 @@ class Interaction(Tested):
             ((self.both, 1.0), (self.first, -1.0)),
             ((self.second, -1.0), (self.neither, 1.0)),
         )
-        return [contrast(*changed, *unchanged, rule="same")]
+        return [contrast(*changed, *unchanged, rule="not worse")]
 
     def missing(self, cells: Cells) -> str | None:
         """The dither of `both` must be that of `second`."""

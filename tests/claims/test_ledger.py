@@ -92,6 +92,7 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
     "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
     "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
     "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
+    "both changes are better than their sum": (INTERACTION, factorial(94, 91, 89, 90), "supported", 4.0),
     "not worse": (NOT_WORSE, against(90, sgd=seeds(89.7)), "supported", -0.3),
     "better, and so not worse": (NOT_WORSE, against(90, sgd=seeds(95)), "supported", 5.0),
     "worse": (NOT_WORSE, against(90, sgd=seeds(88)), "refuted", -2.0),
