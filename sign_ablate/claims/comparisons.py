@@ -1,12 +1,18 @@
 """Comparisons of test accuracies, as claims.yaml writes them, and the union of all comparisons."""
 
+import dataclasses
 import itertools
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from sign_ablate.claims.contrasts import Arms, Cells, Contrast, Tested, contrast, minus
 from sign_ablate.claims.quantities import FirstPassage, HandOff, Measurement, Probe, Rougher, Theory
+
+if TYPE_CHECKING:
+    from sign_ablate.claims.evidence import Values
+    from sign_ablate.claims.outcome import Outcome
 
 
 class Greater(Tested):
@@ -133,6 +139,13 @@ class Closes(Tested):
             contrast((self.arm, 1.0), *((end, -0.5) for end in ends)),
             *(contrast((other, -1.0), *((end, 0.5) for end in ends)) for other in self.others),
         ]
+
+    def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
+        """Unresolved instead of refuted if there is no gap, about which the claim says nothing."""
+        is_gap = len(values) == len((self.floor, self.ceiling))
+        if not is_gap or outcome.verdict != "refuted":
+            return outcome
+        return dataclasses.replace(outcome, verdict="unresolved", reason="no gap to close")
 
 
 class Gap(Tested):

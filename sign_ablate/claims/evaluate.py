@@ -11,6 +11,10 @@ from sign_ablate.claims.model import Claims
 from sign_ablate.claims.outcome import Outcome, all_of, any_of
 from sign_ablate.claims.sample import NotMeasuredError, Sample, decided
 
+#: statistics that count images or epochs, so that all seeds can have equal differences by chance
+COUNTED = {"accuracy", "first-passage", "hand-off"}
+DECIDED = {"supported", "refuted"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Term:
@@ -65,12 +69,16 @@ class Tester:
         values = [self.evidence.values(t.dataset, t.label, test.measured, **options) for t in terms]
         margin = test.unit(cells) * self.claims.margin(test.margin or "", self._source)
         sample = Sample.of([t.weight for t in terms], values, test.target(), test.possible)
+        judged = sample.with_failures(test.if_diverged())
         outcome = dataclasses.replace(
-            decided(sample.with_failures(test.if_diverged()), contrast.rule, margin, alpha, parts),
+            decided(judged, contrast.rule, margin, alpha, parts),
             arms=test.named(_text(terms)),
             cells=tuple(dict.fromkeys(term.label for term in terms)),
             n_diverged=int(sample.diverged.sum()),
         )
+        if test.measured in COUNTED and outcome.verdict in DECIDED and judged.is_constant:
+            reason = "the same in all seeds: an interval without width decides nothing"
+            outcome = dataclasses.replace(outcome, verdict="unresolved", reason=reason)
         if test.measured == "accuracy" and not test.target():
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome))
         outcome = self._unless_at_edge(test.concluded(outcome, values, cells), terms)
@@ -125,7 +133,7 @@ class Tester:
         """The outcome, unresolved if it rests on a tuned value at the edge of its range."""
         places = [(term.dataset, term.label) for term in terms]
         edges = {f"{key} of {place[1]}": None for place in places for key in self.evidence.at_edge(*place)}
-        if not edges or outcome.verdict not in {"supported", "refuted"}:
+        if not edges or outcome.verdict not in DECIDED:
             return outcome
         reason = f"{outcome.verdict}, but at the edge of the range that was searched: {', '.join(edges)}"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)

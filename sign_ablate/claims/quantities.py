@@ -88,8 +88,7 @@ class FirstPassage(Tested):
     def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
         """Add the threshold to the reason.
 
-        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
-        zero width would claim more precision than whole epochs have.
+        Unresolved if neither arm reaches it with some seed.
         """
         percent = 100 * self.options(cells)["threshold"]
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {percent:.1f} %"]))
@@ -99,12 +98,9 @@ class FirstPassage(Tested):
             for seed in set.intersection(*map(set, values))
             if all(of[seed] == horizon for of, horizon in zip(values, horizons, strict=True))
         ]
-        if never:
-            reason = f"no arm reaches the threshold of {percent:.1f} % with {len(never)} of the seeds"
-        elif outcome.effect is not None and outcome.effect.sd == 0:
-            reason = f"the same in all seeds, since whole epochs are counted; {reason}"
-        else:
+        if not never:
             return dataclasses.replace(outcome, reason=reason)
+        reason = f"no arm reaches the threshold of {percent:.1f} % with {len(never)} of the seeds"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
 

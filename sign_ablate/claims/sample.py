@@ -14,6 +14,8 @@ from sign_ablate.claims.outcome import Outcome, Verdict
 
 #: fewest seeds for a verdict
 LEAST_SEEDS = 2
+#: Contrasts that differ by less are equal up to rounding. One image of a million is 1e-4 points.
+_EQUAL = 1e-9
 
 
 class NotMeasuredError(Exception):
@@ -77,6 +79,11 @@ class Sample:
     def shown(self) -> np.ndarray:
         """The contrast of the seeds that finished, or its smallest values if they are too few."""
         return self.extremes()[0] if self.few_finished else self._sums(self.values[:, ~self.diverged])
+
+    @property
+    def is_constant(self) -> bool:
+        """True if the contrast is the same in all seeds that finished."""
+        return bool(np.ptp(self.shown()) < _EQUAL)
 
     @property
     def few_finished(self) -> bool:

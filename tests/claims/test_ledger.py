@@ -21,7 +21,8 @@ NOISE = 0.2 * np.array([-1.2, -0.9, -0.5, -0.1, 0.2, 0.5, 0.8, 1.2])
 
 
 def seeds(mean: float, order: int = 1) -> list[float]:
-    return list(mean + NOISE[::order])
+    """Accuracies whose differences from those of another mean are nearly, and not exactly, equal."""
+    return list(mean + NOISE[::order] + 1e-3 * np.cos(np.arange(8) * np.pi / 4 + mean))
 
 
 def one(test: str, tables: Evidence, **changes: str) -> Row:
@@ -89,7 +90,7 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
     "ordering": (ORDERING, against(91, sgd=seeds(92), hybrid=seeds(93)), "supported", 1.0),
     "ordering that ends wrong": (ORDERING, against(91, sgd=seeds(90), hybrid=seeds(93)), "refuted", -1.0),
     "trend": (TREND, doses(92, 91, 90), "supported", 2.0),
-    "no trend": (TREND, doses(91, 91, 91), "refuted", 0.0),
+    "no trend": (TREND, doses(91, 91, 91) | {"post-dither alpha=0.5": seeds(91, -1)}, "refuted", 0.0),
     "no interaction": (INTERACTION, factorial(90, 91, 89, 90), "supported", 0.0),
     "interaction": (INTERACTION, factorial(86, 91, 89, 90), "refuted", -4.0),
     "both changes are better than their sum": (INTERACTION, factorial(94, 91, 89, 90), "supported", 4.0),
@@ -114,7 +115,7 @@ CASES: dict[str, tuple[str, Arms, str, float]] = {
     "closes no gap": (
         CLOSES.replace(", others: [post-0.1]", ""),
         {"signsgd-m": seeds(75), "sgd": seeds(70, -1), "hybrid": seeds(74)},
-        "refuted",
+        "unresolved",
         -5.0,
     ),
     "value": (VALUE, {"sgd": seeds(91.4)}, "supported", 0.02),
@@ -136,7 +137,7 @@ def curves(start: float, final: float, noise: float = 0.0) -> list[list[float]]:
     """Ten epochs that rise linearly and, with `noise`, go up and down in turn; seeds differ a little."""
     return [
         [start + (final - start) * i / 9 + noise * (-1) ** i + shift for i in range(10)]
-        for shift in NOISE / 10
+        for shift in NOISE / 10 + 1e-3 * np.cos(np.arange(8) * np.pi / 4 + final)
     ]
 
 
@@ -287,12 +288,13 @@ def test_arms_that_are_the_same_cell_are_not_compared() -> None:
 
 def test_seeds_are_paired() -> None:
     """Seeds that only one arm has run with do not count, and pairs do: their noise cancels."""
-    arms = {"sgd": list(91 + 20 * NOISE), "signsgd-m": list(90 + 20 * NOISE)}
+    arms = {"sgd": list(seeds(91) + 20 * NOISE), "signsgd-m": list(seeds(90) + 20 * NOISE)}
     tables = evidence(arms)
     alone = (tables.runs["label"] == "sgd") & (tables.runs["seed"] == 7)
     row = one(GREATER, dataclasses.replace(tables, runs=tables.runs[~alone]))
     assert row.outcome.effect is not None
-    assert (row.verdict, row.outcome.effect.n, row.outcome.effect.mean) == ("supported", 7, pytest.approx(1))
+    assert (row.verdict, row.outcome.effect.n) == ("supported", 7)
+    assert row.outcome.effect.mean == pytest.approx(1, abs=1e-3)
 
 
 def test_diverged_seed_cannot_flip_a_verdict() -> None:
@@ -557,6 +559,13 @@ def test_run_that_ends_with_its_switch_has_no_hand_off() -> None:
 def test_effect_names_its_quantity_unless_it_is_a_difference_of_accuracies(test: str, text: str) -> None:
     tables = evidence({"sgd": curves(10, 91), "signsgd-m": curves(35, 80), "hybrid": curves(35, 80)})
     assert one(test, tables).outcome.arms == text
+
+
+@pytest.mark.parametrize("test", [GREATER, SAME, NOT_WORSE])
+def test_equal_differences_decide_nothing(test: str) -> None:
+    """With few images and seeds they occur by chance, and their interval has no width."""
+    row = one(test, evidence({"sgd": [98.2, 97.8, 98.4], "signsgd-m": [98.0, 97.6, 98.2]}))
+    assert (row.verdict, row.outcome.reason[:26]) == ("unresolved", "the same in all seeds: an ")
 
 
 def test_missing_seeds_are_named() -> None:
