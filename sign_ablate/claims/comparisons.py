@@ -1,12 +1,18 @@
 """Comparisons of test accuracies, as claims.yaml writes them, and the union of all comparisons."""
 
+import dataclasses
 import itertools
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from sign_ablate.claims.contrasts import Arms, Cells, Contrast, Tested, contrast, minus
 from sign_ablate.claims.quantities import FirstPassage, HandOff, Measurement, Probe, Rougher, Theory
+
+if TYPE_CHECKING:
+    from sign_ablate.claims.evidence import Values
+    from sign_ablate.claims.outcome import Outcome
 
 
 class Greater(Tested):
@@ -79,7 +85,7 @@ class Trend(Tested):
 
 
 class Interaction(Tested):
-    """Two changes add up: (both − first) − (second − neither) is within the margin of 0."""
+    """Two changes do not spoil each other: (both − first) − (second − neither) is not below − the margin."""
 
     comparison: Literal["interaction"] = "interaction"
     both: str
@@ -93,7 +99,7 @@ class Interaction(Tested):
             ((self.both, 1.0), (self.first, -1.0)),
             ((self.second, -1.0), (self.neither, 1.0)),
         )
-        return [contrast(*changed, *unchanged, rule="same")]
+        return [contrast(*changed, *unchanged, rule="not worse")]
 
     def missing(self, cells: Cells) -> str | None:
         """The dither of `both` must be that of `second`."""
@@ -126,12 +132,20 @@ class Closes(Tested):
     others: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def contrasts(self) -> list[Contrast]:
-        """Distances of the arms to the middle of the gap."""
+        """The gap itself, without which there is nothing to close, and distances to its middle."""
         ends = (self.floor, self.ceiling)
         return [
+            minus(self.ceiling, self.floor),
             contrast((self.arm, 1.0), *((end, -0.5) for end in ends)),
             *(contrast((other, -1.0), *((end, 0.5) for end in ends)) for other in self.others),
         ]
+
+    def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
+        """Unresolved instead of refuted if there is no gap, about which the claim says nothing."""
+        is_gap = len(values) == len((self.floor, self.ceiling))
+        if not is_gap or outcome.verdict != "refuted":
+            return outcome
+        return dataclasses.replace(outcome, verdict="unresolved", reason="no gap to close")
 
 
 class Gap(Tested):
@@ -167,6 +181,10 @@ class Value(Tested):
     def target(self) -> float:
         """The paper's value."""
         return self.value
+
+    def named(self, text: str) -> str:
+        """The difference from the paper's value."""
+        return f"{text} − {self.value:g}"
 
 
 AnyComparison = Annotated[

@@ -88,6 +88,8 @@ class Comparison(Model):
 
     #: quantity of a run that is compared
     measured: ClassVar[Statistic] = "accuracy"
+    #: smallest and largest value that a diverged run could have had; None: the largest of all arms
+    possible: ClassVar[tuple[float, float | None]] = (0.0, None)
     #: True if a key is a number of the paper, which claims of another scope cannot be about
     quotes: ClassVar[bool] = False
 
@@ -127,6 +129,10 @@ class Comparison(Model):
     def unit(self, cells: Cells) -> float:
         """Unit of the margin, in units of the contrast."""
         return 1.0
+
+    def named(self, text: str) -> str:
+        """The text of a contrast of cells, with the quantity that it is of unless that is the accuracy."""
+        return text
 
     def concluded(self, outcome: "Outcome", values: "Sequence[Values]", cells: Cells) -> "Outcome":
         """The outcome of a contrast, with this comparison's changes to its reason or verdict.

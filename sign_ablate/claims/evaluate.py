@@ -11,6 +11,10 @@ from sign_ablate.claims.model import Claims
 from sign_ablate.claims.outcome import Outcome, all_of, any_of
 from sign_ablate.claims.sample import NotMeasuredError, Sample, decided
 
+#: statistics that count images or epochs, so that all seeds can have equal differences by chance
+COUNTED = {"accuracy", "first-passage", "hand-off"}
+DECIDED = {"supported", "refuted"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Term:
@@ -63,18 +67,24 @@ class Tester:
             raise NotMeasuredError(missing)
         options = test.options(cells)
         values = [self.evidence.values(t.dataset, t.label, test.measured, **options) for t in terms]
-        if (worst := test.if_diverged()) is not None:
-            values = [{seed: worst if v is None else v for seed, v in of.items()} for of in values]
         margin = test.unit(cells) * self.claims.margin(test.margin or "", self._source)
-        sample = Sample.of([t.weight for t in terms], values, test.target())
+        sample = Sample.of([t.weight for t in terms], values, test.target(), test.possible)
+        judged = sample.with_failures(test.if_diverged())
         outcome = dataclasses.replace(
-            decided(sample, contrast.rule, margin, alpha, parts),
-            arms=_text(terms),
+            decided(judged, contrast.rule, margin, alpha, parts),
+            arms=test.named(_text(terms)),
             cells=tuple(dict.fromkeys(term.label for term in terms)),
+            n_diverged=int(sample.diverged.sum()),
         )
+        if test.measured in COUNTED and outcome.verdict in DECIDED and judged.is_constant:
+            reason = "the same in all seeds: an interval without width decides nothing"
+            outcome = dataclasses.replace(outcome, verdict="unresolved", reason=reason)
         if test.measured == "accuracy" and not test.target():
-            outcome = dataclasses.replace(outcome, images=self._images(terms, outcome, alpha))
-        return self._unless_at_edge(test.concluded(outcome, values, cells), terms)
+            outcome = dataclasses.replace(outcome, images=self._images(terms, outcome))
+        outcome = self._unless_at_edge(test.concluded(outcome, values, cells), terms)
+        seeds, declared = sample.values.shape[1], len(self.evidence.campaign.seeds)
+        missing = f"{seeds} of {declared} seeds so far" if seeds < declared else ""
+        return dataclasses.replace(outcome, reason="; ".join(filter(None, [outcome.reason, missing])))
 
     @property
     def _source(self) -> str:
@@ -106,9 +116,9 @@ class Tester:
                 return label
         raise NotMeasuredError(f"no data set of {source} in this campaign")
 
-    def _images(self, terms: Sequence[Term], outcome: Outcome, alpha: float) -> tuple[float, float] | None:
+    def _images(self, terms: Sequence[Term], outcome: Outcome) -> tuple[float, float] | None:
         """Interval for new seeds and new test images, for a difference of two arms without diverged seeds."""
-        if outcome.effect is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
+        if outcome.level is None or outcome.n_diverged or sorted(t.weight for t in terms) != [-1.0, 1.0]:
             return None
         first, second = sorted(terms, key=lambda term: -term.weight)
         places = [(term.dataset, term.label) for term in (first, second)]
@@ -116,14 +126,14 @@ class Tester:
         pair = [self.evidence.correct(*place, seeds) for place in places]
         if pair[0] is None or pair[1] is None:
             return None
-        low, high = statistics.with_new_images(pair[0], pair[1], alpha)
+        low, high = statistics.with_new_images(pair[0], pair[1], outcome.level)
         return low, high
 
     def _unless_at_edge(self, outcome: Outcome, terms: Sequence[Term]) -> Outcome:
         """The outcome, unresolved if it rests on a tuned value at the edge of its range."""
         places = [(term.dataset, term.label) for term in terms]
         edges = {f"{key} of {place[1]}": None for place in places for key in self.evidence.at_edge(*place)}
-        if not edges or outcome.verdict not in {"supported", "refuted"}:
+        if not edges or outcome.verdict not in DECIDED:
             return outcome
         reason = f"{outcome.verdict}, but at the edge of the range that was searched: {', '.join(edges)}"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)

@@ -112,9 +112,17 @@ def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> st
     """Differences of a campaign from the setting that decides a claim; empty if there are none."""
     if claim.scope not in {"paper", "step-level"}:
         return ""
+    sources = {label: data.source for label, data in evidence.campaign.datasets.items()}
+    compared = [label for label, source in sources.items() if source in claim.test.sources()]
+    found = [_differences(claim, claims, evidence, label) for label in compared or [dataset]]
+    return ", ".join(dict.fromkeys(difference for of in found for difference in of))
+
+
+def _differences(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> dict[str, None]:
+    """Differences of one data set's runs from the setting that decides a claim."""
     source = evidence.campaign.datasets[dataset].source
     if source not in claims.settings:
-        return f"data: {source}"
+        return {f"data: {source}": None}
     paper, found = claims.settings[source], dict[str, None]()
     if claim.data not in {None, source}:
         found[f"data: {source}"] = None
@@ -129,7 +137,7 @@ def _proxy(claim: Claim, claims: Claims, evidence: Evidence, dataset: str) -> st
                 found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
                 found |= {} if whole else {"a part of the images": None}
                 found |= {} if evidence.choice(dataset, label) else {"not tuned": None}
-    return ", ".join(found)
+    return found
 
 
 def _of_theory(result: str, evidence: Evidence) -> Outcome:

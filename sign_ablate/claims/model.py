@@ -42,7 +42,9 @@ class Claim(Model):
         "the paper's network. proxy: any network (controls of our own). paper: the paper's network, data "
         "and epochs."
     )
-    ours: bool = Field(False, description="A control or correction of ours, not a claim of the paper.")
+    ours: bool = Field(
+        False, description="A control or correction of ours, or a claim of other work: none of the paper."
+    )
     data: Source | None = Field(None, description="The paper's data set; unset: any.")
     specific: bool = Field(
         False, description="The claim is about `data` alone: the paper's other data set is no substitute."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from sign_ablate.claims.contrasts import ANY
 
 if TYPE_CHECKING:
+    from sign_ablate.claims.contrasts import Rule
     from sign_ablate.claims.statistics import Effect
 
 Verdict = Literal["supported", "refuted", "unresolved", "not measured"]
@@ -23,7 +24,9 @@ class Outcome:
         reading: the reading of the paper; `any` if there is only one.
         arms: the contrast by labels of cells, such as "hybrid − sgd".
         cells: the labels.
+        rule: the rule that gave the verdict.
         effect: the contrast over seeds.
+        level: α of its interval: that of the claim, or a part's share of it in a refuted part of several.
         images: interval of the effect for new seeds and new test images.
         margin: the margin, in the unit of the effect.
         n_diverged: seeds that diverged for at least one arm.
@@ -35,7 +38,9 @@ class Outcome:
     reading: str = ANY
     arms: str = ""
     cells: tuple[str, ...] = ()
+    rule: "Rule | None" = None
     effect: "Effect | None" = None
+    level: float | None = None
     images: tuple[float, float] | None = None
     margin: float | None = None
     n_diverged: int = 0
@@ -46,11 +51,11 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
     """Outcome of a claim that needs all of its parts, at least one: that of the deciding part.
 
     A refuted part decides first, then one that is not measured, then one that is unresolved. Of several, the
-    one with the lowest effect decides.
+    one that is furthest from being supported decides.
     """
     for verdict in ("refuted", "not measured", "unresolved", "supported"):
         if of_verdict := [part for part in parts if part.verdict == verdict]:
-            decides = min(of_verdict, key=_effect)
+            decides = min(of_verdict, key=_closeness)
             return dataclasses.replace(decides, parts=tuple(parts))
     raise ValueError("a claim needs at least one part")
 
@@ -68,13 +73,13 @@ def any_of(readings: Sequence[Outcome]) -> Outcome:
     by = {verdict: [r for r in readings if r.verdict == verdict] for verdict in VERDICTS}
     missing = _missing(by["not measured"])
     if by["supported"]:
-        return dataclasses.replace(max(by["supported"], key=_effect), parts=parts)
+        return dataclasses.replace(max(by["supported"], key=_closeness), parts=parts)
     if by["unresolved"]:
-        best = max(by["unresolved"], key=_effect)
+        best = max(by["unresolved"], key=_closeness)
         return dataclasses.replace(best, reason="; ".join(filter(None, [best.reason, missing])), parts=parts)
     if not by["refuted"]:
         return dataclasses.replace(by["not measured"][0], parts=parts)
-    best = max(by["refuted"], key=_effect)
+    best = max(by["refuted"], key=_closeness)
     if missing:
         reason = f"refuted in the reading {best.reading}, but {missing}"
         return dataclasses.replace(best, verdict="unresolved", reason=reason, parts=parts)
@@ -88,5 +93,9 @@ def _missing(readings: Sequence[Outcome]) -> str:
     return f"not measured in the reading{plural} {named}" if readings else ""
 
 
-def _effect(outcome: Outcome) -> float:
-    return outcome.effect.mean if outcome.effect is not None else float("-inf")
+def _closeness(outcome: Outcome) -> float:
+    """Number that is the larger, the more the effect speaks for the claim."""
+    if outcome.effect is None:
+        return float("-inf")
+    mean = float(outcome.effect.mean)
+    return -abs(mean) if outcome.rule == "same" else -mean if outcome.rule == "below" else mean

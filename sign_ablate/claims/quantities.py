@@ -24,10 +24,15 @@ class Rougher(Tested):
     arm: str
     reference: str
     measured: ClassVar[Statistic] = "roughness"
+    possible: ClassVar[tuple[float, float | None]] = (0.0, 100.0)
 
     def contrasts(self) -> list[Contrast]:
         """The difference of the standard deviations."""
         return [minus(self.arm, self.reference)]
+
+    def named(self, text: str) -> str:
+        """The quantity, before the arms."""
+        return f"SD of changes from epoch to epoch: {text}"
 
     def missing(self, cells: Cells) -> str | None:
         """Reason for runs with too few epochs for a standard deviation, or None."""
@@ -56,6 +61,10 @@ class FirstPassage(Tested):
         """Epochs of `reference` minus epochs of `arm`."""
         return [minus(self.reference, self.arm)]
 
+    def named(self, text: str) -> str:
+        """The quantity, before the arms."""
+        return f"epochs below the threshold: {text}"
+
     def _threshold(self, cells: Cells) -> float | None:
         """The threshold as a fraction; None if nothing sets it."""
         if cells.is_paper:
@@ -79,8 +88,7 @@ class FirstPassage(Tested):
     def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
         """Add the threshold to the reason.
 
-        Unresolved if neither arm reaches it with some seed, or if all differences are equal: an interval of
-        zero width would claim more precision than whole epochs have.
+        Unresolved if neither arm reaches it with some seed.
         """
         percent = 100 * self.options(cells)["threshold"]
         reason = "; ".join(filter(None, [outcome.reason, f"threshold {percent:.1f} %"]))
@@ -90,12 +98,9 @@ class FirstPassage(Tested):
             for seed in set.intersection(*map(set, values))
             if all(of[seed] == horizon for of, horizon in zip(values, horizons, strict=True))
         ]
-        if never:
-            reason = f"no arm reaches the threshold of {percent:.1f} % with {len(never)} of the seeds"
-        elif outcome.effect is not None and outcome.effect.sd == 0:
-            reason = f"the same in all seeds, since whole epochs are counted; {reason}"
-        else:
+        if not never:
             return dataclasses.replace(outcome, reason=reason)
+        reason = f"no arm reaches the threshold of {percent:.1f} % with {len(never)} of the seeds"
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
 
@@ -106,15 +111,22 @@ class HandOff(Tested):
     arm: str
     epochs: int = Field(5, gt=0, description="Epochs after the switch.")
     measured: ClassVar[Statistic] = "hand-off"
+    possible: ClassVar[tuple[float, float | None]] = (-100.0, None)
 
     def contrasts(self) -> list[Contrast]:
         """Lowest accuracy after the switch minus the accuracy before it."""
         return [contrast((self.arm, 1.0), rule="not worse")]
 
+    def named(self, text: str) -> str:
+        """The quantity, before the arm."""
+        return f"lowest accuracy after the switch − accuracy before it: {text}"
+
     def missing(self, cells: Cells) -> str | None:
-        """Reason for a switch without a fixed epoch, or None."""
-        automatic = cells.option(self.arm, "t_switch") is None
-        return f"{cells.labels[self.arm]} has no fixed T_switch" if automatic else None
+        """Reason for a switch without a fixed epoch, or with no epoch after it, or None."""
+        switch, label = cells.option(self.arm, "t_switch"), cells.labels[self.arm]
+        if switch is None:
+            return f"{label} has no fixed T_switch"
+        return f"{label} has no epoch after its switch" if cells.horizon(self.arm) <= switch else None
 
     def options(self, cells: Cells) -> dict[str, Any]:
         """The epochs after the switch."""
@@ -149,6 +161,10 @@ class Probe(Tested):
         """The extreme value over the probes: the lowest for side "above", the highest for "below"."""
         return [contrast((self.arm, 1.0), rule=self.side)]
 
+    def named(self, text: str) -> str:
+        """The quantity of the arm."""
+        return f"{self.quantity}{f'/{self.over}' if self.over else ''} of {text}"
+
     def missing(self, cells: Cells) -> str | None:
         """Reason for a campaign without probes, or None."""
         absent = cells.evidence.probes is None
@@ -159,9 +175,7 @@ class Probe(Tested):
         return {"quantity": self.quantity, "over": self.over, "side": self.side}
 
     def concluded(self, outcome: Outcome, values: "Sequence[Values]", cells: Cells) -> Outcome:
-        """Name the quantity. Unresolved instead of refuted if another cause could refute the claim."""
-        name = self.quantity + (f"/{self.over}" if self.over else "")
-        outcome = dataclasses.replace(outcome, arms=f"{name} of {outcome.arms}")
+        """Unresolved instead of refuted if another cause could refute the claim."""
         if outcome.verdict != "refuted" or not self.doubt:
             return outcome
         reason = f"beyond the limit, which {self.doubt} would explain, too"

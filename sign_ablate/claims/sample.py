@@ -14,6 +14,8 @@ from sign_ablate.claims.outcome import Outcome, Verdict
 
 #: fewest seeds for a verdict
 LEAST_SEEDS = 2
+#: Contrasts that differ by less are equal up to rounding. One image of a million is 1e-4 points.
+_EQUAL = 1e-9
 
 
 class NotMeasuredError(Exception):
@@ -28,14 +30,23 @@ class Sample:
         weights: weight of each arm.
         values: shape (arms, seeds), NaN where a run diverged.
         shift: subtracted from the weighted sum.
+        possible: smallest and largest value that a diverged run could have had; None: the largest of all
+            arms.
     """
 
     weights: np.ndarray
     values: np.ndarray
     shift: float
+    possible: tuple[float, float | None]
 
     @classmethod
-    def of(cls, weights: Sequence[float], values: Sequence[Values], shift: float = 0.0) -> Self:
+    def of(
+        cls,
+        weights: Sequence[float],
+        values: Sequence[Values],
+        shift: float = 0.0,
+        possible: tuple[float, float | None] = (0.0, None),
+    ) -> Self:
         """Sample of the seeds that all arms share. Raises NotMeasuredError if there is none, or no value."""
         seeds = sorted(set.intersection(*map(set, values)))
         if not seeds:
@@ -43,7 +54,13 @@ class Sample:
         table = np.array([[of[seed] for seed in seeds] for of in values], float)  # None becomes NaN
         if np.isnan(table).all():
             raise NotMeasuredError("all runs diverged")
-        return cls(np.array(weights), table, shift)
+        return cls(np.array(weights), table, shift, possible)
+
+    def with_failures(self, value: float | None) -> Self:
+        """The sample with a value in place of each diverged run. None: unchanged."""
+        if value is None:
+            return self
+        return dataclasses.replace(self, values=np.where(np.isnan(self.values), value, self.values))
 
     @property
     def diverged(self) -> np.ndarray:
@@ -51,20 +68,27 @@ class Sample:
         return np.isnan(self.values).any(0)
 
     def extremes(self) -> list[np.ndarray]:
-        """Smallest and largest possible contrast of each seed, over the unknown values of diverged runs.
-
-        A missing value is at worst 0 and at best the highest of all arms.
-        """
-        best = np.nanmax(self.values)
+        """Smallest and largest possible contrast of each seed, over the unknown values of diverged runs."""
+        worst, best = self.possible
+        best = np.nanmax(self.values) if best is None else best
         return [
-            self._sums(np.where(np.isnan(self.values), np.where(up, best, verdicts.WORST), self.values))
+            self._sums(np.where(np.isnan(self.values), np.where(up, best, worst), self.values))
             for up in (self.weights[:, None] < 0, self.weights[:, None] > 0)
         ]
 
     def shown(self) -> np.ndarray:
         """The contrast of the seeds that finished, or its smallest values if they are too few."""
-        whole = self.values[:, ~self.diverged]
-        return self._sums(whole) if whole.shape[1] >= LEAST_SEEDS else self.extremes()[0]
+        return self.extremes()[0] if self.few_finished else self._sums(self.values[:, ~self.diverged])
+
+    @property
+    def is_constant(self) -> bool:
+        """True if the contrast is the same in all seeds that finished."""
+        return bool(np.ptp(self.shown()) < _EQUAL)
+
+    @property
+    def few_finished(self) -> bool:
+        """True if too few seeds finished for an interval."""
+        return bool((~self.diverged).sum() < LEAST_SEEDS)
 
     def _sums(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(self.weights @ values - self.shift)
@@ -77,16 +101,26 @@ def decided(sample: Sample, rule: Rule, margin: float, alpha: float, parts: int 
     """
     effect = statistics.effect(sample.shown(), alpha)
     n, n_diverged = sample.values.shape[1], int(sample.diverged.sum())
-    outcome = Outcome("unresolved", effect=effect, margin=margin, n_diverged=n_diverged)
+    outcome = Outcome(
+        "unresolved", rule=rule, effect=effect, level=alpha, margin=margin, n_diverged=n_diverged
+    )
     if n < LEAST_SEEDS:
         return dataclasses.replace(outcome, reason="one seed: no interval")
     verdict = verdicts.part(lambda level: _verdict(sample, rule, margin, float(level)), parts, alpha)
     if verdict == "refuted":
-        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), alpha / parts))
-    if n_diverged and verdict == "unresolved":
-        return dataclasses.replace(outcome, reason=f"{n_diverged} of {n} seeds diverged")
-    reason = _remark(rule, effect, margin) if verdict == "supported" else ""
+        level = alpha / parts
+        outcome = dataclasses.replace(outcome, effect=statistics.effect(sample.shown(), level), level=level)
+    remark = _remark(rule, effect, margin) if verdict == "supported" else ""
+    reason = "; ".join(filter(None, [_divergence(sample), remark]))
     return dataclasses.replace(outcome, verdict=verdict, reason=reason)
+
+
+def _divergence(sample: Sample) -> str:
+    """Remark on the seeds that diverged, or an empty text."""
+    if not (count := int(sample.diverged.sum())):
+        return ""
+    assumed = "; the effect has the smallest values that they could have had" if sample.few_finished else ""
+    return f"{count} of {sample.values.shape[1]} seeds diverged{assumed}"
 
 
 def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
@@ -103,7 +137,10 @@ def _verdict(sample: Sample, rule: Rule, margin: float, alpha: float) -> Verdict
     """Verdict that holds for both extremes, else unresolved."""
     if rule == "trend":
         return "unresolved" if sample.diverged.any() else verdicts.trend(sample.values.T, margin, alpha)
-    lowest, highest = (_judge(rule, statistics.effect(of, alpha), margin) for of in sample.extremes())
+    ends = [statistics.effect(of, alpha) for of in sample.extremes()]
+    lowest, highest = (_judge(rule, end, margin) for end in ends)
+    if rule == "same" and lowest == "refuted" and ends[0].mean < 0 < ends[1].mean:
+        return "unresolved"  # refuted from both sides, with values between that are the same
     return lowest if lowest == highest else "unresolved"
 
 

@@ -17,7 +17,7 @@ POWER = 0.8
 #: more seeds than this are drawn at the edge
 MOST = 1000
 #: comparisons of an effect with another value than 0
-_OTHERS = {"hand-off", "value", "not-worse"}
+_OTHERS = {"hand-off", "interaction", "not-worse", "value"}
 _ROW = 0.2
 _LOOK: dict[str, Any] = {"color": "#888888", "linewidth": 0.8, "linestyle": (0, (4, 2))}
 

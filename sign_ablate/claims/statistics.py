@@ -136,12 +136,13 @@ def with_new_images(
     `effect` holds the test images fixed. Here they are a random sample, like the seeds. With D the difference
     in correctness of a seed and an image, n seeds and N images,
 
-        SE² = s²_seed/n + max(0, s²_image − w̄/n)/N,
+        half-width² = t²_{n−1}·s²_seed/n + t²_{N−1}·max(0, s²_image − w̄/n)/N,
 
     where s²_seed is the variance over seeds of D's mean over images, s²_image the variance over images of D's
-    mean over seeds, and w̄ the mean over images of D's variance over seeds. The degrees of freedom are
-    Satterthwaite's. Jordan (2023, arXiv 2304.01910) separates the two variances, of seeds on one test set and
-    over the distribution of images.
+    mean over seeds, w̄ the mean over images of D's variance over seeds, and t_ν the 1 − α/2 quantile. So it is
+    never narrower than the interval for new seeds. With Satterthwaite's degrees of freedom it can be, and
+    errs in up to 8 % of cases at n = 3 and α = 5 %. Jordan (2023, arXiv 2304.01910) separates the two
+    variances, of seeds on one test set and over the distribution of images.
 
     Args:
         correct_a: boolean, shape (…, n, N): whether method A was right, by seed and image. n ≥ 2.
@@ -166,10 +167,8 @@ def with_new_images(
     seeds = of_seed.var(-1, ddof=1) / n
     within = difference.var(-2, ddof=1).mean(-1)
     new = np.maximum(0.0, of_image.var(-1, ddof=1) - within / n) / images
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = (seeds + new) ** 2 / (seeds**2 / (n - 1) + new**2 / (images - 1))
-    df = np.where(seeds + new > 0, df, n - 1)
-    half = special.stdtrit(df, 1 - alpha / 2) * np.sqrt(seeds + new)
+    t_seeds, t_images = special.stdtrit([n - 1, images - 1], 1 - alpha / 2)
+    half = np.sqrt(t_seeds**2 * seeds + t_images**2 * new)
     mean = of_seed.mean(-1)
     return _plain(100 * (mean - half)), _plain(100 * (mean + half))
 

@@ -28,7 +28,7 @@ _TEST = [
     field("cells", pa.list_(pa.string()), "the labels of its cells"),
     field("effect", pa.float64(), "mean of the contrast over seeds, in `unit`"),
     field("sd", pa.float64(), "standard deviation of the contrast over seeds; null for n < 2"),
-    field("low", pa.float64(), "lower end of its 1 − alpha interval for new seeds"),
+    field("low", pa.float64(), "lower end of its interval for new seeds, at alpha or a part's share of it"),
     field("high", pa.float64(), "upper end of it"),
     field("image_low", pa.float64(), "lower end of its interval for new seeds and new test images"),
     field("image_high", pa.float64(), "upper end of it"),

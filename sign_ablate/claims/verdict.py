@@ -34,9 +34,6 @@ Verdict = Literal["supported", "refuted", "unresolved"]
 #: A Verdict, or an array of them.
 Verdicts: TypeAlias = Any
 
-#: Accuracy in percent that replaces a diverged run at worst.
-WORST = 0.0
-
 
 def greater(effect: Effect, margin: float) -> Verdicts:
     """Verdict on "the difference is above 0", where less than `margin` is too small to matter.
@@ -122,7 +119,8 @@ def holm_levels(
     """Level of each claim of a family, by Holm's procedure on verdicts.
 
     Args:
-        judges: for each claim, its verdict as a function of α.
+        judges: for each claim, its verdict as a function of α. Only supported and refuted ones are decided:
+            a claim with a part that is not measured may be refuted at one level, and not measured at another.
         alpha: probability of any wrong verdict in the family that is accepted.
         equivalences: for each claim, True if `same` decides it or a part of it. In a family of several, such
             a claim counts twice. None: False for all.
@@ -139,7 +137,7 @@ def holm_levels(
     levels: Floats = 0.0
     decided: Floats = False
     while True:
-        now = np.stack([np.asarray(judge(level)) != "unresolved" for judge in judges])
+        now = np.stack([np.isin(judge(level), ("supported", "refuted")) for judge in judges])
         levels = np.where(decided, levels, np.broadcast_to(level, now.shape))
         if not (now & ~np.asarray(decided)).any():
             return list(levels.tolist() if levels.ndim == 1 else levels)

@@ -12,8 +12,8 @@ PROBE_QUANTITIES = {
     "cos_gradient": "cosine of Δ and g",
     "cos_mean": "cosine of Δ and ḡ",
     "lambda": "|⟨Δ, g⟩|/‖g‖², λ_k of eq. (12)",
-    "lambda_null": "λ_k of a sign step on noise without signal: δ√d·√(2/π)·√((1−β²)/(1−β²ⁿ))/‖g‖ at step n "
-    "(from 1), with d the number of coordinates that moved",
+    "lambda_null": "mean λ_k of a sign step on Gaussian noise without signal: "
+    "δ·√((1−β²)/(1−β²ⁿ))·‖g‖₁/‖g‖² at step n (from 1)",
     "momentum_over_sigma": "rms(m)/σ_k",
     "flip_fraction": "fraction of signs that the dither flipped",
 }

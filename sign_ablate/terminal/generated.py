@@ -69,9 +69,9 @@ def results_text() -> str:
         "share its runs. Two Snakemake processes that need the same run at the same time train it once. Runs "
         "that no configuration refers to are kept and are not read. `sign-ablate runs` lists the stored "
         "runs. `sign-ablate prune` lists the runs that none of the given configurations needs. A value that "
-        "was changed with `--config` is given as `--set KEY=VALUE`, which holds for all of the given "
-        "campaigns; without it the runs that it made count as not needed. Runs that fit a "
-        "tuned cell whose choice is missing are kept.",
+        "was changed with `--config` is given as `--set KEY=VALUE`, for all of the given campaigns; without "
+        "it the runs that it made count as not needed. Runs that fit a tuned cell whose choice is missing "
+        "are kept.",
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
         "`metrics.parquet`, `predictions.parquet`, `probe.parquet` and `run.json` depend on the "
         "configuration alone: on one kind of machine they are identical byte for byte. `run.json` contains "

@@ -113,12 +113,21 @@ def swats_rate(g: ArrayLike, m: ArrayLike, delta: float) -> Any:
     return delta * np.square(signs).sum(-1) / np.abs((signs * np.asarray(g, float)).sum(-1))
 
 
-def null_cosine(beta: float) -> float:
-    """Cosine of sign(m_{k+1}) and g_k where the gradients are independent Gaussian noise: √(2/π)·√(1−β²).
+def null_alignment(beta: float) -> float:
+    """⟨sign(m_{k+1}), g_k⟩/‖g_k‖₁ where the gradients are independent Gaussian noise: √(1−β²).
 
-    Per coordinate, m is Gaussian with variance (1−β)/(1+β) and correlation √(1−β²) with g.
+    Per coordinate, m is Gaussian with correlation √(1−β²) with g, so E sign(m)g = √(1−β²)·E|g|. That holds
+    whatever the coordinates' standard deviations, and gives λ_k = √(1−β²)·δ‖g‖₁/‖g‖².
     """
-    return math.sqrt(2 / math.pi) * math.sqrt(1 - beta * beta)
+    return math.sqrt(1 - beta * beta)
+
+
+def null_cosine(beta: float) -> float:
+    """Cosine of sign(m_{k+1}) and g_k in that noise, with one standard deviation: √(2/π)·√(1−β²).
+
+    With standard deviations σ_i it is smaller, by the factor Σσ_i/√(dΣσ_i²).
+    """
+    return math.sqrt(2 / math.pi) * null_alignment(beta)
 
 
 def average_variance_ratio(eta: float, rho: float = 0.0) -> float:

@@ -25,7 +25,9 @@ SWITCH_EPOCH, STEPS_PER_EPOCH = 25, 391
 
 def run(rng: np.random.Generator) -> list[tables.Row]:
     """Rows of the experiment."""
-    return [*_autoregressive(rng), *_null_cosine(rng), *_null_average(rng), *_start()]
+    return [
+        *_autoregressive(rng), *_null_cosine(rng), *_null_average(rng), *_start(), *_null_uneven(rng)
+    ]  # fmt: skip
 
 
 def _autoregressive(rng: np.random.Generator) -> list[tables.Row]:
@@ -53,9 +55,7 @@ def _null_cosine(rng: np.random.Generator, d: int = 50_000, replicates: int = 64
     """Cosine between sign(m_{k+1}) and g_k, with momentum of independent standard normal gradients."""
     rows = []
     for beta in BETAS:
-        g = rng.standard_normal((replicates, d))
-        before = math.sqrt((1 - beta) / (1 + beta)) * rng.standard_normal((replicates, d))
-        m = beta * before + (1 - beta) * g
+        g, m = _noise(rng, beta, (replicates, d))
         cosine = (np.sign(m) * g).sum(-1) / (math.sqrt(d) * np.linalg.norm(g, axis=-1))
         expected = equations.null_cosine(beta)
         rows += [
@@ -63,6 +63,33 @@ def _null_cosine(rng: np.random.Generator, d: int = 50_000, replicates: int = 64
             tables.mean("‖λg‖/‖δ·sign(m)‖", cosine, "=", expected, "step-length", beta=beta),
         ]
     return rows
+
+
+def _null_uneven(rng: np.random.Generator, d: int = 50_000, replicates: int = 64) -> list[tables.Row]:
+    """λ_k of Gaussian noise whose standard deviations cover two decades, against both of its forms."""
+    sizes = np.logspace(-1, 1, d)
+    rows = []
+    for beta in BETAS[1:]:  # without momentum ⟨sign(g), g⟩ is ‖g‖₁
+        g, m = (sizes * x for x in _noise(rng, beta, (replicates, d)))
+        rate, length = equations.projected_rate(g, m, 1.0), np.linalg.norm(g, axis=-1)
+        alignment = rate * np.square(length) / np.abs(g).sum(-1)
+        share = rate * length / (math.sqrt(d) * equations.null_cosine(beta))
+        even = "λ_k/(δ√d·√(2/π)·√(1−β²)/‖g‖), uneven noise"
+        rows += [
+            tables.mean("λ_k‖g‖²/(δ‖g‖₁), uneven noise", alignment, "=", equations.null_alignment(beta),
+                        "lambda-null-uneven", beta=beta),
+            tables.mean(even, share, "<=", 1.0, "lambda-null-uneven", beta=beta),
+        ]  # fmt: skip
+    return rows
+
+
+def _noise(
+    rng: np.random.Generator, beta: float, shape: tuple[int, int]
+) -> tuple[equations.Array, equations.Array]:
+    """Standard normal gradients g_k, and the stationary momentum m_{k+1} that contains them."""
+    g = rng.standard_normal(shape)
+    before = math.sqrt((1 - beta) / (1 + beta)) * rng.standard_normal(shape)
+    return g, beta * before + (1 - beta) * g
 
 
 def _null_average(

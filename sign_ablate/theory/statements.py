@@ -59,7 +59,8 @@ STATEMENTS = {
     "lipschitz-reading": Statement(
         "reading", "(2) holds if L_i is the Lipschitz constant of ∂_i f, in the norm ‖·‖₂ or along x_i."
     ),
-    "asymmetric-noise": Statement("control", "(2) holds for asymmetric noise."),
+    "asymmetric-noise": Statement("control", "(2) holds for unimodal noise that is not symmetric."),
+    "bimodal-noise": Statement("control", "(2) holds for symmetric noise that is not unimodal."),
     "dither-probability": Statement("paper", "Under Gaussian dither P(correct sign) = Φ(|m|/σ)."),
     "dither-erf": Statement("paper", "E sign(m+ξ) = 2Φ(m/σ)−1 = erf(m/(σ√2)), and sign(m) as σ → 0."),
     "dither-linear": Statement("paper", "m√(2/π)/σ is E sign(m+ξ) to first order: error at most (m/σ)²/6."),
@@ -85,7 +86,12 @@ STATEMENTS = {
         "correction", "In pure noise λ_k are negatively correlated: λ̄ varies less than with uncorrelated λ_k."
     ),
     "lambda-null": Statement(
-        "correction", "In pure noise the cosine of sign(m_{k+1}) and g_k is √(2/π)·√(1−β²), not 0."
+        "correction",
+        "In Gaussian noise of one size the cosine of sign(m_{k+1}) and g_k is √(2/π)·√(1−β²), not 0.",
+    ),
+    "lambda-null-uneven": Statement(
+        "correction",
+        "In Gaussian noise of any sizes λ_k is √(1−β²)·δ‖g‖₁/‖g‖², at most the λ_k of noise of one size.",
     ),
     "lambda-start": Statement("paper", "λ̄₀ = 0 matters by less than 1 % after 25 epochs, for η ≤ 0.999."),
     "step-length": Statement(

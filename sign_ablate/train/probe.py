@@ -161,10 +161,11 @@ def step_rows(trainer: "Trainer", before: Sequence[Tensor], mean: Sequence[Tenso
     }
     if isinstance(trainer.optimizer, SignSGD) and not found.get("phase") and energy:
         beta = trainer.optimizer.param_groups[0]["beta"]
-        moved = sum(int(x.count_nonzero()) for x in step)
-        # of Gaussian g and sign(m), where m is the average of trainer.step such gradients, with weights βⁱ
-        cosine = math.sqrt(2 / math.pi * (1 - beta**2) / (1 - beta ** (2 * trainer.step)))
-        rows["lambda_null"] = float(trainer.lr) * math.sqrt(moved / energy) * cosine
+        l1 = float(torch.stack([x.abs().sum() for x in g]).sum())
+        # Correlation of g_i and m_i, where m is the average of trainer.step gradients, with weights βⁱ.
+        # E sign(m_i)g_i is that times E|g_i| in Gaussian noise of any size.
+        correlation = math.sqrt((1 - beta**2) / (1 - beta ** (2 * trainer.step)))
+        rows["lambda_null"] = float(trainer.lr) * correlation * l1 / energy
     if found.get("sigma"):
         rows["momentum_over_sigma"] = found["momentum_rms"] / found["sigma"]
     return [_scalar(name, value) for name, value in rows.items()]

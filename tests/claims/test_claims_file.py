@@ -114,3 +114,12 @@ def test_every_result_of_the_theory_lab_exists() -> None:
     tests = [claim.test for claim in load().claims.values() if isinstance(claim.test, Theory)]
     results = {result for test in tests for result in (*test.results, *test.readings.values())}
     assert results <= STATEMENTS.keys()
+
+
+def test_claims_on_other_work_and_on_other_data_are_not_the_papers() -> None:
+    """The paper states no accuracy of a vote, does not cite arXiv 1810.05291, and dithers on CIFAR-100."""
+    claims = load().claims
+    assert {name for name, claim in claims.items() if "1810.05291" in claim.place and not claim.ours} == set()
+    assert claims["vote-two-phase"].ours
+    dithered = {name for name, claim in claims.items() if claim.place.startswith("Sec. I, second")}
+    assert {claims[name].data for name in dithered} == {"cifar100"}

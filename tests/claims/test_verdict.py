@@ -186,6 +186,16 @@ def test_holm_levels_by_hand() -> None:
     assert holm_levels([]) == []
 
 
+def test_claim_that_is_not_measured_at_a_level_leaves_it_to_no_other() -> None:
+    def refuted_at(p: float) -> Callable[[float], str]:
+        return lambda alpha: "refuted" if p <= alpha else "not measured"
+
+    def supported_at(p: float) -> Callable[[float], str]:
+        return lambda alpha: "supported" if p <= alpha else "unresolved"
+
+    assert holm_levels([refuted_at(0.04), supported_at(0.03)]) == [0.025, 0.025]
+
+
 def test_an_equivalence_counts_as_two_claims_of_a_family() -> None:
     def decided_at(p: float) -> Callable[[float], str]:
         return lambda alpha: "supported" if p <= alpha else "unresolved"

@@ -89,6 +89,8 @@ def test_projection_by_hand() -> None:
 def test_null_cosine_and_variance_of_the_average_by_hand() -> None:
     assert equations.null_cosine(0.9) == pytest.approx(0.3478, abs=1e-4)
     assert equations.null_cosine(0.0) == pytest.approx(math.sqrt(2 / math.pi))
+    assert equations.null_alignment(0.0) == 1  # m is g, and ⟨sign(g), g⟩ is ‖g‖₁
+    assert equations.null_alignment(0.6) == pytest.approx(0.8)
     assert equations.average_variance_ratio(0.9) == pytest.approx(0.1 / 1.9)
     # all λ_k equal: averaging changes nothing
     assert equations.average_variance_ratio(0.9, 1.0) == pytest.approx(1)

@@ -99,18 +99,23 @@ def test_gaussian_noise_is_symmetric_and_without_signal() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 60])
 @pytest.mark.parametrize("beta", [0.0, 0.9])
-def test_lambda_of_pure_noise_is_its_null_model(beta: float, steps: int) -> None:
+@pytest.mark.parametrize("decades", [0, 1])
+def test_lambda_of_pure_noise_is_its_null_model(decades: int, beta: float, steps: int) -> None:
+    """Also of noise whose coordinates differ in size: with one size for all, the model is 16 % too large."""
     torch.manual_seed(0)
+    sizes = torch.logspace(-decades / 2, decades / 2, 1000)
     network = nn.Linear(1000, 100, bias=False)
     optimizer = SignSGD(network.parameters(), lr=1e-3, beta=beta)
     trainer: Any = SimpleNamespace(network=network, optimizer=optimizer, lr=1e-3, step=steps)
     for _ in range(steps):
         before = [p.detach().clone() for p in network.parameters()]
-        network.weight.grad = torch.randn_like(network.weight)
+        network.weight.grad = torch.randn_like(network.weight) * sizes
         optimizer.step()
     found = values(probe.step_rows(trainer, before, before))
-    assert found["lambda"] / found["lambda_null"] == pytest.approx(1, abs=0.02)
-    if steps == 60:
+    # without a past, sign(m) is sign(g)
+    exact = steps == 1 or beta == 0
+    assert found["lambda"] / found["lambda_null"] == pytest.approx(1, abs=1e-4 if exact else 0.03)
+    if steps == 60 and not decades:
         assert found["cos_gradient"] == pytest.approx(math.sqrt(2 / math.pi * (1 - beta**2)), abs=0.01)
 
 
