@@ -188,8 +188,10 @@ def _draw_diverged(axes: Axes, epochs: pd.DataFrame, colour: str) -> None:
 
 def _finish(axes: Axes, means: pd.DataFrame, epochs: pd.DataFrame, marks: Sequence[int]) -> None:
     last = int(epochs["epoch"].max()) if len(epochs) else 1
-    low, high = _limits(means.loc[means["epoch"] > 0.25 * last, "mean"].to_numpy())
-    axes.set_ylim(low, high)
+    late = means[means["epoch"] > 0.25 * last]
+    low, high = _limits(late["mean"].to_numpy())
+    highest = late.loc[late["mean"] > low, "high"].max()  # NaN without a finished seed
+    axes.set_ylim(low, np.fmax(high, highest + 0.02 * (high - low)))
     axes.set_xlim(min([1, *marks]) - 0.02 * last, last * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     above = axes.get_xaxis_transform()

@@ -151,6 +151,14 @@ def test_two_seeds_are_drawn_as_their_range(tables: Callable[..., Tables]) -> No
     assert said == "Last epoch on digits\nmean and 95 % t-interval of 3 seeds (of two: range)"
 
 
+def test_band_is_not_cut_off_at_the_top(tables: Callable[..., Tables]) -> None:
+    epochs, runs, _ = tables(make_campaign(seeds=[0, 1]))
+    epochs = epochs.assign(test_acc=0.99 * (epochs["seed"] == 1) + 0.5 * (epochs["seed"] == 0))
+    assert figures.dithering(epochs, "digits", runs).axes[0].get_ylim()[1] > 99
+    epochs = epochs.assign(test_acc=1.0 * (epochs["seed"] == 1))
+    assert 100 < figures.dithering(epochs, "digits", runs).axes[0].get_ylim()[1] < 103
+
+
 def test_one_seed_has_no_band_and_says_so(tables: Callable[..., Tables]) -> None:
     epochs, runs, summary = tables(make_campaign(seeds=[0]))
     figure = figures.dithering(epochs, "digits", runs)
