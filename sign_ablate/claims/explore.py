@@ -118,7 +118,8 @@ def _methods(evidence: Evidence) -> alt.Chart:
         _chart("methods", data.runs(evidence), width=300, height={"step": 15}, title="Methods")
         .mark_tick(cursor="pointer", thickness=2)
         .encode(
-            y=alt.Y("cell:N", sort=None, title=None),
+            # names on the left would indent the claims above
+            y=alt.Y("cell:N", sort=None, title=None, axis=alt.Axis(orient="right")),
             x=alt.X("accuracy:Q", scale=alt.Scale(zero=False), title="Test accuracy of each run (%)"),
             opacity=alt.condition(method, alt.value(1), alt.value(0.3)),
             tooltip=["cell:N", "seed:O", "accuracy:Q", "run:N"],
