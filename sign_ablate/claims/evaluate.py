@@ -82,9 +82,7 @@ class Tester:
         if test.measured == "accuracy" and not test.target():
             outcome = dataclasses.replace(outcome, images=self._images(terms, outcome))
         outcome = self._unless_at_edge(test.concluded(outcome, values, cells), terms)
-        seeds, declared = sample.values.shape[1], len(self.evidence.campaign.seeds)
-        missing = f"{seeds} of {declared} seeds so far" if seeds < declared else ""
-        return dataclasses.replace(outcome, reason="; ".join(filter(None, [outcome.reason, missing])))
+        return self._unless_partial(outcome, sample.values.shape[1])
 
     @property
     def _source(self) -> str:
@@ -136,6 +134,17 @@ class Tester:
         if not edges or outcome.verdict not in DECIDED:
             return outcome
         reason = f"{outcome.verdict}, but at the edge of the range that was searched: {', '.join(edges)}"
+        return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
+
+    def _unless_partial(self, outcome: Outcome, seeds: int) -> Outcome:
+        """The outcome, unresolved before all seeds are in: a look after each of them would not keep α."""
+        declared = len(self.evidence.campaign.seeds)
+        if seeds == declared:
+            return outcome
+        so_far = f"{seeds} of {declared} seeds so far"
+        if outcome.verdict in DECIDED:
+            so_far = f"{outcome.verdict} with {so_far}"
+        reason = "; ".join(filter(None, [outcome.reason, so_far]))
         return dataclasses.replace(outcome, verdict="unresolved", reason=reason)
 
 

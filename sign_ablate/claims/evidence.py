@@ -13,6 +13,7 @@ import pandas as pd
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.table import read_campaign
 from sign_ablate.claims.contrasts import Statistic
+from sign_ablate.claims.statistics import LOOKS
 from sign_ablate.config.campaign import Campaign
 
 #: seed → value. None for a run that diverged and has no value.
@@ -44,6 +45,20 @@ class Evidence:
     theory: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measurements: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     probes: pd.DataFrame | None = None
+
+    def first_look(self) -> "Evidence | None":
+        """The evidence of the first look, if the campaign has the seeds of a later one."""
+        first = LOOKS[0]
+        if len(self.campaign.seeds) <= first:
+            return None
+        seeds = self.campaign.seeds[:first]
+        probes = None if self.probes is None else self.probes[self.probes["seed"].isin(seeds)]
+        return dataclasses.replace(
+            self,
+            campaign=self.campaign.model_copy(update={"seeds": seeds}),
+            runs=self.runs[self.runs["seed"].isin(seeds)],
+            probes=probes,
+        )
 
     def cell(self, dataset: str, labels: Sequence[str]) -> str | None:
         """The first of `labels` that has a run on a data set, or None."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
-from sign_ablate.claims.evaluate import Tester
+from sign_ablate.claims.evaluate import DECIDED, Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
 from sign_ablate.claims.outcome import Outcome, Verdict, all_of, any_of
@@ -49,8 +49,25 @@ class Row:
 def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
     """Evaluate all claims on a campaign, in the order of claims.yaml.
 
-    The claims of a family on one data set share α by Holm's procedure. Claims without data do not count.
+    The claims of a family on one data set share α by Holm's procedure. Claims without data do not count. With
+    the seeds of the second look, a verdict of the first look stands.
     """
+    rows = _judged(claims, evidence)
+    if (first := evidence.first_look()) is None:
+        return rows
+    earlier = {(row.name, row.dataset): row for row in _judged(claims, first)}
+    return [_standing(earlier.get((row.name, row.dataset)), row) for row in rows]
+
+
+def _standing(first: Row | None, second: Row) -> Row:
+    """The row of the first look if that decided the claim, else of the second."""
+    if first is None or first.tester is None or first.outcome.verdict not in DECIDED:
+        return second
+    reason = "; ".join(filter(None, [first.outcome.reason, "decided at the first look"]))
+    return dataclasses.replace(first, outcome=dataclasses.replace(first.outcome, reason=reason))
+
+
+def _judged(claims: Claims, evidence: Evidence) -> list[Row]:
     rows = [row for name, claim in claims.claims.items() for row in _rows(name, claim, claims, evidence)]
     families: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
@@ -156,7 +173,12 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
         return Outcome("not measured", f"no measurement of {test.quantity}: make bench")
     margin = claims.margins[test.margin][OTHER]
     effect = _given(row)
-    return Outcome(verdicts.below(effect, margin), arms=test.quantity, effect=effect, margin=margin)
+    return Outcome(
+        verdicts.below(effect, margin),
+        arms=f"{test.quantity}, of a step's time",
+        effect=effect,
+        margin=margin,
+    )
 
 
 def _given(row: Any) -> statistics.Effect:

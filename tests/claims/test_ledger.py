@@ -293,7 +293,8 @@ def test_seeds_are_paired() -> None:
     alone = (tables.runs["label"] == "sgd") & (tables.runs["seed"] == 7)
     row = one(GREATER, dataclasses.replace(tables, runs=tables.runs[~alone]))
     assert row.outcome.effect is not None
-    assert (row.verdict, row.outcome.effect.n) == ("supported", 7)
+    assert row.outcome.effect.n == 7
+    assert row.outcome.effect.low > 0
     assert row.outcome.effect.mean == pytest.approx(1, abs=1e-3)
 
 
@@ -568,10 +569,24 @@ def test_equal_differences_decide_nothing(test: str) -> None:
     assert (row.verdict, row.outcome.reason[:26]) == ("unresolved", "the same in all seeds: an ")
 
 
-def test_missing_seeds_are_named() -> None:
+def test_verdict_of_the_first_look_stands() -> None:
+    """Eight seeds with a clear difference, then eight with its opposite, and the other way round."""
+    clear, none = seeds(2), [-mean for mean in seeds(2)]
+    row = one(GREATER, evidence({"sgd": clear + none, "signsgd-m": [0.0] * 16}))
+    assert (row.verdict, row.outcome.reason) == ("supported", "decided at the first look")
+    assert row.outcome.effect is not None
+    assert row.outcome.effect.n == 8
+    undecided = [mean * sign for mean, sign in zip(seeds(2), [1, -1] * 4, strict=True)]
+    row = one(GREATER, evidence({"sgd": undecided + clear * 5, "signsgd-m": [0.0] * 48}))
+    assert (row.verdict, row.outcome.reason) == ("supported", "")
+    assert row.outcome.effect is not None
+    assert row.outcome.effect.n == 48
+
+
+def test_no_verdict_before_all_seeds_are_in() -> None:
     tables = evidence({"sgd": seeds(92), "signsgd-m": seeds(90)})
     row = one(GREATER, dataclasses.replace(tables, runs=tables.runs[tables.runs["seed"] < 5]))
-    assert (row.verdict, row.outcome.reason) == ("supported", "5 of 8 seeds so far")
+    assert (row.verdict, row.outcome.reason) == ("unresolved", "supported with 5 of 8 seeds so far")
 
 
 def test_reading_that_comes_closest_to_the_same_is_the_one_with_the_smallest_difference() -> None:
