@@ -163,7 +163,11 @@ def _of_theory(result: str, evidence: Evidence) -> Outcome:
     if row is None:
         missing = f"the theory lab has no result {result}" if evidence.theory else "run snakemake theory"
         return Outcome("not measured", missing)
-    return Outcome(row["verdict"], arms=row["statement"], effect=_given(row), margin=row["bound"])
+    relation = {">=": "≥", "<=": "≤"}.get(row["relation"], row["relation"])
+    limit = f"{row['quantity']}, should be {relation} {row['bound']:.3g}".replace("-", "−")
+    return Outcome(
+        row["verdict"], arms=f"{limit}: {row['statement']}", effect=_given(row), margin=row["bound"]
+    )
 
 
 def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Outcome:
@@ -175,7 +179,7 @@ def _of_measurement(test: Measurement, claims: Claims, evidence: Evidence) -> Ou
     effect = _given(row)
     return Outcome(
         verdicts.below(effect, margin),
-        arms=f"{test.quantity}, of a step's time",
+        arms="share of the time of a training step",
         effect=effect,
         margin=margin,
     )

@@ -494,6 +494,8 @@ def test_theory_and_measurements() -> None:
     result = {
         "verdict": "refuted",
         "statement": "p ≤ bound",
+        "quantity": "p",
+        "relation": "<=",
         "value": 1.0,
         "low": 0.9,
         "high": 1.1,
@@ -502,6 +504,7 @@ def test_theory_and_measurements() -> None:
     }
     row = one(test, evidence({"sgd": seeds(92)}, {"theory": {"eq6": result}}), scope="mathematics")
     assert (row.verdict, row.dataset) == ("refuted", None)
+    assert row.outcome.arms == "p, should be ≤ 0.5: p ≤ bound"
     other = one(test, evidence({"sgd": seeds(92)}, {"theory": {"eq7": result}}))
     assert other.outcome.reason == "the theory lab has no result eq6"
     readings = "{comparison: theory, readings: {literal: eq6, summed: eq7}}"
