@@ -61,6 +61,10 @@ def rebuild(
         list[Path] | None, typer.Argument(help="Exported campaigns; default: all in results/reference.")
     ] = None,
     results: Path = Path("results"),
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Replace ledger, table and figures of the exports by the new ones."),
+    ] = False,
 ) -> None:
     """Make the ledger, figures and report of exported campaigns again, in results/rebuilt/<campaign>."""
     from sign_ablate.analysis.notebook import NotebookError
@@ -72,7 +76,8 @@ def rebuild(
     from sign_ablate.terminal.rebuild import rebuild as text
 
     try:
-        print(text(folders or exported(reference_folder(results)), rebuilt_folder(results)))
+        sources = folders or exported(reference_folder(results))
+        print(text(sources, rebuilt_folder(results), update=update))
     except (ExportError, ConfigError, DamagedError, NotebookError, OSError) as error:
         fail(error)
 

@@ -84,7 +84,7 @@ def export(
     for path in [*copied, *figures]:
         if path.exists():
             shutil.copyfile(path, out / path.relative_to(folder))
-    _draw_ledger(out)
+    draw_ledger(out)
     tuned = file_of(campaign, results)
     if campaign.tuning is not None and tuned.exists():
         shutil.copyfile(tuned, out / TUNED)
@@ -106,7 +106,7 @@ def _check_out(out: Path) -> None:
             )
 
 
-def _draw_ledger(out: Path) -> None:
+def draw_ledger(out: Path) -> None:
     """Draw the ledger's first screen and the seeds that its claims need. Neither if no claim is measured."""
     rows = table.read(out)
     figures = out / "figures"

@@ -20,7 +20,7 @@ from sign_ablate.config.errors import ConfigError
 from sign_ablate.repository import LAB_FILE, MEASUREMENTS_FILE, ROOT
 from sign_ablate.store import layout
 from sign_ablate.store.record import DamagedError
-from sign_ablate.terminal.export import NEEDED, TUNED, ExportError
+from sign_ablate.terminal.export import NEEDED, TABLE, TUNED, ExportError, draw_ledger
 from sign_ablate.tuning.choice import check_evaluated
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -31,7 +31,7 @@ def exported(reference: Path) -> list[Path]:
     return sorted(path.parent for path in reference.glob(f"*/{schemas.RUNS}"))
 
 
-def rebuild(sources: Sequence[Path], out: Path) -> str:
+def rebuild(sources: Sequence[Path], out: Path, *, update: bool = False) -> str:
     """Make ledger, interactive page, figures, table and report of exported campaigns again.
 
     Nothing is trained, and nothing is read but the exported files, `claims.yaml`, and the results of the
@@ -40,6 +40,8 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
     Args:
         sources: folders that `sign-ablate export` wrote.
         out: folder with a folder for each campaign.
+        update: also replace ledger, table and figures in the exported folders, such as after an edit of
+            claims.yaml.
 
     Returns:
         A line per campaign: seconds, and the verdicts that differ from those that were exported.
@@ -58,7 +60,21 @@ def rebuild(sources: Sequence[Path], out: Path) -> str:
         if folder in folders:
             raise ExportError(f"{folders[folder]}, {source}: both would be rebuilt in {folder}; give one")
         folders[folder] = source
-    return "\n".join(_rebuild(source, folder) for folder, source in folders.items())
+    lines = []
+    for folder, source in folders.items():
+        lines.append(_rebuild(source, folder))
+        if update:
+            _update(source, folder)
+    return "\n".join(lines)
+
+
+def _update(source: Path, folder: Path) -> None:
+    """Replace what an export has of ledger, table and figures by what was rebuilt."""
+    figures = [f"figures/{path.name}" for path in (source / "figures").glob("*.png")]
+    for name in (table.LEDGER, TABLE, *figures):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, source / name)
+    draw_ledger(source)
 
 
 def _rebuild(source: Path, out: Path) -> str:

@@ -326,3 +326,9 @@ def test_rebuilt_from_its_exported_tables_alone_it_is_the_same(
     reports = [(folder / "report.html").read_text() for folder in (made, rebuilt)]
     first, second = (re.sub('id="cell-id=[^"]*"', "", report) for report in reports)  # one is random
     assert first == second
+    exported = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    pq.write_table(pq.read_table(kept / "claims.parquet").slice(1), kept / "claims.parquet")
+    for name in ("table1.md", "figures/figure1.png", "figures/ledger.png"):
+        (kept / name).write_bytes(b"of other claims")
+    call("rebuild", str(kept), "--results", str(tmp_path), "--update")
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == exported
