@@ -151,7 +151,8 @@ def _differences(claim: Claim, claims: Claims, evidence: Evidence, dataset: str)
                 found |= {} if model == paper.model else {f"network: {model}": None}
                 if claim.scope == "step-level":
                     continue
-                found |= {} if epochs == paper.epochs else {f"epochs: {epochs}": None}
+                length = f"epochs: {epochs}" if epochs else "a length in steps"
+                found |= {} if epochs == paper.epochs else {length: None}
                 found |= {} if whole else {"a part of the images": None}
                 found |= {} if evidence.choice(dataset, label) else {"not tuned": None}
     return found

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sign_ablate.claims.contrasts import Cells, Comparison, Contrast, Statistic, Tested, contrast, minus
 from sign_ablate.claims.outcome import Outcome
-from sign_ablate.store.quantities import PROBE_QUANTITIES
+from sign_ablate.store.quantities import PROBE_NAMES, PROBE_QUANTITIES
 
 if TYPE_CHECKING:
     from sign_ablate.claims.evidence import Values
@@ -163,7 +163,8 @@ class Probe(Tested):
 
     def named(self, text: str) -> str:
         """The quantity of the arm."""
-        return f"{self.quantity}{f'/{self.over}' if self.over else ''} of {text}"
+        names = [PROBE_NAMES.get(name, name) for name in (self.quantity, self.over) if name]
+        return f"{' / '.join(names)}: {text}"
 
     def missing(self, cells: Cells) -> str | None:
         """Reason for a campaign without probes, or None."""

@@ -17,3 +17,14 @@ PROBE_QUANTITIES = {
     "momentum_over_sigma": "rms(m)/σ_k",
     "flip_fraction": "fraction of signs that the dither flipped",
 }
+#: names of the quantities in the ledger, where their own would have to be looked up
+PROBE_NAMES = {
+    "snr_low": "coordinates of SNR < 2/√3",
+    "skewed": "coordinates of skewness ≠ 0",
+    "cos_gradient": "cos(Δ, g)",
+    "cos_mean": "cos(Δ, ḡ)",
+    "lambda": "λ_k",
+    "lambda_null": "λ_k of noise alone",
+    "momentum_over_sigma": "rms(m)/σ_k",
+    "flip_fraction": "flipped signs",
+}

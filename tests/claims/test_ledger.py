@@ -393,6 +393,7 @@ HUNDRED = {"datasets": {"c": {"source": "cifar100"}}, "train": {"model": "resnet
         ({}, ""),
         ({"train": {"model": "small", "epochs": 50}}, "network: small"),
         ({"train": {"model": "resnet18", "epochs": 10}}, "epochs: 10"),
+        ({"train": {"model": "resnet18", "steps": 150}}, "a length in steps"),
         ({"datasets": {"c": {"source": "cifar10", "subset": 500}}}, "a part of the images"),
         ({"datasets": {"c": {"source": "digits"}}}, "data: digits"),
         (HUNDRED, "data: cifar100"),

@@ -73,12 +73,12 @@ def test_limit_must_hold_at_every_probe(
     row = one(stated(side), probed(values))
     assert row.outcome.effect is not None
     assert (row.verdict, row.outcome.effect.mean) == (verdict, pytest.approx(effect))
-    assert row.outcome.arms == "lambda of signsgd-m"
+    assert row.outcome.arms == "λ_k: signsgd-m"
 
 
 def test_quantity_in_units_of_another() -> None:
     row = one(stated("above", over="lambda_null"), probed([[10.0], [11.0], [12.0]], second=20.0))
-    assert (row.verdict, row.outcome.arms) == ("supported", "lambda/lambda_null of signsgd-m")
+    assert (row.verdict, row.outcome.arms) == ("supported", "λ_k / λ_k of noise alone: signsgd-m")
     assert row.outcome.effect is not None
     assert row.outcome.effect.mean == pytest.approx(0.55)
 
