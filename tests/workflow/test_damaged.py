@@ -11,26 +11,29 @@ from tests.workflow.test_campaign import DOWNSTREAM
 pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-@pytest.mark.parametrize("name", ["metrics.parquet", "predictions.parquet", "run.json", "deleted run.json"])
-def test_a_damaged_run_is_trained_again(
-    name: str, finished: Repository, config: dict[str, Any], tmp_path: Path
-) -> None:
+DAMAGES = ("metrics.parquet", "predictions.parquet", "run.json", "deleted run.json")
+
+
+def test_damaged_runs_are_trained_again(finished: Repository, config: dict[str, Any], tmp_path: Path) -> None:
+    """Four runs, each damaged in another way."""
     copy = finished.copy(tmp_path / "copy")
     copy.configure(config)
-    victim = sorted(copy.folder.glob(f"results/runs/*/{name.removeprefix('deleted ')}"))[3]
-    metrics = victim.with_name("metrics.parquet")
-    before = metrics.read_bytes()
-    if name == "deleted run.json":
-        victim.unlink()
-    else:
-        victim.write_bytes(victim.read_bytes()[:1000])
+    folders = sorted(copy.folder.glob("results/runs/*"))[: len(DAMAGES)]
+    before = {folder: (folder / "metrics.parquet").read_bytes() for folder in folders}
+    victims = [folder / name.removeprefix("deleted ") for folder, name in zip(folders, DAMAGES, strict=True)]
+    for victim, name in zip(victims, DAMAGES, strict=True):
+        if name.startswith("deleted"):
+            victim.unlink()
+        else:
+            victim.write_bytes(victim.read_bytes()[:1000])
     done = copy.call("--dry-run")
-    assert f"{victim.relative_to(copy.folder)}: damaged (" in done.stdout + done.stderr
+    for victim in victims:
+        assert f"{victim.relative_to(copy.folder)}: damaged (" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert copy.jobs() == {"train": 1, **DOWNSTREAM}
+    assert copy.jobs() == {"train": len(DAMAGES), **DOWNSTREAM}
     summary = "results/tiny/summary.parquet"
-    copy.call(str(metrics.relative_to(copy.folder)), summary)
-    assert metrics.read_bytes() == before
+    copy.call(*(str((folder / "metrics.parquet").relative_to(copy.folder)) for folder in folders), summary)
+    assert {folder: (folder / "metrics.parquet").read_bytes() for folder in folders} == before
     assert (copy.folder / summary).read_bytes() == (finished.folder / summary).read_bytes()
     assert "train" not in copy.jobs()
 
