@@ -19,6 +19,7 @@ _WIDTH, _HEIGHT, _REACH = 200, 22, 6.0
 _SCOPES = {"step-level": "single steps", "paper": "the paper's training runs"}
 _STYLE = """<style>
 table.ledger td { padding: 0.3rem 0.6rem; }
+table.ledger td:first-child { min-width: 13rem; }
 table.ledger small { color: #555; display: block; }
 table.ledger th.family { border-bottom: 1px solid #888; padding-top: 1rem; }
 .verdict { border-radius: 3px; color: #fff; padding: 0.05rem 0.4rem; white-space: nowrap; }
@@ -111,15 +112,15 @@ def table(rows: Sequence[Row]) -> "HTML":
 def _line(row: Row, several: bool) -> str:
     where = row["place"] + (f"; on {row['dataset']}" if several and row["dataset"] else "")
     diverged = f"{row['n_diverged']} diverged" if row["n_diverged"] else ""
-    return _tr(
-        [
-            f"{markup.escape(row['title'])}{_small(where)}",
-            "".join(_verdict(row)),
-            _effect(row),
-            forest(row),
-            (f"{row['n']:,}" if row["n"] else "") + _small(diverged),
-        ]
-    )
+    drawn = forest(row)
+    cells = [
+        f"<td>{markup.escape(row['title'])}{_small(where)}</td>",
+        f"<td>{''.join(_verdict(row))}</td>",
+        # without a drawing, its place is for the effect and the statement below it
+        f"<td>{_effect(row)}</td><td>{drawn}</td>" if drawn else f'<td colspan="2">{_effect(row)}</td>',
+        f"<td>{format(row['n'], ',') if row['n'] else ''}{_small(diverged)}</td>",
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _verdict(row: Row) -> Iterator[str]:
@@ -138,7 +139,7 @@ def _effect(row: Row) -> str:
 
 
 def numbers(row: Row) -> str:
-    """Effect of a row with its unit, and and its interval unless exact or unknown; shares in percent."""
+    """Effect of a row with its unit, and its interval unless exact or unknown; shares in percent."""
     is_share = row["unit"] == "share"
     scale, unit = (100, "%") if is_share else (1, row["unit"])
     form = ".3g" if not unit else "z.2f" if is_share else "+z.2f"
