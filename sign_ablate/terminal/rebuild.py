@@ -1,5 +1,7 @@
 """`sign-ablate rebuild`: ledger, figures, table and report of a campaign from its exported tables alone."""
 
+import contextlib
+import io
 import json
 import shutil
 import time
@@ -142,7 +144,8 @@ def _run(notebook: str, folder: Path, name: str, parameters: Mapping[str, Any]) 
     """Execute a notebook on the files of a folder, and return the path of the executed one."""
     executed = folder / "logs" / "notebooks" / f"{name}.ipynb"
     texts = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
-    execute(NOTEBOOKS / f"{notebook}.ipynb", executed, texts)
+    with contextlib.redirect_stdout(io.StringIO()):  # which is for a log; it is in `executed`, too
+        execute(NOTEBOOKS / f"{notebook}.ipynb", executed, texts)
     return executed
 
 
