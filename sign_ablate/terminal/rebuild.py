@@ -56,15 +56,18 @@ def rebuild(sources: Sequence[Path], out: Path, *, update: bool = False) -> str:
     """
     if not sources:
         raise ExportError("no campaign to rebuild; sign-ablate export makes one from results")
-    folders: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, Campaign]] = {}
     for source in sources:
-        folder = layout.campaign_folder(out, _checked(source).campaign)
-        if folder in folders:
-            raise ExportError(f"{folders[folder]}, {source}: both would be rebuilt in {folder}; give one")
-        folders[folder] = source
+        campaign = _checked(source)
+        folder = layout.campaign_folder(out, campaign.campaign)
+        if folder in found:
+            raise ExportError(f"{found[folder][0]}, {source}: both would be rebuilt in {folder}; give one")
+        if folder.resolve() == source.resolve():
+            raise ExportError(f"{source}: was made by rebuild; give the folder that sign-ablate export wrote")
+        found[folder] = source, campaign
     lines = []
-    for folder, source in folders.items():
-        lines.append(_rebuild(source, folder))
+    for folder, (source, campaign) in found.items():
+        lines.append(_rebuild(source, campaign, folder))
         if update:
             _update(source, folder)
     return "\n".join(lines)
@@ -79,11 +82,8 @@ def _update(source: Path, folder: Path) -> None:
     draw_ledger(source)
 
 
-def _rebuild(source: Path, out: Path) -> str:
+def _rebuild(source: Path, campaign: Campaign, out: Path) -> str:
     start = time.perf_counter()
-    campaign = _checked(source)
-    if out.resolve() == source.resolve():
-        raise ExportError(f"{source}: was made by rebuild; give the folder that sign-ablate export wrote")
     shutil.rmtree(out, ignore_errors=True)
     (out / "figures").mkdir(parents=True)
     for name in (*NEEDED, schemas.PROBES, TUNED):

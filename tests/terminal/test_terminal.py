@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +104,23 @@ def test_plan_of_short_runs_does_not_say_zero_minutes(
     assert lines[-1] == "Under 0.1 minutes of work, divided by the number of cores."
 
 
-def test_plan_for_a_time_counts_whole_seeds_first(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three methods of a minute each, two at a time: seed 0 takes one and a half of two rounds."""
-    tiny |= {"figures": {}, "methods": {name: tiny["methods"][name] for name in ("sgd", "adam", "hybrid")}}
+@pytest.fixture
+def last(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], str]:
+    """Last line of the plan of `tiny` for so many minutes, with two cores and runs of a minute."""
     monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
     def last(minutes: float) -> str:
         return plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
 
+    return last
+
+
+def test_plan_for_a_time_counts_whole_seeds_first(
+    tiny: dict[str, Any], last: Callable[[float], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three methods of a minute each, two at a time: seed 0 takes one and a half of two rounds."""
+    tiny |= {"figures": {}, "methods": {name: tiny["methods"][name] for name in ("sgd", "adam", "hybrid")}}
     assert last(0.5) == "After 0.5 minutes, 2 at a time: no run done."
     assert last(1) == "After 1 minute, 2 at a time: 2 of 3 runs with seed 0 done."
     assert last(2) == (
@@ -130,19 +137,11 @@ def test_plan_for_a_time_counts_whole_seeds_first(
     )
 
 
-def test_run_of_two_ranks_takes_two_cores(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_two_ranks_takes_two_cores(tiny: dict[str, Any], last: Callable[[float], str]) -> None:
     """Two cores, runs of a minute: that of two ranks waits for both, and the last one for it."""
     ranked = {**tiny["methods"]["signsgd-m"], "workers": 2}
     methods = {"sgd": tiny["methods"]["sgd"], "ranked": ranked, "adam": tiny["methods"]["adam"]}
     tiny |= {"figures": {}, "seeds": [0], "methods": methods, "execution": {"max_ranks": 2}}
-    monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-
-    def last(minutes: float) -> str:
-        return plan(parse_campaign(tiny), tmp_path, minutes).splitlines()[-1]
-
     assert last(2) == "After 2 minutes, 2 at a time: 2 of 3 runs with seed 0 done."
     assert last(3) == "After 3 minutes, 2 at a time: every method with seed 0 done."
     tiny["execution"]["max_ranks"] = 1
