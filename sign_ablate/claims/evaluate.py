@@ -10,10 +10,10 @@ from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import Claims
 from sign_ablate.claims.outcome import Outcome, all_of, any_of
 from sign_ablate.claims.sample import NotMeasuredError, Sample, decided
+from sign_ablate.claims.verdict import DECIDED
 
 #: statistics that count images or epochs, so that all seeds can have equal differences by chance
 COUNTED = {"accuracy", "first-passage", "hand-off"}
-DECIDED = {"supported", "refuted"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
-from sign_ablate.claims.evaluate import DECIDED, Tester
+from sign_ablate.claims.evaluate import Tester
 from sign_ablate.claims.evidence import Evidence
 from sign_ablate.claims.model import OTHER, Claim, Claims
 from sign_ablate.claims.outcome import Outcome, Verdict, all_of, any_of
@@ -61,7 +61,7 @@ def ledger(claims: Claims, evidence: Evidence) -> list[Row]:
 
 def _standing(first: Row | None, second: Row) -> Row:
     """The row of the first look if that decided the claim, else of the second."""
-    if first is None or first.tester is None or first.outcome.verdict not in DECIDED:
+    if first is None or first.tester is None or first.outcome.verdict not in verdicts.DECIDED:
         return second
     reason = "; ".join(filter(None, [first.outcome.reason, "decided at the first look"]))
     return dataclasses.replace(first, outcome=dataclasses.replace(first.outcome, reason=reason))

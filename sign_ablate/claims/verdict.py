@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike
 from sign_ablate.claims.statistics import ALPHA, Effect, Floats, effect, page_trend
 
 Verdict = Literal["supported", "refuted", "unresolved"]
+DECIDED = ("supported", "refuted")
 #: A Verdict, or an array of them.
 Verdicts: TypeAlias = Any
 
@@ -137,7 +138,7 @@ def holm_levels(
     levels: Floats = 0.0
     decided: Floats = False
     while True:
-        now = np.stack([np.isin(judge(level), ("supported", "refuted")) for judge in judges])
+        now = np.stack([np.isin(judge(level), DECIDED) for judge in judges])
         levels = np.where(decided, levels, np.broadcast_to(level, now.shape))
         if not (now & ~np.asarray(decided)).any():
             return list(levels.tolist() if levels.ndim == 1 else levels)
