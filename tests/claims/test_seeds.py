@@ -43,6 +43,13 @@ def test_a_difference_of_nothing_needs_more_seeds_than_anyone_runs(rows: list[ta
     assert found.for_effect is None  # about 1,490
 
 
+@pytest.mark.parametrize("comparison", ["hand-off", "interaction", "not-worse", "value"])
+def test_claim_on_another_value_than_0_has_no_number_of_seeds(rows: list[table.Row], comparison: str) -> None:
+    """The number is that of a test of the difference against 0."""
+    (row,) = [row for row in rows if row["claim"] == "sign-trails-sgd"]
+    assert seeds.needed([{**row, "comparison": comparison}]) == []
+
+
 @pytest.mark.parametrize(("sd", "gap", "n"), [(0.0, 1.0, 2), (0.001, 5.0, 2), (0.1, 1.0, 3), (0.5, 1.0, 5)])
 def test_few_seeds_find_a_difference_of_many_standard_deviations(sd: float, gap: float, n: int) -> None:
     assert seeds_needed(sd, gap) == n
