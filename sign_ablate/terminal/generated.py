@@ -44,7 +44,12 @@ def write(root: Path, *, check: bool = False) -> list[str]:
 
 def results_text() -> str:
     """Text of docs/results.md."""
-    parts = [
+    return "\n\n".join([*_contents(), *_run_files(), *_tables()]) + "\n"
+
+
+def _contents() -> list[str]:
+    """Paths below `results/`, and what identifies a run."""
+    return [
         "# Contents of `results/`",
         "Generated from the schemas in `sign_ablate` by `sign-ablate schema`. The metadata of every Parquet "
         "file contain its schema version and a description of each column.",
@@ -72,6 +77,12 @@ def results_text() -> str:
         "was changed with `--config` is given as `--set KEY=VALUE`, for all of the given campaigns; without "
         "it the runs that it made count as not needed. Runs that fit a tuned cell whose choice is missing "
         "are kept.",
+    ]
+
+
+def _run_files() -> list[str]:
+    """Files of one run, with their columns."""
+    return [
         f"## Files of a run (version {run_files.SCHEMA_VERSION})",
         "`metrics.parquet`, `predictions.parquet`, `probe.parquet` and `run.json` depend on the "
         "configuration alone: on one kind of machine they are identical byte for byte. `run.json` contains "
@@ -96,6 +107,12 @@ def results_text() -> str:
         _quantities(),
         "### `timing.parquet`: one row per epoch",
         _table(run_files.TIMING_SCHEMA),
+    ]
+
+
+def _tables() -> list[str]:
+    """Tables of campaigns, of the ledger and of the theory lab, with their columns."""
+    return [
         f"## Tables of a campaign (version {schemas.TABLES_VERSION})",
         "### `epochs.parquet`: one row per epoch of every run",
         "The columns of `metrics.parquet`, and:",
@@ -123,7 +140,6 @@ def results_text() -> str:
         "### `theory/claims.parquet`: one row per claim",
         _table(statements.SCHEMA),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _quantities() -> str:
