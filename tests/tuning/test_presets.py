@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from sign_ablate.campaign.cells import templates
 from sign_ablate.campaign.grid import expand
 from sign_ablate.claims.model import load
@@ -20,6 +22,11 @@ def preset(name: str, results: Path) -> Campaign:
     return campaign.model_copy(update={"tuned": tuned})
 
 
+def labels(name: str) -> set[str]:
+    """Labels of a preset's cells."""
+    return {template.label for template in templates(load_campaign([ROOT / f"workflow/presets/{name}.yaml"]))}
+
+
 def test_gap_trains_nothing_that_c10_and_c100_do_not(tmp_path: Path) -> None:
     gap, *others = (preset(name, tmp_path) for name in ("gap", "c10", "c100"))
     assert len(expand(gap)) == 32
@@ -29,8 +36,22 @@ def test_gap_trains_nothing_that_c10_and_c100_do_not(tmp_path: Path) -> None:
 
 
 def test_labels_of_the_verdicts_presets_are_those_of_claims() -> None:
-    of_arms = {label for arm in load().arms.values() for labels in arm.values() for label in labels}
-    for name in ("c10", "c100", "gap", "verdict-resnet18", "steps"):
-        campaign = load_campaign([ROOT / f"workflow/presets/{name}.yaml"])
-        unused = {template.label for template in templates(campaign)} - of_arms
-        assert unused <= {"lion", "ef-signsgd"}, name  # for comparison alone
+    of_arms = {label for arm in load().arms.values() for reading in arm.values() for label in reading}
+    for name in ("c10", "c100", "gap", "verdict-resnet18", "verdict-resnet18-cifar100", "steps"):
+        assert labels(name) - of_arms <= {"lion", "ef-signsgd"}, name  # for comparison alone
+
+
+@pytest.mark.parametrize("name", ["c10", "verdict-resnet18"])
+def test_every_arm_of_one_worker_has_all_readings(name: str) -> None:
+    known = labels(name) | labels("workers")
+    for arm, readings in load().arms.items():
+        for reading, candidates in readings.items():
+            assert known.intersection(candidates), (arm, reading)
+
+
+@pytest.mark.parametrize("name", ["c100", "verdict-resnet18", "verdict-resnet18-cifar100"])
+def test_the_number_of_runs_in_the_header_is_right(name: str, tmp_path: Path) -> None:
+    campaign = preset(name, tmp_path)
+    trials = sum(search.tuning.trials for search in searches(campaign))
+    text = (ROOT / f"workflow/presets/{name}.yaml").read_text()
+    assert f"# {trials} trials and {len(expand(campaign))} runs of {campaign.train['epochs']} epochs" in text
