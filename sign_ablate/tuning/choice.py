@@ -70,6 +70,7 @@ def with_choices(campaign: Campaign, results: Path) -> Campaign:
                 path, search.dataset, search.template, "ranges", choice.ranges, dict(search.template.space)
             )
             _check_edges(path, search.dataset, search.template, choice)
+            _check_trials(path, search, choice)
             tuned.setdefault(search.dataset, {})[search.label] = choice.values
     return campaign.model_copy(update={"tuned": tuned})
 
@@ -94,6 +95,20 @@ def check_evaluated(path: Path, campaign: Campaign) -> None:
 def _check_edges(path: Path, dataset: str, template: Template, choice: Choice) -> None:
     right = edges(template, choice.values) if choice.values else ()
     _check(path, dataset, template, "at_edge", choice.at_edge, right)
+
+
+def _check_trials(path: Path, search: Search, choice: Choice) -> None:
+    """Check the number of trials, and the values of each by the id of its run, which has their hash."""
+    where, space, trials = f"{search.dataset}.{search.label}.trials", search.template.space, choice.trials
+    if len(trials) != search.tuning.trials:
+        raise _edited(path, f"{where}: {len(trials)} of them; must be {search.tuning.trials}")
+    for index, trial in enumerate(trials):
+        inside = trial.values.keys() == space.keys() and all(
+            low <= trial.values[key] <= high for key, (low, high) in space.items()
+        )
+        if not inside or trial.run != search.run(index, trial.values).id:
+            problem = f"{where}.{index}.values = {shown(trial.values)}: not those of its run, {trial.run}"
+            raise _edited(path, problem)
 
 
 def _check(path: Path, dataset: str, template: Template, key: str, found: Any, right: Any) -> None:

@@ -41,8 +41,12 @@ class Search:
 
     def runs(self) -> list[Run]:
         """The trials."""
+        return [self.run(index, values) for index, values in enumerate(self.values())]
+
+    def run(self, index: int, values: dict[str, float]) -> Run:
+        """The trial of given values."""
         cell = Cell(self.dataset, self.template.method, self.template.axes)
-        return [Run(cell, self._config(values), trial=index) for index, values in enumerate(self.values())]
+        return Run(cell, self._config(values), trial=index)
 
     def values(self) -> list[dict[str, float]]:
         """Values of each trial."""

@@ -352,6 +352,14 @@ def _to_other_trial(choice: dict[str, Any]) -> None:
     (choice["values"],) = [t["values"] for t in choice["trials"] if t["values"] != choice["values"]]
 
 
+def _with_its_trial(choice: dict[str, Any]) -> None:
+    """A value of one's own that is also that of the best trial."""
+    for trial in choice["trials"]:
+        if trial["values"] == choice["values"]:
+            trial["values"] = {**trial["values"], "lr": 0.1}
+    choice["values"] = {**choice["values"], "lr": 0.1}
+
+
 @pytest.mark.parametrize(
     ("edit", "problem"),
     [
@@ -362,6 +370,9 @@ def _to_other_trial(choice: dict[str, Any]) -> None:
         (lambda choice: [t.update(val_acc=None) for t in choice["trials"]], r"values = .*: all of its"),
         (lambda choice: choice.update(at_edge=["momentum"]), r"toy\.sgd\.at_edge = \['momentum'\]: must be"),
         (lambda choice: choice["ranges"].update(lr=[1e-9, 1e9]), r"toy\.sgd\.ranges = {'lr': .*: must be {"),
+        (_with_its_trial, r"sgd\.trials\.\d\.values = {'lr': 0\.1, .*: not those of its run"),
+        (lambda choice: choice["trials"][0].update(run="x"), r"sgd\.trials\.0\.values = .*: not those"),
+        (lambda choice: choice["trials"].append(choice["trials"][0]), r"sgd\.trials: 3 of them; must be 2"),
     ],
 )  # fmt: skip
 def test_choice_that_contradicts_its_trials_is_refused(
