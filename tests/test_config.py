@@ -209,6 +209,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"figures": {"Figure1": {"kind": "dithering", "dataset": "synthetic"}}},
         r"^figures: figure1 and Figure1 differ in upper and lower case only; rename one$",
     ),
+    "figure called like one of tuning": (
+        {"figures": {"Tuning-synthetic": {"kind": "dithering", "dataset": "synthetic"}}},
+        r"^figures: Tuning-synthetic: figures of tuning are called tuning-<data set>; rename it$",
+    ),
     "empty axis": (
         {"methods": {"sgd": {"lr": []}}},
         r"^methods\.sgd\.lr = \[\]: an empty axis leaves no run",
@@ -324,7 +328,7 @@ def test_every_problem_is_reported_at_once(tiny: dict[str, Any]) -> None:
         (b"[" * 1000, r"nested too deeply$"),
         (b"just text\n", r"= 'just text': must be a mapping of keys"),
         (b"- a\n- b\n", r"= \['a', 'b'\]: must be a mapping of keys"),
-        (b"", r"empty; must be a mapping"),
+        (b"", r"empty; must be a mapping of keys, each with its value$"),
         (b"# campaign: demo\n", r"empty; must be a mapping"),
         ("campaign: demo".encode("utf-16"), r"not UTF-8 text; save it"),
         ("campaign: d\xe9mo".encode("latin-1"), r"not UTF-8 text; save it"),

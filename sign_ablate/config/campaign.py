@@ -96,6 +96,10 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 }
 
 
+#: first part of the names of the figures that `tuning` draws of each data set (workflow/rules/notebooks.smk)
+TUNING_FIGURE = "tuning-"
+
+
 class Figure(Model):
     """One figure of the report."""
 
@@ -181,6 +185,17 @@ class Campaign(Model):
             if first != label:
                 raise ValueError(f"{first} and {label} differ in upper and lower case only; rename one")
         return section
+
+    @field_validator("figures")
+    @classmethod
+    def _not_of_tuning(cls, figures: dict[str, Figure]) -> dict[str, Figure]:
+        """Refuse the names of the figures that `tuning` draws of each data set."""
+        for label in figures:
+            if label.casefold().startswith(TUNING_FIGURE):
+                raise ValueError(
+                    f"{label}: figures of tuning are called {TUNING_FIGURE}<data set>; rename it"
+                )
+        return figures
 
     @field_validator("train", "figures", "execution", mode="before")
     @classmethod

@@ -132,6 +132,8 @@ def describe(error: ErrorDetails) -> str:
         return f"must be a list; write [{value if _are_numbers(value) else '0, 1, 2'}]"
     if kind == "too_short":
         return "must have at least one entry"
+    if kind == "too_long":
+        return f"must have at most {context['max_length']} entries"
     if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
         return "must begin with a letter or digit (ASCII), and have only these, _, + and -"
     if kind == "string_too_long":

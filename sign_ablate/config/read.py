@@ -26,9 +26,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if values is None:
-        raise ConfigError(f"{path}: empty; must be a mapping of keys, such as `campaign: demo`")
+        raise ConfigError(f"{path}: empty; must be a mapping of keys, each with its value")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} = {shown(values)}: must be a mapping of keys, such as `campaign: demo`")
+        raise ConfigError(f"{path} = {shown(values)}: must be a mapping of keys, each with its value")
     return values
 
 

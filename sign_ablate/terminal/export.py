@@ -79,7 +79,11 @@ def export(
     tuning = {f"tuning-{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
     figures = [path for path in folder.glob("figures/*.png") if path.stem in {*campaign.figures, *tuning}]
     shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
-    (out / "figures").mkdir(parents=True)
+    try:
+        (out / "figures").mkdir(parents=True)
+    except OSError as error:
+        problem = f"cannot be made ({error.strerror})"
+        raise ExportError(f"{out}: {problem}; give --out a folder that can be written") from None
     copied = [folder / name for name in (*NEEDED, schemas.PROBES, table.LEDGER, TABLE)]
     for path in [*copied, *figures]:
         if path.exists():

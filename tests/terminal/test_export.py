@@ -121,6 +121,16 @@ def test_export_leaves_a_folder_of_other_files_alone(results: Results, tmp_path:
         assert sorted((out / "figures").iterdir()) == figures
 
 
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_export_to_a_file_is_one_line(results: Results, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        ExportError, match=rf"^{tmp_path / name}: cannot be made \(Not a directory\); give --out"
+    ):
+        results.export(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_rebuild_does_not_delete_what_it_reads(results: Results, tmp_path: Path) -> None:
     out = tmp_path / "rebuilt" / results.campaign.campaign
     results.export(out)

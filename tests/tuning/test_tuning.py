@@ -286,6 +286,10 @@ def test_middle_of_a_range_may_equal_a_value_of_another_method(config: dict[str,
             r"tuning.spaces.sgd.nesterov = \[False, True\]: must be \[low, high\], two numbers",
         ),
         (
+            lambda c: c["tuning"]["spaces"].update(pre={key: [1, 2] for key in "abcde"}),
+            r"tuning.spaces.pre = .*: must have at most 4 entries$",
+        ),
+        (
             lambda c: c["tuning"]["spaces"].update(pre={"lr": [0.1, 0.1001]}),
             r"tuning.spaces.pre: 1 of 2 trials differ, since values have three significant digits; widen",
         ),
