@@ -91,6 +91,41 @@ def _direction(m, word, coin, sigma, amplitude, ZERO: tl.constexpr, LAW: tl.cons
 
 
 @triton.jit
+def _advanced(g, old, weight, beta, MOMENTUM: tl.constexpr):
+    """plain.advanced; as in torch.lerp, `weight` is the gradient's, and from ½ on the old momentum's."""
+    if MOMENTUM == 0:
+        return g
+    elif MOMENTUM == 1:
+        return tl.fma(g - old, weight, old)
+    elif MOMENTUM == 2:
+        return tl.fma(old - g, weight, g)
+    else:
+        return old * beta + g
+
+
+@triton.jit
+def _sgd(g, old, beta, first, FIRST: tl.constexpr):
+    """Momentum of the SGD phase, which starts with the gradient."""
+    if FIRST == 1:
+        return g
+    elif FIRST == 2:
+        return tl.where(first, g, old * beta + g)
+    else:
+        return old * beta + g
+
+
+@triton.jit
+def _projected(s, m, old, coin, ZERO: tl.constexpr, LAW: tl.constexpr, PROJECT: tl.constexpr):
+    """Direction that λ_k projects: clean sign(m), the step's, or the sign of the old momentum."""
+    if PROJECT == 1 and LAW != 0:
+        return _sign(m, coin, ZERO)
+    elif PROJECT == 3:
+        return _sign(old, coin, ZERO)
+    else:
+        return s
+
+
+@triton.jit
 def _tile(
     p_ptr, g_ptr, m_ptr, base, n, parameter, numbers, noise,
     MOMENTUM: tl.constexpr, ZERO: tl.constexpr, LAW: tl.constexpr, CHECK: tl.constexpr,
@@ -124,26 +159,14 @@ def _tile(
             g = g * factor
         if COUPLED:
             g = (raw.to(tl.float32) * coupled).to(raw.dtype).to(tl.float32) + g
-        m = g
         old = g
         if MOMENTUM != 0:
             old = tl.load(m_ptr + at, mask=mask).to(tl.float32)
-            if MOMENTUM == 1:
-                m = tl.fma(g - old, weight, old)
-            elif (
-                MOMENTUM == 2
-            ):  # torch.lerp's formula for weights from ½; here `weight` is the old momentum's
-                m = tl.fma(old - g, weight, g)
-            else:
-                m = old * beta + g
+        m = _advanced(g, old, weight, beta, MOMENTUM)
         x = raw.to(tl.float32) * decay
         sgd = g
         if PHASE != 0 and SGD_MOMENTUM:
-            sgd = old * beta + g
-            if FIRST == 1:
-                sgd = g
-            elif FIRST == 2:
-                sgd = tl.where(first, g, sgd)
+            sgd = _sgd(g, old, beta, first, FIRST)
             if PHASE == 1:
                 m = sgd
         if PHASE == 1:
@@ -151,11 +174,7 @@ def _tile(
         else:
             s = _direction(m, word, coin, sigma, amplitude, ZERO, LAW, CHECK)
             if PROJECT != 0:
-                clean = s
-                if PROJECT == 1 and LAW != 0:
-                    clean = _sign(m, coin, ZERO)
-                elif PROJECT == 3:
-                    clean = _sign(old, coin, ZERO)
+                clean = _projected(s, m, old, coin, ZERO, LAW, PROJECT)
                 if MASKED:
                     clean = tl.where(inside, clean, 0.0)
                     dot += tl.where(inside, clean * g, 0.0)
