@@ -10,7 +10,7 @@ def write(
     tables: Path,
     out: Path,
     page: Path,
-    claims: Path = model.CLAIMS_FILE,
+    claims: Path | None = None,
     tuned: Path | None = None,
     theory: Path | None = None,
     measurements: Path | None = None,
@@ -21,7 +21,7 @@ def write(
         tables: folder of the campaign's tables.
         out: table of the ledger to write.
         page: explore.html to write.
-        claims: file of the claims.
+        claims: file of the claims; None: claims.yaml.
         tuned: tuned.json of the campaign. It may be missing.
         theory: claims.parquet of the theory lab. It may be missing.
         measurements: measurements.parquet of the benchmarks. It may be missing.

@@ -14,7 +14,7 @@ from sign_ablate.config.data import SOURCES
 from sign_ablate.config.errors import ConfigError, lines, shown, unknown
 from sign_ablate.config.read import parse_yaml, read_yaml
 from sign_ablate.config.train import Network
-from sign_ablate.repository import CLAIMS_FILE
+from sign_ablate.repository import claims_file
 
 #: key of a margin for the data sets that it does not name
 OTHER = "other"
@@ -85,8 +85,9 @@ class Claims(Model):
         return tuple(reading for reading in self.readings if all(reading in arm for arm in open_arms))
 
 
-def load(path: Path = CLAIMS_FILE) -> Claims:
-    """Load claims.yaml. Raises ConfigError with a line for each problem."""
+def load(path: Path | None = None) -> Claims:
+    """Load claims.yaml, by default `claims_file()`. Raises ConfigError with a line for each problem."""
+    path = path or claims_file()
     values = read_yaml(path)
     try:
         return _validated(values)
@@ -112,9 +113,9 @@ def _validated(values: dict[str, Any]) -> Claims:
     return claims
 
 
-def digest(path: Path = CLAIMS_FILE) -> str:
-    """SHA-256 of the file's content, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(path: Path | None = None) -> str:
+    """SHA-256 of the content of a file of claims, by default `claims_file()`, in hexadecimal."""
+    return hashlib.sha256((path or claims_file()).read_bytes()).hexdigest()
 
 
 def _problems(claims: Claims) -> Iterator[str]:

@@ -127,12 +127,12 @@ def ledger(
     ] = None,
 ) -> None:
     """Evaluate the claims on a campaign's tables (a Snakemake job)."""
-    from sign_ablate.claims import job, model
+    from sign_ablate.claims import job
     from sign_ablate.config import ConfigError
     from sign_ablate.store.record import DamagedError
 
     try:
-        job.write(tables, out, page, claims or model.CLAIMS_FILE, tuned, theory, measurements)
+        job.write(tables, out, page, claims, tuned, theory, measurements)
     except (ConfigError, DamagedError, OSError) as error:
         fail(error)
 

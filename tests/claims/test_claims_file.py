@@ -9,11 +9,11 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.claims.model import load, parse
 from sign_ablate.claims.quantities import Theory
 from sign_ablate.config import ConfigError, load_campaign
-from sign_ablate.repository import CLAIMS_FILE
+from sign_ablate.repository import claims_file
 from sign_ablate.theory.statements import STATEMENTS
 from tests.conftest import ROOT
 
-TEXT = CLAIMS_FILE.read_text(encoding="utf-8")
+TEXT = (ROOT / "claims.yaml").read_text(encoding="utf-8")
 
 
 #: text → its replacement and the beginning of the first line of the error
@@ -123,3 +123,10 @@ def test_claims_on_other_work_and_on_other_data_are_not_the_papers() -> None:
     assert claims["vote-two-phase"].ours
     dithered = {name for name, claim in claims.items() if claim.place.startswith("Sec. I, second")}
     assert {claims[name].data for name in dithered} == {"cifar100"}
+
+
+def test_claims_of_the_working_directory_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert claims_file() == ROOT / "claims.yaml"
+    (tmp_path / "claims.yaml").write_text(TEXT.replace("hand-off: {other: 1}", "hand-off: {other: 7}"))
+    assert load().margins["hand-off"]["other"] == 7

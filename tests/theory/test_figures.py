@@ -56,9 +56,8 @@ def test_notebook_draws_every_figure_and_the_verdicts(quick: dict[str, pd.DataFr
 def test_results_that_the_ledger_reads_exist() -> None:
     from sign_ablate.claims import model
     from sign_ablate.claims.quantities import Theory
-    from sign_ablate.repository import CLAIMS_FILE
 
-    tests = [claim.test for claim in model.load(CLAIMS_FILE).claims.values()]
+    tests = [claim.test for claim in model.load().claims.values()]
     read = {result for test in tests if isinstance(test, Theory) for result in test.results}
     assert read
     assert read <= statements.STATEMENTS.keys()

@@ -42,9 +42,9 @@ from sign_ablate.campaign.grid import expand, left_out
 from sign_ablate.campaign.identity import campaign_spec, data_id, identity, short_hash
 from sign_ablate.store.record import set_damaged_aside
 from sign_ablate.repository import (
-    CLAIMS_FILE,
     LAB_FILE,
     MEASUREMENTS_FILE,
+    claims_file,
     default_config,
 )
 from sign_ablate.terminal import workflow_log
@@ -68,7 +68,7 @@ if not os.path.exists("config.yaml") and not workflow.overwrite_configfiles:
 try:
     CAMPAIGN = load_campaign(CONFIGS, workflow.config_settings.config_args or [])
     if workflow.is_main_process:
-        load_claims(CLAIMS_FILE)  # a mistake in them is found before any job
+        load_claims()  # a mistake in them is found before any job
 except ConfigError as error:
     sys.exit(str(error))
 

@@ -1,4 +1,4 @@
-CLAIMS = str(CLAIMS_FILE)
+CLAIMS = str(claims_file())
 MEASUREMENTS = str(MEASUREMENTS_FILE)
 # `snakemake theory` makes the first of the two; the repository has the second.
 THEORY_FILE = LAB_CLAIMS if os.path.exists(LAB_CLAIMS) else str(LAB_FILE)
