@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sign_ablate.analysis import style
+from sign_ablate.analysis.notes import number_of_seeds
 from sign_ablate.analysis.stats import paired_difference
 
 
@@ -35,12 +36,14 @@ def differences(
         figure = Figure(figsize=(style.WIDTH, 0.75 + 0.19 * len(cells)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0, color="#000000", linewidth=0.8)
+        counts = []
         for position, (label, cell) in enumerate(cells.iterrows()):
             found = paired_difference(runs, dataset, str(label), reference)
             colour = style.colour(style.kind(cell["optimizer"], cell["site"]))
             if found.mean is None:
                 axes.text(0, position, " no common seed", fontsize=7, va="center", color=colour)
                 continue
+            counts.append(found.n)
             if found.low is not None and found.high is not None:
                 axes.plot([100 * found.low, 100 * found.high], [position, position], color=colour)
             axes.plot(100 * found.mean, position, "o", color=colour, markersize=3.5)
@@ -48,8 +51,8 @@ def differences(
         axes.set_ylim(len(cells) - 0.4, -0.6)
         axes.set_xlabel(f"Test accuracy − that of {style.pretty(reference)} (points)")
         axes.grid(axis="y", visible=False)
-        seeds = runs.loc[runs["label"] == reference, "seed"].nunique()
-        how = f"95 % t-intervals, {seeds} seeds" if seeds > 1 else "one seed: no intervals"
+        several = max(counts, default=0) > 1
+        how = f"95 % t-intervals, {number_of_seeds(counts)}" if several else "one seed: no intervals"
         figure.suptitle(f"{title or f'Differences on {dataset}'}\npaired by seed, {how}", fontsize=8)
     return figure
 
@@ -112,7 +115,6 @@ def phase_diagram(
             if len(found) > 1:
                 axes.set_title(style.pretty(str(method)))
             axes.grid(visible=False)
-        seeds = every["seed"].nunique()
-        what = f"mean test accuracy (%) of {seeds} seed{'s' if seeds > 1 else ''}"
+        what = f"mean test accuracy (%) of {number_of_seeds(every.groupby('label')['seed'].nunique())}"
         figure.suptitle(f"{title or f'Dither and step size on {dataset}'}\n{what}", fontsize=8)
     return figure

@@ -1,6 +1,6 @@
 """The paper's figures 1 to 3, drawn from epochs.parquet, and the last epoch's accuracies with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sign_ablate.analysis import style
+from sign_ablate.analysis.notes import number_of_seeds
 from sign_ablate.analysis.select import best_settings
 from sign_ablate.analysis.stats import LEAST_FOR_INTERVAL
 from sign_ablate.config.campaign import LEFT_OUT
@@ -104,10 +105,9 @@ def accuracy_forest(summary: pd.DataFrame, dataset: str, title: str | None = Non
 def spread(cells: pd.DataFrame) -> str:
     """Number of seeds and meaning of the lines around the means, for a figure's title."""
     finished = cells["n"] - cells["n_diverged"]
-    most = int(cells["n"].max())
     if finished.max() == 2:
-        return _seeds(most, "range")
-    return _seeds(most, "95 % t-interval") + (" (of two: range)" if 2 in set(finished) else "")
+        return _seeds(cells["n"], "range")
+    return _seeds(cells["n"], "95 % t-interval") + (" (of two: range)" if 2 in set(finished) else "")
 
 
 def _of(
@@ -152,7 +152,8 @@ def _curves(epochs: pd.DataFrame, runs: pd.DataFrame, title: str, marks: Sequenc
             handlelength=2.6,
             labelspacing=0.25,
         )
-        figure.suptitle(f"{title}\n{_seeds(runs['seed'].nunique(), 'range')}{selection}", fontsize=8)
+        counts = runs.groupby("label")["seed"].nunique().loc[labels]
+        figure.suptitle(f"{title}\n{_seeds(counts, 'range')}{selection}", fontsize=8)
     return figure
 
 
@@ -228,5 +229,6 @@ def _counted(label: str, n: int, diverged: int) -> str:
     return style.pretty(label) + (f" ({diverged} of {n} diverged)" if diverged else "")
 
 
-def _seeds(n: int, spread: str) -> str:
-    return f"mean and {spread} of {n} seeds" if n > 1 else f"one seed: no {spread}"
+def _seeds(counts: Iterable[int], spread: str) -> str:
+    number = number_of_seeds(counts)
+    return f"one seed: no {spread}" if number == "1 seed" else f"mean and {spread} of {number}"

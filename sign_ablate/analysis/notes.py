@@ -1,4 +1,4 @@
-"""Sentences on the runs behind a campaign's tables: missing or damaged ones, and runs of different code."""
+"""Texts on the runs behind tables and figures: missing or damaged ones, different code, numbers of seeds."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -44,6 +44,17 @@ def different_code(times: "pd.DataFrame") -> str:
         f"Runs were made by different code, which may explain differences between them. By fingerprint: "
         f"{', '.join(parts)}. The command sign-ablate outdated lists the runs of other code than today's."
     )
+
+
+def number_of_seeds(counts: Iterable[int]) -> str:
+    """Number of seeds, such as "8 seeds", or "1 to 8 seeds" where cells have different numbers.
+
+    Args:
+        counts: number of seeds of each cell, at least one cell.
+    """
+    different = sorted(set(counts))
+    least, most = different[0], different[-1]
+    return f"{most} seed{'' if most == 1 else 's'}" if least == most else f"{least} to {most} seeds"
 
 
 def _runs(n: int) -> str:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["supported", "refuted", "unresolved", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "unresolved", "not measured")
+#: remark on a claim that is supported although its effect is too small to matter
+SMALL = "by less than the margin"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from sign_ablate.analysis import style
 from sign_ablate.claims.merge import is_measured
+from sign_ablate.claims.outcome import SMALL
 from sign_ablate.claims.page import COLOURS, numbers
 from sign_ablate.claims.table import Row
 
@@ -19,7 +20,7 @@ WIDTH, ROW = 9.0, 0.225
 #: half-width of the forest in margins
 REACH = 6.0
 #: horizontal positions of the columns, from 0 to 100
-_VERDICT, _BOX, _FOREST, _EFFECT, _N = 44.0, 12.0, (57.0, 73.0), 74.0, 99.0
+_VERDICT, _BOX, _FOREST, _EFFECT, _N = 42.3, 14.2, (57.0, 73.0), 74.0, 99.0
 _CHARACTERS = 145
 
 
@@ -52,7 +53,7 @@ def first_screen(rows: Sequence[Row], sentence: str) -> Figure:
         axes.text(
             _place(0),
             line - 1,
-            f"effect ÷ margin, −{REACH:.0f} to {REACH:.0f}; grey: ± margin",
+            f"effect ÷ margin, −{REACH:.0f} to {REACH:.0f}; grey: ± margin; small: {SMALL}",
             ha="center",
             **given,
         )
@@ -87,6 +88,8 @@ def _verdict(axes: Axes, y: float, row: Row, colour: str) -> None:
     )  # fmt: skip
     axes.add_patch(box)
     text = f"proxy: {row['proxy_verdict']}" if is_proxy else row["verdict"]
+    if SMALL in (row["reason"] or ""):
+        text += ", small"
     axes.text(
         _VERDICT + _BOX / 2,
         y,

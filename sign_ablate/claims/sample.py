@@ -10,7 +10,7 @@ from sign_ablate.claims import statistics
 from sign_ablate.claims import verdict as verdicts
 from sign_ablate.claims.contrasts import Rule
 from sign_ablate.claims.evidence import Values
-from sign_ablate.claims.outcome import Outcome, Verdict
+from sign_ablate.claims.outcome import SMALL, Outcome, Verdict
 
 #: fewest seeds for a verdict
 LEAST_SEEDS = 2
@@ -126,7 +126,7 @@ def _divergence(sample: Sample) -> str:
 def _remark(rule: Rule, effect: statistics.Effect, margin: float) -> str:
     """Remark on the interval of a supported claim, or an empty text."""
     if rule == "greater" and effect.high < margin:
-        return "by less than the margin"
+        return SMALL
     if rule == "same" and max(-effect.low, effect.high) >= margin:
         ends = f"[{effect.low90:+.2f}, {effect.high90:+.2f}]".replace("-", "−")
         return f"by the interval of the equivalence test, {ends}"

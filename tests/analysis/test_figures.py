@@ -74,6 +74,10 @@ def test_dithering_draws_what_the_paper_draws(tables: Callable[..., Tables]) -> 
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Epoch", "Test accuracy (%)")
     assert figure.get_suptitle() == "Dithering on digits\nmean and range of 3 seeds"
+    partial = (table[(table["label"] != "adam") | (table["seed"] == 0)] for table in (epochs, runs))
+    assert (
+        figures.dithering(next(partial), "digits", next(partial)).get_suptitle().endswith("of 1 to 3 seeds")
+    )
     assert marks(figure) == {}
     (sgd,) = [line for line in axes.get_lines() if to_hex(line.get_color()) == style.COLOURS["sgd"]]
     finals = runs.loc[runs["label"] == "sgd", "final_test_acc"]

@@ -126,7 +126,13 @@ def test_differences_are_paired_by_seed_and_in_points() -> None:
 def test_differences_of_one_seed_name_no_interval() -> None:
     title = comparisons.differences(runs()[lambda t: t["seed"] == 0], "toy", "clean lr=0.001").get_suptitle()
     assert title.endswith("one seed: no intervals")
-    assert comparisons.differences(runs(), "toy", "clean lr=0.001").get_suptitle().endswith("3 seeds")
+    assert comparisons.differences(runs(), "toy", "clean lr=0.001").get_suptitle().endswith(", 3 seeds")
+
+
+def test_titles_have_the_range_of_numbers_of_seeds() -> None:
+    partial = runs()[lambda t: (t["seed"] == 0) | t["label"].str.startswith("clean")]
+    assert comparisons.differences(partial, "toy", "clean lr=0.001").get_suptitle().endswith("1 to 3 seeds")
+    assert comparisons.phase_diagram(partial, "toy").get_suptitle().endswith("of 1 to 3 seeds")
 
 
 def test_differences_without_a_cell_to_compare() -> None:

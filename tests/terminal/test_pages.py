@@ -127,8 +127,12 @@ def test_page_leaves_out_empty_columns_and_a_reading_that_the_remark_has(
 
 
 def test_picture_shows_the_measured_claims_alone(ledgers: dict[str, list[table.Row]], results: Path) -> None:
-    figure = first_screen(merge.merged(ledgers), "A sentence.")
+    rows = merge.merged(ledgers)
+    small = [{**row, "reason": "1 of 3 seeds diverged; by less than the margin"} for row in rows]
+    assert "proxy: supported, small" in [t.get_text() for t in first_screen(small, "").axes[0].texts]
+    figure = first_screen(rows, "A sentence.")
     words = [text.get_text() for text in figure.axes[0].texts]
+    assert "proxy: supported" in words
     assert words[0] == "A sentence."
     assert "SignSGD-M trails well-tuned SGD (cifar100)" in words
     assert "proxy: refuted" in words
