@@ -26,7 +26,7 @@ def test_fresh_campaign_needs_every_job(config: dict[str, Any], tmp_path: Path) 
     assert stopped.returncode == 1
     (line,) = stopped.stderr.splitlines()[1:]
     assert line.startswith(
-        f"{claims}: claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?"
+        "claims.yaml: claims.dither-near-sgd.test.margin = 'nearr': unknown; did you mean near?"
     )
 
 
