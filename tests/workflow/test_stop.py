@@ -24,10 +24,12 @@ from tests.workflow.conftest import environment, make
 pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-#: Python, with its standard input as the terminal whose closing ends it
+#: Python, with its standard input as the terminal whose closing ends it, and whose Ctrl-C interrupts it even if the
+#: tests run in the background of a script, where a shell ignores SIGINT
 CONTROLLED = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
