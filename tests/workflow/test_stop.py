@@ -24,8 +24,8 @@ from tests.workflow.conftest import environment, make
 pytestmark = [pytest.mark.slow, pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-#: Python, with its standard input as the terminal whose closing ends it, and whose Ctrl-C interrupts it even if the
-#: tests run in the background of a script, where a shell ignores SIGINT
+#: Python, with its standard input as the terminal whose closing ends it, and whose Ctrl-C interrupts it even
+#: if the tests run in the background of a script, where a shell ignores SIGINT
 CONTROLLED = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
