@@ -60,12 +60,18 @@ def _once(rows: Sequence[Row]) -> list[str]:
 
 
 def _how(proxies: Sequence[Row]) -> str:
-    """Differences of proxies from the paper's setting, such as "data: cifar10 and cifar100, epochs: 10"."""
+    """Differences of proxies from the paper's setting, such as "epochs: 10 and 20, not tuned in some"."""
     found: dict[str, list[str]] = {}
-    for part in sorted({part for row in proxies for part in row["proxy"].split(", ")}):
-        key, _, value = part.partition(": ")
-        found.setdefault(key, []).append(value)
-    return ", ".join(f"{key}: {' and '.join(of)}" if all(of) else key for key, of in found.items())
+    for row in proxies:
+        for part in row["proxy"].split(", "):
+            key, _, value = part.partition(": ")
+            found.setdefault(key, []).append(value)
+    texts = []
+    for key, of in sorted(found.items()):
+        values = " and ".join(sorted(set(of)))
+        some = " in some" if len(of) < len(proxies) else ""
+        texts.append(f"{key}: {values}" if values else f"{key}{some}")
+    return ", ".join(texts)
 
 
 def _split(verdicts: Sequence[str]) -> str:

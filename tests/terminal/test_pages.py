@@ -111,6 +111,9 @@ def test_claim_on_two_data_sets_counts_once(ledgers: dict[str, list[table.Row]])
     row = next(row for row in ledgers["ten"] if row["proxy_verdict"])
     both = [{**row, "proxy": f"data: {data}, not tuned"} for data in ("cifar10", "cifar100")]
     assert "(data: cifar10 and cifar100, not tuned)" in page.sentence(both)
+    assert "(data: cifar10 and cifar100, not tuned in some)" in page.sentence(
+        [{**row, "proxy": "data: cifar10"}, both[1]]
+    )
     paper = [claim for claim in load().claims.values() if not claim.ours]
     assert number == [len(paper)] * 2
 
