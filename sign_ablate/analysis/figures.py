@@ -1,6 +1,6 @@
 """The paper's figures 1 to 3, drawn from epochs.parquet, and the last epoch's accuracies with intervals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -229,6 +229,5 @@ def _counted(label: str, n: int, diverged: int) -> str:
     return style.pretty(label) + (f" ({diverged} of {n} diverged)" if diverged else "")
 
 
-def _seeds(counts: Iterable[int], spread: str) -> str:
-    number = number_of_seeds(counts)
-    return f"one seed: no {spread}" if number == "1 seed" else f"mean and {spread} of {number}"
+def _seeds(counts: "pd.Series[int]", spread: str) -> str:
+    return f"mean and {spread} of {number_of_seeds(counts)}" if counts.max() > 1 else f"one seed: no {spread}"

@@ -14,7 +14,7 @@ from sign_ablate.analysis import schemas, style
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.campaign.identity import campaign_spec
 from sign_ablate.claims import seeds, table
-from sign_ablate.config.campaign import Campaign
+from sign_ablate.config.campaign import TUNING_FIGURE, Campaign
 from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError, read_json
 from sign_ablate.store.run_files import write_text
@@ -76,7 +76,7 @@ def export(
         )
     _check_out(out)
     # Snakemake leaves the figures that a campaign once had.
-    tuning = {f"tuning-{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
+    tuning = {f"{TUNING_FIGURE}{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
     figures = [path for path in folder.glob("figures/*.png") if path.stem in {*campaign.figures, *tuning}]
     shutil.rmtree(out / "figures", ignore_errors=True)  # those of figures that the campaign no longer has
     try:
