@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,7 +51,26 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     contents, damaged = _read(
         present, [layout.run_folder(results, run.id) for run in present], out / schemas.KEPT, partial
     )
-    intact = [run for run in present if run.id in contents]
+    write_tables(campaign, contents, out, damaged)
+
+
+def write_tables(
+    campaign: Campaign, contents: Mapping[str, Content], out: Path, damaged: Sequence[Run] = ()
+) -> None:
+    """Write the tables of a campaign and campaign.json.
+
+    Args:
+        campaign: the campaign.
+        contents: run id → content of the run. Other runs of the campaign are missing in the tables.
+        out: folder of the tables.
+        damaged: runs that were left out because they are damaged.
+
+    Raises:
+        AggregateError: if two cells have the same label.
+        OSError: if a table cannot be written.
+    """
+    runs = expand(campaign)
+    intact = [run for run in runs if run.id in contents]
     keys = [{"run": run.id, **_cell_row(run), "seed": run.config.seed} for run in intact]
     rows = [{**key, **_result(contents[run.id])} for run, key in zip(intact, keys, strict=True)]
     times, predictions = (
@@ -154,7 +173,7 @@ def _write_epochs(path: Path, rows: list[Row], tables: list[pa.Table]) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def _summary(runs: Iterable[Run], rows: list[Row], damaged: list[Run]) -> list[Row]:
+def _summary(runs: Iterable[Run], rows: list[Row], damaged: Iterable[Run]) -> list[Row]:
     left_out = Counter((run.cell.dataset, run.cell.label) for run in damaged)
     cells: dict[tuple[str, str], tuple[Row, list[Row]]] = {}
     seen = set()

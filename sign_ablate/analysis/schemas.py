@@ -32,6 +32,8 @@ _RUN = [
     *_CELL,
     field("seed", pa.int64(), "seed of initialisation, data order and dither"),
 ]
+#: columns that name the run and its cell, in all tables with rows of runs
+KEYS = {column.name for column in _RUN}
 _STATUS = field("status", pa.string(), "finished, or diverged: loss or gradient became non-finite")
 
 #: One row per epoch of every run. A run that diverged in its first epoch has no row here, see runs.parquet.

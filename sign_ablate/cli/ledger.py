@@ -56,6 +56,30 @@ def export(
 
 
 @app.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Folders that export wrote; the first has precedence.")],
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = [],  # noqa: B006
+    results: Path = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: results/reference/<campaign>.")
+    ] = None,
+) -> None:
+    """Make one export of a campaign from those of its parts, such as seeds that several machines ran."""
+    from sign_ablate.analysis.aggregate import AggregateError
+    from sign_ablate.analysis.notebook import NotebookError
+    from sign_ablate.config import ConfigError
+    from sign_ablate.store.record import DamagedError
+    from sign_ablate.terminal.export import ExportError
+    from sign_ablate.terminal.merge import merge as text
+
+    try:
+        print(text(parts, config, overrides, results, out))
+    except (ExportError, AggregateError, ConfigError, DamagedError, NotebookError, OSError) as error:
+        fail(error)
+
+
+@app.command()
 def rebuild(
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Exported campaigns; default: all in results/reference.")

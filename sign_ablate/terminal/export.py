@@ -74,7 +74,27 @@ def export(
         raise ExportError(
             f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
         )
-    _check_out(out)
+    return keep(campaign, folder, file_of(campaign, results), provenance(campaign, config, results), out)
+
+
+def keep(campaign: Campaign, folder: Path, tuned: Path, origin: dict[str, Any], out: Path) -> str:
+    """Copy tables, ledger, choices of the tuning and figures (PNG) to `out`, and draw the ledger.
+
+    Args:
+        campaign: the campaign that the tables were made from.
+        folder: folder with the tables and figures.
+        tuned: file of the choices, copied if the campaign tunes.
+        origin: content of provenance.json.
+        out: folder to write.
+
+    Returns:
+        A line on what was written.
+
+    Raises:
+        ExportError: if `out` has other files than those of an export, or cannot be made.
+        OSError: if a file cannot be read or written.
+    """
+    check_out(out)
     # Snakemake leaves the figures that a campaign once had.
     tuning = {f"{TUNING_FIGURE}{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
     figures = [path for path in folder.glob("figures/*.png") if path.stem in {*campaign.figures, *tuning}]
@@ -89,17 +109,15 @@ def export(
         if path.exists():
             shutil.copyfile(path, out / path.relative_to(folder))
     draw_ledger(out)
-    tuned = file_of(campaign, results)
     if campaign.tuning is not None and tuned.exists():
         shutil.copyfile(tuned, out / TUNED)
-    content = json.dumps(provenance(campaign, config, results), indent=1, ensure_ascii=False)
-    write_text(out / PROVENANCE, content + "\n")
+    write_text(out / PROVENANCE, json.dumps(origin, indent=1, ensure_ascii=False) + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes its ledger and report again"
     return f"{out}: {size / 1e6:.1f} MB; {next_step}"
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Raise ExportError for a folder with files that no export wrote: its figures would be deleted."""
     if out.is_dir() and any(out.iterdir()):
         of_campaign = (out / layout.RUNNING).exists()  # the results themselves, of this campaign or another

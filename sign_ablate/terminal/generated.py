@@ -64,7 +64,7 @@ def _contents() -> list[str]:
         "| `<campaign>/{figures/,table1.*,report.html}` | figures, table and report, made by notebooks |\n"
         "| `<campaign>/partial/` | the same for the runs finished so far (`snakemake partial`) |\n"
         "| `reference/<campaign>/` | tables, ledger, `tuned.json`, figures and origin of a campaign, kept by "
-        "`sign-ablate export` |\n"
+        "`sign-ablate export` or `merge` |\n"
         "| `rebuilt/<campaign>/` | ledger, figures and report that `sign-ablate rebuild` made of them |\n"
         "| `theory/` | tables, figures and report of the theory lab: [theory.md](theory.md) |\n"
         "| `<campaign>/logs/`, `benchmarks/` | log, and time and memory, of each job of the campaign |",

@@ -58,7 +58,7 @@ def rebuild(sources: Sequence[Path], out: Path, *, update: bool = False) -> str:
         raise ExportError("no campaign to rebuild; sign-ablate export makes one from results")
     found: dict[Path, tuple[Path, Campaign]] = {}
     for source in sources:
-        campaign = _checked(source)
+        campaign = checked(source)
         folder = layout.campaign_folder(out, campaign.campaign)
         if folder in found:
             raise ExportError(f"{found[folder][0]}, {source}: both would be rebuilt in {folder}; give one")
@@ -67,7 +67,10 @@ def rebuild(sources: Sequence[Path], out: Path, *, update: bool = False) -> str:
         found[folder] = source, campaign
     lines = []
     for folder, (source, campaign) in found.items():
-        lines.append(_rebuild(source, campaign, folder))
+        start = time.perf_counter()
+        rebuild_one(source, campaign, folder)
+        seconds = time.perf_counter() - start
+        lines.append(f"{folder}: ledger and report in {seconds:.0f} s; {_compared(source, folder)}")
         if update:
             _update(source, folder)
     return "\n".join(lines)
@@ -82,8 +85,11 @@ def _update(source: Path, folder: Path) -> None:
     draw_ledger(source)
 
 
-def _rebuild(source: Path, campaign: Campaign, out: Path) -> str:
-    start = time.perf_counter()
+def rebuild_one(source: Path, campaign: Campaign, out: Path) -> None:
+    """Make ledger, interactive page, figures, table and report in `out` from the tables in `source`.
+
+    Raises ConfigError if claims.yaml is invalid, NotebookError if a notebook fails, or OSError.
+    """
     shutil.rmtree(out, ignore_errors=True)
     (out / "figures").mkdir(parents=True)
     for name in (*NEEDED, schemas.PROBES, TUNED):
@@ -98,12 +104,10 @@ def _rebuild(source: Path, campaign: Campaign, out: Path) -> str:
     _run("table1", out, "table1", {**table1, "campaign": out / schemas.CAMPAIGN, "out": out / "table1"})
     executed = _run("report", out, "report", {"results": out, "figures": json.dumps(figures)})
     export_html(executed, out / "report.html")
-    seconds = time.perf_counter() - start
-    return f"{out}: ledger and report in {seconds:.0f} s; {_compared(source, out)}"
 
 
-def _checked(source: Path) -> Campaign:
-    """The campaign of an exported folder, all of whose files can be read."""
+def checked(source: Path) -> Campaign:
+    """The campaign of an exported folder, all of whose files can be read. Raises ExportError."""
     if missing := [name for name in NEEDED if not (source / name).exists()]:
         raise ExportError(f"{source / missing[0]}: not found; sign-ablate export writes it")
     path = source / schemas.CAMPAIGN

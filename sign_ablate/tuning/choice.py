@@ -160,7 +160,12 @@ def _add(campaign: Campaign, results: Path, path: Path) -> None:
     for search in pending(campaign):
         choice = _best(search, results)
         found.setdefault(search.dataset, {})[search.label] = choice
-    text = json.dumps(_FILE.dump_python(found, mode="json"), indent=1, ensure_ascii=False) + "\n"
+    write(path, found)
+
+
+def write(path: Path, choices: Choices) -> None:
+    """Write a file of choices. It is left alone if nothing changes. Raises OSError."""
+    text = json.dumps(_FILE.dump_python(choices, mode="json"), indent=1, ensure_ascii=False) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
