@@ -27,7 +27,8 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
     By default, Snakemake waits on SIGTERM and SIGINT until its running jobs have finished, unless a terminal
     sends them SIGINT too, and is killed by SIGHUP, which leaves its lock behind. Must be called after
     Snakemake has installed its handler of SIGTERM. That handler is kept; it stops Snakemake from starting
-    further jobs. SIGINT still raises KeyboardInterrupt, on which Snakemake cancels the jobs of a cluster.
+    further jobs. The first SIGINT still raises KeyboardInterrupt, on which Snakemake cancels the jobs of a
+    cluster; a second one would interrupt that.
 
     Args:
         report: called with a line for the user.
@@ -53,9 +54,13 @@ def pass_on_to_jobs(report: Callable[[str], None]) -> None:
 
     interrupt = signal.getsignal(signal.SIGINT)
 
+    interrupted = False
+
     def received(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
         os.write(writer, b"!")
-        if number == signal.SIGINT and callable(interrupt):
+        if number == signal.SIGINT and callable(interrupt) and not interrupted:
+            interrupted = True
             interrupt(number, frame)
 
     threading.Thread(target=stop, daemon=True).start()
