@@ -92,6 +92,11 @@ def read(path: str | Path) -> list[Row]:
     return found
 
 
+def claims_digest(path: Path) -> str:
+    """SHA-256 of the claims.yaml that a ledger was made with; empty if unknown. Raises like `read`."""
+    return (pq.read_schema(path).metadata or {}).get(b"claims_sha256", b"").decode()
+
+
 def _record(row: "Entry") -> Row:
     claim, outcome = row.claim, row.outcome
     measured = outcome.verdict != "not measured"

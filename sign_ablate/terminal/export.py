@@ -13,8 +13,9 @@ from typing import Any
 from sign_ablate.analysis import schemas, style
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.campaign.identity import campaign_spec
-from sign_ablate.claims import seeds, table
+from sign_ablate.claims import model, seeds, table
 from sign_ablate.config.campaign import TUNING_FIGURE, Campaign
+from sign_ablate.repository import claims_file
 from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError, read_json
 from sign_ablate.store.run_files import write_text
@@ -59,7 +60,8 @@ def export(
         A line on what was written.
 
     Raises:
-        ExportError: if the results are missing, or of another configuration, or if `out` has other files.
+        ExportError: if the results are missing, or of another configuration or another claims.yaml, or if
+            `out` has other files.
         DamagedError: if campaign.json is damaged.
         OSError: if a file cannot be read or written.
     """
@@ -74,6 +76,9 @@ def export(
         raise ExportError(
             f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
         )
+    if table.claims_digest(folder / table.LEDGER) != model.digest():
+        ledger, claims = folder / table.LEDGER, claims_file()
+        raise ExportError(f"{ledger}: not made with the present {claims}; run snakemake{target} again")
     return keep(campaign, folder, file_of(campaign, results), provenance(campaign, config, results), out)
 
 

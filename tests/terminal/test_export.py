@@ -12,6 +12,7 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.claims import job
 from sign_ablate.cli import app
 from sign_ablate.config import Campaign
+from sign_ablate.repository import claims_file
 from sign_ablate.store.layout import campaign_folder
 from sign_ablate.terminal.export import ExportError, export, provenance
 from sign_ablate.terminal.rebuild import exported, rebuild
@@ -104,6 +105,18 @@ def test_missing_results_and_those_of_another_configuration(results: Results, tm
         results.export(tmp_path / "out", partial=True)
     (results.folder / "claims.parquet").unlink()
     with pytest.raises(ExportError, match=r"claims\.parquet: not found; run snakemake for this campaign"):
+        results.export(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ledger_older_than_the_claims(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = claims_file().read_text() + "# edited\n"
+    monkeypatch.chdir(tmp_path)
+    Path("claims.yaml").write_text(edited)
+    line = rf"^{results.folder}/claims\.parquet: not made with the present claims\.yaml; run snakemake again$"
+    with pytest.raises(ExportError, match=line):
         results.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
