@@ -10,9 +10,11 @@ TO_TRAIN = [str(layout.metrics_file(layout.RESULTS, run)) for run in TRIALS] or 
 if PENDING and workflow.is_main_process:
     # Choices were stored and are gone, or are those of another search again.
     pathlib.Path(CHOSEN).unlink(missing_ok=True)
+    absent = sum(not os.path.exists(path) for path in TO_TRAIN)
+    trials = f"{absent} of the {len(TRIALS)}" if absent < len(TRIALS) else f"their {absent}"
     logger.warning(
-        f"{TUNED_FILE}: {missing(CAMPAIGN, layout.RESULTS)}. This call makes their {len(TRIALS)} trials and "
-        "chooses; the next call goes on with the evaluation (make verdict calls both)."
+        f"{TUNED_FILE}: {missing(CAMPAIGN, layout.RESULTS)}. This call makes {trials} trials and chooses; the "
+        "next call goes on with the evaluation (make verdict calls both)."
     )
 if workflow.is_main_process and (omitted := left_out(CAMPAIGN)):
     if not TO_TRAIN:
