@@ -11,7 +11,9 @@ if PENDING and workflow.is_main_process:
     # Choices were stored and are gone, or are those of another search again.
     pathlib.Path(CHOSEN).unlink(missing_ok=True)
     absent = sum(not os.path.exists(path) for path in TO_TRAIN)
-    trials = f"{absent} of the {len(TRIALS)}" if absent < len(TRIALS) else f"their {absent}"
+    trials = (
+        f"{absent} of the {len(TRIALS)}" if absent < len(TRIALS) else f"their {absent}"
+    )
     logger.warning(
         f"{TUNED_FILE}: {missing(CAMPAIGN, layout.RESULTS)}. This call makes {trials} trials and chooses; the "
         "next call goes on with the evaluation (make verdict calls both)."
