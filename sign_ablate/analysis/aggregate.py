@@ -89,6 +89,8 @@ def write_tables(
             {**key, **row} for run, key in zip(intact, keys, strict=True) for row in contents[run.id].probes
         ]
         write_table(out / schemas.PROBES, probes, schemas.PROBES_SCHEMA, _VERSION)
+    else:
+        (out / schemas.PROBES).unlink(missing_ok=True)  # of an earlier configuration
 
 
 def _present(runs: list[Run], folder: Path, partial: bool) -> list[Run]:

@@ -1,5 +1,6 @@
 """Tables of a campaign from the exported tables of its parts, such as those of several machines."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,26 @@ from sign_ablate.campaign.grid import expand
 from sign_ablate.config.campaign import Campaign
 from sign_ablate.store.run_files import METRICS_SCHEMA
 
+#: first row and number of rows of a run that diverged in its first epoch
+NO_ROWS = (0, 0)
 
-def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[int]:
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What was taken from a part.
+
+    Attributes:
+        runs: number of runs taken.
+        earlier: number of runs of the campaign that an earlier part has, too.
+        others: number of runs that are not of the campaign.
+    """
+
+    runs: int
+    earlier: int
+    others: int
+
+
+def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[Taken]:
     """Write the tables of a campaign, as `aggregate` does, from folders with tables of some of its runs.
 
     Runs are identified by their configuration (`Run.id`), so a part may be of another campaign, and its
@@ -27,19 +46,22 @@ def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[int]:
         out: folder of the tables to write. It may be one of the parts.
 
     Returns:
-        The number of runs taken from each part.
+        What was taken from each part.
 
     Raises:
-        AggregateError: if no part has a run of the campaign, or if a table is of another version.
+        AggregateError: if no part has a run of the campaign, if a table is of another version, or if the
+            tables of a part are not of the same runs.
         OSError: if a table cannot be read or written.
     """
     wanted = {run.id for run in expand(campaign)}
     contents: dict[str, Content] = {}
     taken = []
     for part in parts:
-        new = {name: content for name, content in _contents(part).items() if name in wanted - contents.keys()}
-        contents |= new
-        taken.append(len(new))
+        found = _contents(part)
+        ours = found.keys() & wanted
+        new = ours - contents.keys()
+        taken.append(Taken(len(new), len(ours) - len(new), len(found) - len(ours)))
+        contents |= {name: found[name] for name in new}
     if not contents:
         where = ", ".join(map(str, parts))
         raise AggregateError(f"{where}: none of the {len(wanted)} runs of {campaign.campaign} is there")
@@ -60,16 +82,21 @@ def _contents(part: Path) -> dict[str, Content]:
             (schemas.PROBES, schemas.PROBES_SCHEMA),
         )
     )
+    runs = {name: row for name, (row,) in _rows(part / schemas.RUNS, schemas.RUNS_SCHEMA).items()}
+    for name, row in runs.items():
+        if spans.get(name, NO_ROWS)[1] != row["epochs"]:
+            problem = f"{schemas.EPOCHS} and {schemas.RUNS} differ in {name}"
+            raise AggregateError(f"{part}: {problem}; restore both, or export it again")
     return {
         name: Content(
-            metrics=metrics.slice(*spans.get(name, (0, 0))),  # it may have diverged in its first epoch
+            metrics=metrics.slice(*spans.get(name, NO_ROWS)),
             status=row["status"],
             diverged_at_step=row["diverged_at_step"],
             times=next(iter(times[name]), {}),
             predictions=next(iter(predictions[name]), {}),
             probes=probes[name],
         )
-        for name, (row,) in _rows(part / schemas.RUNS, schemas.RUNS_SCHEMA).items()
+        for name, row in runs.items()
     }
 
 

@@ -1,7 +1,7 @@
 """Figures of several workers: accuracy against their number, and against the share of adversaries."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,11 @@ class Series:
 
 
 def accuracy_by_workers(
-    summary: pd.DataFrame, campaign: Campaign, dataset: str, title: str | None = None
+    summary: pd.DataFrame,
+    campaign: Campaign,
+    dataset: str,
+    title: str | None = None,
+    shown: Collection[str] = (),
 ) -> Figure:
     """Test accuracy after the last epoch against the number of workers W, a line per method.
 
@@ -50,11 +54,12 @@ def accuracy_by_workers(
         campaign: the campaign.
         dataset: label of the data set.
         title: first line of the title.
+        shown: labels of the cells to show; all if empty.
 
     Raises:
         ValueError: if no method has several numbers of workers.
     """
-    cells = _cells(campaign, dataset)
+    cells = _cells(campaign, dataset, shown)
     series = _series(cells, "workers")
     if not series:
         raise ValueError(f"no method on {dataset!r} has several numbers of workers")
@@ -83,7 +88,11 @@ def accuracy_by_workers(
 
 
 def accuracy_by_adversaries(
-    summary: pd.DataFrame, campaign: Campaign, dataset: str, title: str | None = None
+    summary: pd.DataFrame,
+    campaign: Campaign,
+    dataset: str,
+    title: str | None = None,
+    shown: Collection[str] = (),
 ) -> Figure:
     """Test accuracy after the last epoch against the share of adversaries, a line per method.
 
@@ -94,11 +103,12 @@ def accuracy_by_adversaries(
         campaign: the campaign.
         dataset: label of the data set.
         title: first line of the title.
+        shown: labels of the cells to show; all if empty.
 
     Raises:
         ValueError: if no method has several shares of adversaries.
     """
-    cells = _cells(campaign, dataset)
+    cells = _cells(campaign, dataset, shown)
     honest = {
         _without_adversaries(config): label
         for label, config in cells.items()
@@ -134,9 +144,10 @@ def accuracy_by_adversaries(
     return figure
 
 
-def _cells(campaign: Campaign, dataset: str) -> dict[str, RunConfig]:
-    """Label → configuration with one of its seeds."""
-    return {run.cell.label: run.config for run in expand(campaign) if run.cell.dataset == dataset}
+def _cells(campaign: Campaign, dataset: str, shown: Collection[str]) -> dict[str, RunConfig]:
+    """Label → configuration with one of its seeds, of the cells to show; of all if none is named."""
+    found = {run.cell.label: run.config for run in expand(campaign) if run.cell.dataset == dataset}
+    return {label: config for label, config in found.items() if not shown or label in shown}
 
 
 def _series(cells: Mapping[str, RunConfig], key: str) -> dict[str, Series]:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sign_ablate.campaign.spaces import space_problems
@@ -66,11 +66,7 @@ def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterat
     if other is not None and (space or not isinstance(other, str)):
         problem = f"tuning.spaces.{label} exists, too; remove one" if space else "must be the label of a cell"
         raise ConfigError(f"{where}.{TUNED_AS} = {shown(other)}: {problem}")
-    merged = {**shared, **values}
-    # epochs and steps are mutually exclusive: the method's own choice replaces the shared one
-    for own, rival in (("epochs", "steps"), ("steps", "epochs")):
-        if own in values and rival not in values:
-            merged.pop(rival, None)
+    merged = merged_options(shared, values)
     points = {
         key: _points(key, value, where if key in values else "train", model) for key, value in merged.items()
     }
@@ -87,6 +83,18 @@ def _of_method(label: str, values: dict[str, Any], campaign: Campaign) -> Iterat
             {k: v for k, v in chosen.items() if k not in values},
             itself if other is None else other, space,
         )  # fmt: skip
+
+
+def merged_options(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method: its own, and those of `train`.
+
+    Epochs and steps are mutually exclusive: the method's own choice replaces the shared one.
+    """
+    merged = {**shared, **own}
+    for given, rival in (("epochs", "steps"), ("steps", "epochs")):
+        if given in own and rival not in own:
+            merged.pop(rival, None)
+    return merged
 
 
 def _with_spaces(found: list[Template]) -> tuple[list[Template], list[str]]:

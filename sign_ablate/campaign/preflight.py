@@ -47,11 +47,22 @@ def figure_problems(campaign: Campaign, runs: Runs) -> Iterator[str]:
                     yield unknown(f"{key}.{name} = {cell!r}", cell, labels)
         if all(run.config.method.optimizer in LEFT_OUT[figure.kind] for run in runs):
             yield f"{key}: kind: {figure.kind} has no method to draw; remove the figure or add a method"
-        if figure.kind in _AXES and not any(figure.kind in dict(run.cell.axes) for run in runs):
+        if figure.kind in _AXES and not _has_axis(figure, runs):
             yield (
                 f"{key}: kind: {figure.kind} needs a method with several values, such as "
                 f"{figure.kind}: {_AXES[figure.kind]}"
             )
+
+
+def _has_axis(figure: Figure, runs: Runs) -> bool:
+    """Return True if the figure shows cells that differ only in the option that its kind is named after."""
+    values: dict[object, set[object]] = {}
+    for run in runs:
+        axes = dict(run.cell.axes)
+        if figure.kind in axes and (not figure.cells or run.cell.label in figure.cells):
+            value = axes.pop(figure.kind)
+            values.setdefault((run.cell.method, *axes.items()), set()).add(value)
+    return any(len(found) > 1 for found in values.values())
 
 
 def is_drawable(figure: Figure, runs: Runs) -> bool:

@@ -1,7 +1,6 @@
 """Evidence of a campaign: its tables, and quantities of its runs by cell and seed."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,11 @@ import pandas as pd
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.table import read_campaign
+from sign_ablate.campaign.cells import merged_options
 from sign_ablate.claims.contrasts import Statistic
 from sign_ablate.claims.statistics import LOOKS
 from sign_ablate.config.campaign import Campaign
+from sign_ablate.tuning.choice import evaluated
 
 #: seed → value. None for a run that diverged and has no value.
 Values = dict[int, float | None]
@@ -32,7 +33,8 @@ class Evidence:
         epochs: rows of epochs.parquet.
         predictions: rows of predictions.parquet, or None.
         probes: rows of probes.parquet, or None for a campaign without probes.
-        tuned: content of tuned.json: data set → label of a cell → choice. Empty without tuning.
+        tuned: data set → label of a cell → choice, as in tuned.json, of the choices that the campaign is
+            evaluated with. Empty without tuning.
         theory: claim → row of the theory lab's claims.parquet. Empty if the lab has not run.
         measurements: quantity → row of measurements.parquet. Empty if nothing was measured.
     """
@@ -178,8 +180,12 @@ class Evidence:
         return tuple(choice["at_edge"]) if choice else ()
 
     def setting(self, dataset: str, label: str) -> tuple[Any, Any, bool]:
-        """Network, epochs, and True if a cell is trained and tested on all images of its data set."""
-        options = {**self.campaign.train, **self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})}
+        """Network and epochs of a cell, and True if it is trained and tested on all images of its data set.
+
+        The epochs are None for a length in steps.
+        """
+        own = self.campaign.methods.get(label.split(" ", maxsplit=1)[0], {})
+        options = merged_options(self.campaign.train, own)
         data = self.campaign.datasets[dataset]
         whole = data.subset is None and data.test_subset is None and not data.val
         return options.get("model", "small"), options.get("epochs"), whole
@@ -198,14 +204,16 @@ def load(
 
     Raises:
         DamagedError: if campaign.json is not as `aggregate` wrote it.
+        ConfigError: if tuned.json cannot be used.
         OSError: if a table cannot be read.
     """
+    campaign = read_campaign(folder)
     return Evidence(
-        read_campaign(folder),
+        campaign,
         pd.read_parquet(folder / schemas.RUNS),
         pd.read_parquet(folder / schemas.EPOCHS),
         _table(folder / schemas.PREDICTIONS),
-        json.loads(tuned.read_text(encoding="utf-8")) if tuned and tuned.exists() else {},
+        _choices(tuned, campaign) if tuned else {},
         _by(_table(theory) if theory else None, "claim"),
         _by(_table(measurements) if measurements else None, "quantity"),
         _table(folder / schemas.PROBES),
@@ -214,6 +222,14 @@ def load(
 
 def _table(path: Path) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.exists() else None
+
+
+def _choices(tuned: Path, campaign: Campaign) -> dict[str, dict[str, Any]]:
+    found = {
+        dataset: {label: choice.model_dump(mode="json") for label, choice in choices.items()}
+        for dataset, choices in evaluated(tuned, campaign).items()
+    }
+    return {dataset: choices for dataset, choices in found.items() if choices}
 
 
 def _by(frame: pd.DataFrame | None, key: str) -> dict[str, Any]:

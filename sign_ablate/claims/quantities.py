@@ -36,7 +36,7 @@ class Rougher(Tested):
 
     def missing(self, cells: Cells) -> str | None:
         """Reason for runs with too few epochs for a standard deviation, or None."""
-        short = cells.horizon(self.arm) < LEAST_EPOCHS
+        short = min(cells.horizon(self.arm), cells.horizon(self.reference)) < LEAST_EPOCHS
         return f"runs of fewer than {LEAST_EPOCHS} epochs" if short else None
 
 

@@ -20,6 +20,8 @@ Floats: TypeAlias = Any
 ALPHA = 0.05
 #: With fewer seeds than this, the smallest two-sided p that a sign-flip test can give is above 0.0078.
 LEAST_FOR_SIGN_FLIP = 8
+#: the second look; each further seed doubles the time and the memory
+MOST_FOR_SIGN_FLIP = 16
 #: The number of seeds at the first look, and at the second.
 LOOKS = (8, 16)
 
@@ -62,8 +64,8 @@ class Effect:
 
     @cached_property
     def p_sign_flip(self) -> float | None:
-        """p-value of the exact two-sided sign-flip test; None for n < 8 and for replicates."""
-        known = self.n >= LEAST_FOR_SIGN_FLIP and self.differences.ndim == 1
+        """p-value of the exact two-sided sign-flip test; None for n < 8, n > 16, and for replicates."""
+        known = LEAST_FOR_SIGN_FLIP <= self.n <= MOST_FOR_SIGN_FLIP and self.differences.ndim == 1
         return sign_flip(self.differences) if known else None
 
 

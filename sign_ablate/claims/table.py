@@ -36,7 +36,7 @@ _TEST = [
     field("n", pa.int32(), "seeds, or replicates"),
     field("n_diverged", pa.int32(), "seeds of which at least one arm diverged"),
     field("p", pa.float64(), "p-value of a two-sided paired t-test of zero effect, without any correction"),
-    field("p_sign_flip", pa.float64(), "p-value of the sign-flip test of zero effect; null for n < 8"),
+    field("p_sign_flip", pa.float64(), "p-value of the sign-flip test of zero effect, for n from 8 to 16"),
     field("reason", pa.string(), "why it is not measured or unresolved, or what weakens it"),
 ]  # fmt: skip
 

@@ -50,7 +50,7 @@ def export(
     campaign = load(config, overrides, results)
     out = out or reference_folder(results) / campaign.campaign
     try:
-        print(text(campaign, config, results, out, partial=partial))
+        print(text(campaign, config, results, out, partial, overrides))
     except (ExportError, DamagedError, OSError) as error:
         fail(error)
 

@@ -45,6 +45,8 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(_syntax(error)) from None
     except RecursionError:
         raise ConfigError("nested too deeply") from None
+    except (ValueError, KeyError) as error:  # of a date that does not exist, or of a tag such as !!int
+        raise ConfigError(f"not valid YAML: {error}; put a text in quotes") from None
     _check_keys(values, ())
     return values
 

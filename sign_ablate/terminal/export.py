@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from sign_ablate.analysis import schemas, style
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.campaign.identity import campaign_spec
 from sign_ablate.claims import model, seeds, table
 from sign_ablate.config.campaign import TUNING_FIGURE, Campaign
+from sign_ablate.config.data import LOCATION
 from sign_ablate.repository import claims_file
 from sign_ablate.store import layout, reading
 from sign_ablate.store.record import DamagedError, read_json
@@ -43,7 +46,12 @@ class ExportError(Exception):
 
 
 def export(
-    campaign: Campaign, config: Sequence[Path], results: Path, out: Path, partial: bool = False
+    campaign: Campaign,
+    config: Sequence[Path],
+    results: Path,
+    out: Path,
+    partial: bool = False,
+    overrides: Sequence[str] = (),
 ) -> str:
     """Copy tables, ledger, choices of the tuning and figures (PNG) of a campaign, and draw its ledger.
 
@@ -55,6 +63,7 @@ def export(
         results: the results folder.
         out: folder to write.
         partial: take the results of `snakemake partial`.
+        overrides: values such as `seeds=[0]`, for the same command.
 
     Returns:
         A line on what was written.
@@ -76,10 +85,17 @@ def export(
         raise ExportError(
             f"{folder / schemas.CAMPAIGN}: made from another configuration; run snakemake{target} again"
         )
-    if table.claims_digest(folder / table.LEDGER) != model.digest():
-        ledger, claims = folder / table.LEDGER, claims_file()
-        raise ExportError(f"{ledger}: not made with the present {claims}; run snakemake{target} again")
-    return keep(campaign, folder, file_of(campaign, results), provenance(campaign, config, results), out)
+    ledger = folder / table.LEDGER
+    try:
+        of_ledger = table.claims_digest(ledger)
+    except pa.ArrowException as error:
+        problem = f"damaged ({str(error).splitlines()[0]})"
+        raise ExportError(f"{ledger}: {problem}; delete it and run snakemake{target} again") from None
+    if of_ledger != model.digest():
+        raise ExportError(f"{ledger}: not made with the present {claims_file()}; run snakemake{target} again")
+    return keep(
+        campaign, folder, file_of(campaign, results), provenance(campaign, config, results, overrides), out
+    )
 
 
 def keep(campaign: Campaign, folder: Path, tuned: Path, origin: dict[str, Any], out: Path) -> str:
@@ -96,10 +112,10 @@ def keep(campaign: Campaign, folder: Path, tuned: Path, origin: dict[str, Any], 
         A line on what was written.
 
     Raises:
-        ExportError: if `out` has other files than those of an export, or cannot be made.
+        ExportError: if `out` is `folder`, has other files than those of an export, or cannot be made.
         OSError: if a file cannot be read or written.
     """
-    check_out(out)
+    check_out(out, folder)
     # Snakemake leaves the figures that a campaign once had.
     tuning = {f"{TUNING_FIGURE}{name}{suffix}" for name in campaign.datasets for suffix in ("", "-lr")}
     figures = [path for path in folder.glob("figures/*.png") if path.stem in {*campaign.figures, *tuning}]
@@ -113,17 +129,23 @@ def keep(campaign: Campaign, folder: Path, tuned: Path, origin: dict[str, Any], 
     for path in [*copied, *figures]:
         if path.exists():
             shutil.copyfile(path, out / path.relative_to(folder))
-    draw_ledger(out)
-    if campaign.tuning is not None and tuned.exists():
+    if not (folder / schemas.PROBES).exists():
+        (out / schemas.PROBES).unlink(missing_ok=True)  # of an earlier configuration
+    if campaign.tuning is None:
+        (out / TUNED).unlink(missing_ok=True)
+    elif tuned.exists() and tuned.resolve() != (out / TUNED).resolve():
         shutil.copyfile(tuned, out / TUNED)
+    draw_ledger(out)
     write_text(out / PROVENANCE, json.dumps(origin, indent=1, ensure_ascii=False) + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     next_step = f"sign-ablate rebuild {shlex.quote(str(out))} makes its ledger and report again"
     return f"{out}: {size / 1e6:.1f} MB; {next_step}"
 
 
-def check_out(out: Path) -> None:
-    """Raise ExportError for a folder with files that no export wrote: its figures would be deleted."""
+def check_out(out: Path, source: Path | None = None) -> None:
+    """Raise ExportError for `source`, and for files that no export wrote: its figures would be deleted."""
+    if source is not None and out.resolve() == source.resolve():
+        raise ExportError(f"{out}: is the folder that is exported; give --out another")
     if out.is_dir() and any(out.iterdir()):
         of_campaign = (out / layout.RUNNING).exists()  # the results themselves, of this campaign or another
         if of_campaign or not (out / schemas.CAMPAIGN).exists():
@@ -144,9 +166,10 @@ def draw_ledger(out: Path) -> None:
             seeds.figure(decisive).savefig(figures / "seeds.png", dpi=150, metadata={"Software": None})
 
 
-def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dict[str, Any]:
+def provenance(
+    campaign: Campaign, config: Sequence[Path], results: Path, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Command, date, machines, commits, and runs and core-hours by stage, from the runs that exist."""
-    make = "make verdict CONFIG=" if campaign.tuning else "snakemake --cores all --configfile "
     trials = [run for search in searches(campaign) for run in search.runs()]
     stages = {"tuning": trials, "evaluation": expand(campaign)}
     found = {
@@ -155,7 +178,7 @@ def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dic
     }
     every = [environment for environments in found.values() for environment in environments]
     return {
-        "command": f"{make}{' '.join(map(str, config))}",
+        "command": _command(campaign, config, overrides),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machines": _most_common([e.cpu if e.device == "cpu" else e.device for e in every]),
         "commits": _most_common([e.git_commit for e in every]),
@@ -168,6 +191,23 @@ def provenance(campaign: Campaign, config: Sequence[Path], results: Path) -> dic
             if stages[name]
         },
     }
+
+
+def _command(campaign: Campaign, config: Sequence[Path], overrides: Sequence[str]) -> str:
+    """The command that makes a campaign. It has no location of data, which differs between machines."""
+    files = " ".join(shlex.quote(str(path)) for path in config)
+    given = [text.partition("=") for text in overrides]
+    values = [
+        shlex.quote(f"{key.replace('.', '__')}={value}")
+        for key, _, value in given
+        if not key.startswith("execution.") and key.rpartition(".")[2] not in LOCATION
+    ]
+    if campaign.tuning and not values:
+        return f"make verdict CONFIG={files if len(config) == 1 else shlex.quote(files)}"
+    command = f"snakemake --cores all --configfile {files}" + (
+        f" --config {' '.join(values)}" if values else ""
+    )
+    return f"{command} (after the same with the target tune)" if campaign.tuning else command
 
 
 def _environment(run: Run, results: Path) -> reading.Environment | None:

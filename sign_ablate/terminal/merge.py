@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
 from sign_ablate.analysis import merge as tables
+from sign_ablate.analysis import schemas
 from sign_ablate.campaign.identity import campaign_spec
 from sign_ablate.config import Campaign, ConfigError, load_campaign, parse_campaign
+from sign_ablate.jobs.log import complain
 from sign_ablate.store import layout
-from sign_ablate.terminal.export import PROVENANCE, TUNED, check_out, keep
+from sign_ablate.terminal.export import PROVENANCE, TUNED, ExportError, check_out, keep
 from sign_ablate.terminal.rebuild import checked, rebuild_one
 from sign_ablate.tuning import choice
+
+_ORIGIN: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 def merge(
@@ -42,21 +49,44 @@ def merge(
         NotebookError: if a notebook fails.
         OSError: if a file cannot be read or written.
     """
+    origins = []
     for part in parts:
         checked(part)
+        origins.append(_origin(part))
     campaign = load_campaign(config, overrides, results)
     out = out or layout.reference_folder(results) / campaign.campaign
-    check_out(out)
+    rebuilt = layout.rebuilt_folder(results) / campaign.campaign
+    check_out(out, rebuilt)
+    if made := [part for part in parts if part.resolve() == rebuilt.resolve()]:
+        raise ExportError(f"{made[0]}: was made by rebuild; give the folder that sign-ablate export wrote")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
         if campaign.tuning is not None:
             campaign = _with_choices(parts, config, overrides, source / TUNED)
         taken = tables.merge(parse_campaign(json.loads(campaign_spec(campaign))), parts, source)
-        rebuilt = layout.rebuilt_folder(results) / campaign.campaign
+        _check_nothing_lost(out, source)
         rebuild_one(source, campaign, rebuilt)
-        origin = _provenance(parts, taken)
-        lines = [f"{part}: {count} runs" for part, count in zip(parts, taken, strict=True)]
+        origin = _provenance(parts, config, overrides, taken, origins)
+        lines = [f"{part}: {_said(each)}" for part, each in zip(parts, taken, strict=True)]
         return "\n".join([*lines, keep(campaign, rebuilt, source / TUNED, origin, out)])
+
+
+def _said(taken: tables.Taken) -> str:
+    rest = [f"{taken.earlier} are in an earlier part"] if taken.earlier else []
+    rest += [f"{taken.others} are of another configuration"] if taken.others else []
+    return ", ".join([f"{taken.runs} runs", *rest])
+
+
+def _check_nothing_lost(out: Path, source: Path) -> None:
+    """Raise ExportError if an export in `out` has runs that `source` has not."""
+    if (out / schemas.RUNS).exists():
+        before, after = (
+            set(pq.read_table(folder / schemas.RUNS)["run"].to_pylist()) for folder in (out, source)
+        )
+        if lost := before - after:
+            raise ExportError(
+                f"{out}: has {len(lost)} runs that would be lost; give it as a part, or another --out"
+            )
 
 
 def _with_choices(
@@ -71,7 +101,11 @@ def _with_choices(
         known = choice.read(part / TUNED)
         for dataset, labels in _load(config, overrides, part / TUNED).tuned.items():  # which checks them
             for label in labels:
-                found.setdefault(dataset, {}).setdefault(label, known[dataset][label])
+                choices = found.setdefault(dataset, {})
+                own = known[dataset][label]
+                if choices.setdefault(label, own).values != own.values:
+                    problem = f"another choice for {label} on {dataset} than in an earlier part"
+                    complain(f"sign-ablate: warning: {part / TUNED}: {problem}; its runs are left out")
     choice.write(path, found)
     campaign = _load(config, overrides, path)
     if unknown := choice.missing(campaign, path.parent):
@@ -81,16 +115,33 @@ def _with_choices(
 
 
 def _load(config: Sequence[Path], overrides: Sequence[str], tuned: Path) -> Campaign:
-    return load_campaign(config, [*overrides, f"tuning.file={json.dumps(str(tuned))}"])
+    return load_campaign(config, [*overrides, f"tuning.file={json.dumps(str(tuned), ensure_ascii=False)}"])
 
 
-def _provenance(parts: Sequence[Path], taken: Sequence[int]) -> dict[str, Any]:
+def _origin(part: Path) -> dict[str, Any]:
+    """Content of a part's provenance.json; empty without one. Raises ExportError if it is damaged."""
+    path = part / PROVENANCE
+    try:
+        return _ORIGIN.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise ExportError(f"{path}: damaged ({reason}); restore it, or delete it") from None
+
+
+def _provenance(
+    parts: Sequence[Path],
+    config: Sequence[Path],
+    overrides: Sequence[str],
+    taken: Sequence[tables.Taken],
+    origins: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
     """Content of provenance.json: those of the parts, with the number of runs taken from each."""
+    words = [*parts, *(word for path in config for word in ("-c", path))]
+    words += [word for text in overrides for word in ("--set", text)]
     return {
-        "command": f"sign-ablate merge {' '.join(shlex.quote(str(part)) for part in parts)}",
+        "command": f"sign-ablate merge {shlex.join(map(str, words))}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "parts": [
-            {"runs_taken": count, **(json.loads(path.read_text()) if path.exists() else {})}
-            for count, path in zip(taken, (part / PROVENANCE for part in parts), strict=True)
-        ],
+        "parts": [{"runs_taken": each.runs, **origin} for each, origin in zip(taken, origins, strict=True)],
     }

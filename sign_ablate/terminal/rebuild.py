@@ -23,7 +23,7 @@ from sign_ablate.repository import LAB_FILE, MEASUREMENTS_FILE, ROOT
 from sign_ablate.store import layout
 from sign_ablate.store.record import DamagedError
 from sign_ablate.terminal.export import NEEDED, TABLE, TUNED, ExportError, draw_ledger
-from sign_ablate.tuning.choice import check_evaluated
+from sign_ablate.tuning.choice import check_evaluated, evaluated
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -135,8 +135,8 @@ def _figures(campaign: Campaign, out: Path) -> list[str]:
         given = {"epochs": out / schemas.EPOCHS, "dataset": figure.dataset, "out": out / "figures" / name}
         _run(figure.kind, out, name, {**given, **figure.parameters()})
         names.append(name)
-    if (out / TUNED).exists():
-        for dataset in campaign.datasets:
+    for dataset, choices in evaluated(out / TUNED, campaign).items():
+        if choices:
             name = f"tuning-{dataset}"
             given = {"tuned": out / TUNED, "campaign": out / schemas.CAMPAIGN, "out": out / "figures" / name}
             _run("tuning", out, name, {**given, "dataset": dataset})

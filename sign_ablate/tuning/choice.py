@@ -69,10 +69,26 @@ def with_choices(campaign: Campaign, results: Path) -> Campaign:
             _check(
                 path, search.dataset, search.template, "ranges", choice.ranges, dict(search.template.space)
             )
-            _check_edges(path, search.dataset, search.template, choice)
             _check_trials(path, search, choice)
+            _check_edges(path, search.dataset, search.template, choice)
             tuned.setdefault(search.dataset, {})[search.label] = choice.values
     return campaign.model_copy(update={"tuned": tuned})
+
+
+def evaluated(path: Path, campaign: Campaign) -> Choices:
+    """The choices of a file that a campaign is evaluated with, which may be fewer than it has.
+
+    Every data set of the campaign has an entry. Raises ConfigError if the file cannot be used.
+    """
+    known = read(path)
+    return {
+        dataset: {
+            label: choice
+            for label, choice in known.get(dataset, {}).items()
+            if label in campaign.tuned.get(dataset, {}) and choice.values == campaign.tuned[dataset][label]
+        }
+        for dataset in campaign.datasets
+    }
 
 
 def check_evaluated(path: Path, campaign: Campaign) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sign_ablate.analysis import schemas
 from sign_ablate.analysis.aggregate import AggregateError, aggregate
-from sign_ablate.analysis.merge import merge
+from sign_ablate.analysis.merge import Taken, merge
 from sign_ablate.campaign.grid import expand
 from sign_ablate.config import Campaign
 from sign_ablate.store.layout import run_folder
@@ -63,7 +63,7 @@ def test_parts_give_the_tables_of_the_whole_byte_for_byte(results: Path, tmp_pat
         made(other, results, tmp_path / "methods"),
         whole,
     ]
-    assert merge(probed(), parts, tmp_path / "out") == [10, 2, 3]
+    assert merge(probed(), parts, tmp_path / "out") == [Taken(10, 0, 0), Taken(2, 4, 1), Taken(3, 12, 0)]
     for name in TABLES:
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes(), name
     statuses = pq.read_table(whole / schemas.RUNS)["diverged_at_step"].to_pylist()
@@ -84,7 +84,7 @@ def test_the_first_part_has_precedence(results: Path, tmp_path: Path) -> None:
 
 def test_missing_runs_have_an_empty_cell(results: Path, tmp_path: Path) -> None:
     part = made(probed(methods={"sgd": METHODS["sgd"]}), results, tmp_path / "part")
-    assert merge(probed(), [part], tmp_path / "out") == [3]
+    assert merge(probed(), [part], tmp_path / "out") == [Taken(3, 0, 0)]
     summary = pq.read_table(tmp_path / "out" / schemas.SUMMARY).to_pylist()
     assert [row["n"] for row in summary] == [3, 0, 0, 0, 0]
 
@@ -108,4 +108,26 @@ def test_run_folders_are_not_needed(results: Path, tmp_path: Path) -> None:
     part = made(probed(), results, tmp_path / "part")
     for run in expand(probed()):
         (run_folder(results, run.id) / "metrics.parquet").unlink()
-    assert merge(probed(), [part], tmp_path / "out") == [15]
+    assert merge(probed(), [part], tmp_path / "out") == [Taken(15, 0, 0)]
+
+
+def test_part_whose_tables_are_of_different_runs(results: Path, tmp_path: Path) -> None:
+    """A copy was cut short between two tables."""
+    part = made(probed(), results, tmp_path / "part")
+    table = pq.read_table(part / schemas.EPOCHS)
+    pq.write_table(table.slice(4), part / schemas.EPOCHS)
+    line = (
+        rf"^{part}: epochs\.parquet and runs\.parquet differ in digits\..*; restore both, or export it again$"
+    )
+    with pytest.raises(AggregateError, match=line):
+        merge(probed(), [part], tmp_path / "out")
+
+
+def test_probes_of_an_earlier_configuration_are_deleted(results: Path, tmp_path: Path) -> None:
+    part = made(probed(), results, tmp_path / "part")
+    assert (part / schemas.PROBES).exists()
+    plain = make_campaign(train={"epochs": 4})
+    for run in expand(plain):
+        write_run(results, run, curve(0.9, 4))
+    made(plain, results, part)
+    assert not (part / schemas.PROBES).exists()

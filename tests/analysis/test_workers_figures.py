@@ -1,5 +1,6 @@
 """Figures of several workers: what is on their axes, and the notebooks that draw them."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_figures_need_an_axis() -> None:
             draw(summary(of), of, "digits")
 
 
+def test_cells_that_are_named_are_shown_alone() -> None:
+    of = campaign()
+    shown = ["vote workers=1", "vote workers=16", "alone batch_size=4", "mean workers=1"]
+    axes = workers.accuracy_by_workers(summary(of), of, "digits", shown=shown).axes[0]
+    assert [len(places) for places, _ in lines(axes)] == [2]
+    shares = [f"inverted-vote adversaries={share}" for share in SHARES]
+    axes = workers.accuracy_by_adversaries(summary(of), of, "digits", shown=shares).axes[0]
+    assert [places for places, _ in lines(axes)] == [pytest.approx([100 * share for share in SHARES])]
+
+
 def test_notebooks_draw_from_the_tables(results: Path, write_all: Callable[[Campaign], None]) -> None:
     of = campaign(seeds=[0])
     write_all(of)
@@ -115,5 +126,6 @@ def test_notebooks_draw_from_the_tables(results: Path, write_all: Callable[[Camp
     aggregate(of, results, folder)
     for kind in ("workers", "adversaries"):
         given = {"epochs": str(folder / schemas.EPOCHS), "dataset": "digits", "out": str(folder / kind)}
+        given["cells"] = json.dumps([run.cell.label for run in expand(of)])
         execute(ROOT / f"notebooks/{kind}.ipynb", folder / f"{kind}.ipynb", given)
         assert (folder / f"{kind}.svg").stat().st_size > 0

@@ -157,6 +157,12 @@ def test_figure_of_workers_needs_an_axis(tiny: dict[str, Any], kind: str, values
     )
     tiny["methods"]["sgd"] |= {"workers": [16, 32], "adversaries": [0.25, 0.4]}
     parse_campaign(tiny)
+    cells = ["sgd workers=16 adversaries=0.25", "sgd workers=32 adversaries=0.4"]  # both differ
+    tiny["figures"]["figure1"]["cells"] = cells
+    with pytest.raises(ConfigError, match="needs a method with several values"):
+        parse_campaign(tiny)
+    tiny["figures"]["figure1"]["cells"] = [*cells, "sgd workers=16 adversaries=0.4"]
+    parse_campaign(tiny)
 
 
 def test_figure_needs_a_method_to_draw(tiny: dict[str, Any]) -> None:

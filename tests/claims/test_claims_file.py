@@ -89,7 +89,8 @@ def test_mistake_is_one_line(old: str) -> None:
 
 
 def test_arms_without_a_common_reading() -> None:
-    changed = TEXT.replace("dithered-hybrid: {literal:", "dithered-hybrid: {relative:", 1)
+    before = "dithered-hybrid: {literal: [dithered-hybrid], heavy-ball: [dithered-hybrid-heavy]}"
+    changed = TEXT.replace(before, "dithered-hybrid: {relative: [dithered-hybrid]}", 1)
     changed = changed.replace("first: hybrid, second: pre-0.1", "first: hybrid, second: pre-0.5", 1)
     with pytest.raises(
         ConfigError, match=r"claims.dither-and-switch.test: its arms have no reading in common"

@@ -14,7 +14,7 @@ from sign_ablate.claims.ledger import Row, ledger
 from sign_ablate.claims.model import digest, load
 from sign_ablate.claims.statistics import with_new_images
 from sign_ablate.claims.table import LEDGER_SCHEMA, write
-from tests.claims.conftest import Arms, claims_of, evidence
+from tests.claims.conftest import Arms, campaign, claims_of, evidence
 
 #: eight seeds with a standard deviation of 0.2
 NOISE = 0.2 * np.array([-1.2, -0.9, -0.5, -0.1, 0.2, 0.5, 0.8, 1.2])
@@ -405,6 +405,14 @@ def test_proxy_never_decides_the_papers_setting(changes: dict[str, Any], proxy: 
     assert (row.proxy, row.outcome.verdict) == (proxy, "supported")
     assert row.verdict == ("not measured" if proxy else "supported")
     assert one(GREATER, tables, scope="proxy").verdict == "supported"  # a control of our own
+
+
+def test_method_with_steps_of_its_own_is_not_of_the_papers_length() -> None:
+    arms = {"sgd": seeds(94), "signsgd-m": seeds(90)}
+    methods = campaign(list(arms), 8)["methods"]
+    tables = evidence(arms, methods=methods | {"sgd": {**methods["sgd"], "steps": 100}})
+    row = one(GREATER, tables, data="cifar10")
+    assert (row.proxy, row.verdict) == ("a length in steps", "not measured")
 
 
 def test_setting_of_the_paper_without_tuning_is_a_proxy() -> None:

@@ -92,6 +92,8 @@ def test_sign_flip_counts_all_signs() -> None:
     assert sign_flip([-1, 2, 3]) == pytest.approx(4 / 8)
     assert effect(SLEEP).p_sign_flip == sign_flip(SLEEP)
     assert effect(SLEEP[:7]).p_sign_flip is None
+    assert effect(np.arange(16.0)).p_sign_flip == pytest.approx(2 / 2**15)  # one is 0
+    assert effect(np.arange(17.0)).p_sign_flip is None
 
 
 def test_proportion_that_never_happened() -> None:

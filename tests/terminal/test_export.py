@@ -109,6 +109,36 @@ def test_missing_results_and_those_of_another_configuration(results: Results, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_folder_that_is_exported_is_not_written(results: Results) -> None:
+    figures = sorted((results.folder / "figures").iterdir())
+    with pytest.raises(ExportError, match=rf"^{results.folder}: is the folder that is exported; give --out"):
+        results.export(results.folder)
+    assert sorted((results.folder / "figures").iterdir()) == figures
+
+
+def test_export_over_that_of_an_earlier_configuration(results: Results, tmp_path: Path) -> None:
+    results.export(tmp_path / "out")
+    for name in ("probes.parquet", "tuned.json"):
+        (tmp_path / "out" / name).touch()
+    results.export(tmp_path / "out")
+    assert not {"probes.parquet", "tuned.json"} & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_command_of_an_export_has_overrides_but_no_places(results: Results) -> None:
+    overrides = ["seeds=[0, 1]", "datasets.c.path=/data/of/mine", "execution.device=cpu"]
+    origin = provenance(results.campaign, [Path("my config.yaml")], results.root, overrides)
+    assert origin["command"] == (
+        "snakemake --cores all --configfile 'my config.yaml' --config 'seeds=[0, 1]'"
+    )
+
+
+def test_damaged_ledger_is_named(results: Results, tmp_path: Path) -> None:
+    ledger = results.folder / "claims.parquet"
+    ledger.write_bytes(ledger.read_bytes()[:100])
+    with pytest.raises(ExportError, match=rf"^{ledger}: damaged \(.*\); delete it and run snakemake again$"):
+        results.export(tmp_path / "out")
+
+
 def test_ledger_older_than_the_claims(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,11 +153,13 @@ def test_ledger_older_than_the_claims(
 
 def test_export_leaves_a_folder_of_other_files_alone(results: Results, tmp_path: Path) -> None:
     """A folder of figures of the user's own, and the campaign's results themselves."""
-    (results.folder / "running.json").touch()
-    mine = tmp_path / "paper"
-    (mine / "figures").mkdir(parents=True)
-    (mine / "figures/mine.png").touch()
-    for out in (mine, results.folder):
+    mine, other = tmp_path / "paper", tmp_path / "results/of-another"
+    for folder, name in ((mine, "figures/mine.png"), (other, "figures/of-another.png")):
+        (folder / "figures").mkdir(parents=True)
+        (folder / name).touch()
+    for name in ("running.json", "campaign.json"):
+        (other / name).touch()
+    for out in (mine, other):
         figures = sorted((out / "figures").iterdir())
         with pytest.raises(ExportError, match=rf"^{out}: has other files than those of an export"):
             results.export(out)

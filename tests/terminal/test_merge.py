@@ -75,12 +75,13 @@ def merge(*arguments: Path | str) -> tuple[int, str]:
 def test_methods_of_two_machines(tmp_path: Path) -> None:
     """Each machine tuned and ran one method. Rebuilding the merged export changes nothing."""
     one = part(tmp_path / "a", without(TUNED, "sgd"), tmp_path / "one")
-    two = part(tmp_path / "b", without(TUNED, "signsgd-m") | {"campaign": "other"}, tmp_path / "two")
+    more = without(TUNED, "signsgd-m") | {"campaign": "other", "seeds": [0, 1, 2, 3]}
+    two = part(tmp_path / "b", more, tmp_path / "😀 two")
     config, results = write_config(tmp_path / "both.yaml", TUNED), tmp_path / "results"
     code, said = merge(one, two, "-c", config, "--results", results)
     out = results / "reference/both"
     assert code == 0, said
-    assert said.startswith(f"{one}: 2 runs\n{two}: 2 runs\n{out}: ")
+    assert said.startswith(f"{one}: 2 runs\n{two}: 2 runs, 2 are of another configuration\n{out}: ")
     tuned = json.loads((out / "tuned.json").read_text())
     assert {label: len(choice["trials"]) for label, choice in tuned["digits"].items()} == {
         "sgd": 2,
@@ -88,7 +89,7 @@ def test_methods_of_two_machines(tmp_path: Path) -> None:
     }
     assert {path.name for path in (out / "figures").iterdir()} >= {"curves.png", "tuning-digits.png"}
     origin = json.loads((out / "provenance.json").read_text())
-    assert origin["command"] == f"sign-ablate merge {one} {two}"
+    assert origin["command"] == f"sign-ablate merge {one} '{two}' -c {config}"
     assert [(each["runs_taken"], each["stages"]["tuning"]["runs"]) for each in origin["parts"]] == [
         (2, 2),
         (2, 2),
@@ -99,6 +100,11 @@ def test_methods_of_two_machines(tmp_path: Path) -> None:
     call = CliRunner().invoke(app, ["rebuild", str(out), "--results", str(results)])
     assert "byte for byte" in call.stdout
     assert merge(out, one, "-c", config, "--results", results)[0] == 0  # onto itself
+    assert {name: (out / name).read_bytes() for name in TABLES} == before
+
+    fewer = write_config(tmp_path / "fewer.yaml", without(TUNED, "sgd"))
+    code, said = merge(one, "-c", fewer, "--results", results)
+    assert (code, "has 2 runs that would be lost" in said) == (1, True)
     assert {name: (out / name).read_bytes() for name in TABLES} == before
 
 
@@ -128,6 +134,10 @@ def test_bad_parts_and_folders_lose_nothing(tmp_path: Path) -> None:
         code, said = merge(*arguments, "-c", config, "--results", tmp_path / "results")
         assert code == 1
         assert said.startswith(f"sign-ablate: error: {line}")
+    (one / "provenance.json").write_text("[]")
+    code, said = merge(one, "-c", config, "--results", tmp_path / "results")
+    assert (code, said.startswith(f"sign-ablate: error: {one}/provenance.json: damaged (")) == (1, True)
+    (one / "provenance.json").unlink()
     (one / "tuned.json").write_text((one / "tuned.json").read_text().replace('"lr": 0.00', '"lr": 0.1', 1))
     code, said = merge(one, "-c", config, "--results", tmp_path / "results")
     assert (code, f"{one}/tuned.json: " in said) == (1, True)

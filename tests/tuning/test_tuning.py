@@ -336,6 +336,21 @@ def test_mistakes_are_one_line(config: dict[str, Any], tmp_path: Path, change: A
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_choices_in_use_are_those_of_the_campaign(config: dict[str, Any], results: Path) -> None:
+    """The file keeps those of cells that the campaign no longer has, or whose values are fixed now."""
+    path = choose(parse_campaign(config), results)
+    of_all = with_choices(parse_campaign(config), results)
+    assert list(choices.evaluated(path, of_all)["toy"]) == CELLS
+    for method in ({"sgd": {"optimizer": "sgd", "lr": 0.2}}, {}):
+        del config["methods"]["sgd"]
+        config["methods"] |= method
+        config["tuning"]["spaces"].pop("sgd", None)
+        fewer = with_choices(parse_campaign(config), results)
+        assert list(choices.evaluated(path, fewer)["toy"]) == CELLS[1:]
+        config["methods"].setdefault("sgd", {})
+    assert choices.evaluated(results / "none.json", of_all) == {"toy": {}}
+
+
 def test_damaged_file_of_choices_is_named(config: dict[str, Any], results: Path) -> None:
     path = choose(parse_campaign(config), results)
     text = path.read_text()
