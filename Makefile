@@ -89,4 +89,4 @@ format: install  ## rewrite what check would complain about, where that can be d
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 clean:  ## remove what make made; results/ stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build sign_ablate.egg-info .snakemake/cache .mypy_cache .pytest_cache .ruff_cache

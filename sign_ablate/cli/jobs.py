@@ -50,7 +50,7 @@ def train(
 ) -> None:
     """Train one run (a Snakemake job). Exits with 0 if the run diverges. A finished run is kept."""
     from sign_ablate.jobs import training
-    from sign_ablate.jobs.attempt import EXPECTED, repeated
+    from sign_ablate.jobs.attempt import EXPECTED, forget, repeated
     from sign_ablate.jobs.checkpoint import Interrupted
     from sign_ablate.jobs.gpu import claim
     from sign_ablate.jobs.log import complain, say
@@ -59,6 +59,8 @@ def train(
         complain(before.details or f"sign-ablate: error: {before.cause}")
         sys.exit(1)
     try:
+        if attempt == 1:
+            forget(out)
         result = training.train(
             spec, data, out,
             device=claim(device, runs_per_gpu, ranks), deterministic=bool(deterministic), threads=threads,

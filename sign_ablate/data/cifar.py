@@ -10,6 +10,7 @@ from sign_ablate.data import parquet, tree
 from sign_ablate.data.cifar_facts import FACTS, Facts
 from sign_ablate.data.common import DataError, Labels, Pixels, Source, Split, in_memory
 from sign_ablate.data.errors import reason
+from sign_ablate.jobs import file_lock
 
 SIZE = 32
 
@@ -31,8 +32,14 @@ def _torchvision(spec: CIFAR10 | CIFAR100, facts: Facts) -> list[Split]:
     from torchvision import datasets
 
     dataset = datasets.CIFAR100 if isinstance(spec, CIFAR100) else datasets.CIFAR10
+    lock = Path(spec.download_dir, ".download.lock")
     try:
-        parts = [dataset(spec.download_dir, train=train, download=True) for train in (True, False)]
+        # two data files of one download, such as two subsets, may be prepared at the same time
+        with file_lock.lock(lock, f"{lock.parent}: waiting for another download"):
+            try:
+                parts = [dataset(spec.download_dir, train=train, download=True) for train in (True, False)]
+            finally:
+                lock.unlink()
     except Exception as error:  # a network error has many types, and a wrong checksum is a RuntimeError
         raise DataError(
             f"{dataset.__name__}: torchvision could not download or verify it in {spec.download_dir} "

@@ -1,7 +1,8 @@
 """Content digest of an image folder. It identifies the folder's runs, independently of its path.
 
 The digest depends on the bytes, classes and splits of the images, not on their file names. It is the SHA-256
-of the sorted lines of `sha256sum -z` for all images, without the names of the files:
+of the sorted lines of `sha256sum -z` for all images, without the names of the files. Where there are no other
+files:
 
     cd data/mine && find train test -type f -print0 | xargs -0 sha256sum -z |
         LC_ALL=C sed -z 's|/[^/]*$||' | LC_ALL=C sort -z | sha256sum

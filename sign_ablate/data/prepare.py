@@ -57,7 +57,9 @@ def _moments(images: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values = np.arange(256) / 255
     counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
     mean = counts @ values / counts[0].sum()
-    return mean, np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts[0].sum())
+    std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts[0].sum())
+    std[np.count_nonzero(counts, axis=1) == 1] = 0  # a constant, whose computed mean is rounded
+    return mean, std
 
 
 def _choose_train(labels: Labels, spec: Dataset, classes: list[str]) -> tuple[Labels, Labels]:

@@ -97,6 +97,13 @@ def _of_the_gpu(error: Exception) -> bool:
     return (kind is not None and isinstance(error, kind)) or "CUDA error" in str(error)
 
 
+def forget(out: Path) -> None:
+    """Delete the record of a failure of an earlier call, which says nothing about the coming attempts."""
+    before = progress.read(out)
+    if before is not None and before.failure is not None:
+        progress.remove(out)
+
+
 def repeated(out: Path) -> Failure | None:
     """Failure of the previous attempt if this one would fail in the same way, otherwise None."""
     before = progress.read(out)

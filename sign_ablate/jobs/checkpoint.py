@@ -21,11 +21,18 @@ from sign_ablate.files import replacing
 from sign_ablate.jobs.log import say
 from sign_ablate.jobs.memory import is_out_of_memory
 from sign_ablate.jobs.parent import is_alive, owner_pid
+from sign_ablate.jobs.run_lock import JobError
 from sign_ablate.jobs.signals import stop_signals
 from sign_ablate.store import fingerprint
 
 #: Bump when the layout of a checkpoint changes.
-VERSION = 3
+VERSION = 4
+
+
+class UnreadableError(JobError):
+    """A checkpoint cannot be read at the moment. It is not final."""
+
+    final = False
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -56,6 +63,9 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
 
     A checkpoint that is truncated, corrupt, or of another run or other code is renamed to `*.unusable`, with
     a message. Out-of-memory errors are raised, since the checkpoint is not at fault.
+
+    Raises:
+        UnreadableError: if the file system fails.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums
@@ -74,6 +84,9 @@ def load(path: Path, spec: str, device: torch.device) -> dict[str, Any] | None:
     except Exception as error:  # the exception type depends on the place of the damage
         if is_out_of_memory(error):
             raise
+        if isinstance(error, OSError) and error.errno and not isinstance(error, IsADirectoryError):
+            # such as a network file system that does not answer: the checkpoint is not at fault
+            raise UnreadableError(f"{path}: cannot be read ({error.strerror}); it is kept") from None
         set_aside(path, error)
         return None
     return state

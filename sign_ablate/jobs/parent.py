@@ -5,6 +5,7 @@ import ctypes
 import os
 import select
 import signal
+from functools import cache
 
 _PR_SET_PDEATHSIG = 1
 #: environment variable with the owner's process id on this machine
@@ -17,12 +18,22 @@ def owner_pid() -> int | None:
     return int(value) if value else None
 
 
+@cache
+def has_pidfd() -> bool:
+    """Return True if the kernel has `pidfd_open`: Linux 5.3 or newer, outside of sandboxes that refuse it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def is_alive(pid: int | None) -> bool:
     """Return True if the process runs, or if `pid` is None. A zombie process does not run."""
     if pid is None:
         return True
     try:
-        if not hasattr(os, "pidfd_open"):  # not Linux
+        if not has_pidfd():
             os.kill(pid, 0)
             return True
         descriptor = os.pidfd_open(pid)

@@ -61,7 +61,7 @@ def main() -> None:
             follow(setup, rank, folder, functools.partial(arrivals.add, rank))
     except Exception:
         try:
-            error_file(folder, rank).write_text(traceback.format_exc())
+            error_file(folder, rank).write_text(traceback.format_exc(), encoding="utf-8")
         except OSError:
             traceback.print_exc()
         os._exit(1)  # not by way of torch, which would wait for the lost connections

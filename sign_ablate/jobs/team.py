@@ -195,6 +195,6 @@ def _lost(others: dict[int, subprocess.Popen[bytes]], folder: Path) -> str | Non
         rank = min(ended)
         return f"rank {rank} of {len(others) + 1} ended with status {ended[rank]}"
     first = min(errors, key=lambda path: path.stat().st_mtime_ns)
-    text = first.read_text().strip()
+    text = first.read_text(encoding="utf-8").strip()
     complain(text)
     return f"rank {errors[first]} of {len(others) + 1} failed: {text.splitlines()[-1]}"

@@ -41,6 +41,9 @@ from sign_ablate.store.run_files import (
 from sign_ablate.train.loop import Trainer
 from sign_ablate.train.result import Result, Row
 
+#: key of a checkpoint's state: seconds of the job so far, over all of its attempts
+JOB_SECONDS = "job_seconds"
+
 
 def train(
     spec: str,
@@ -100,8 +103,9 @@ def train(
             chosen = setup.chosen_device()
             described = environment.describe(chosen, threads)  # before training: the code may be edited later
             with led(setup) as team:
-                trainer = _resumed(setup, chosen, team)
-                result = _fit(trainer, team, attempt, stop, setup, checkpoint_seconds)
+                trainer, earlier = _resumed(setup, chosen, team)
+                start -= earlier
+                result = _fit(trainer, team, attempt, stop, setup, checkpoint_seconds, start)
             described |= {
                 "deterministic": deterministic or device == "cpu",
                 "compile": compile_mode,
@@ -126,8 +130,8 @@ def _is_done(out: Path, replaces: int) -> bool:
         return False
 
 
-def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
-    """Trainer that resumes from the run's checkpoint, if there is one that can be loaded."""
+def _resumed(setup: Setup, device: torch.device, team: Team) -> tuple[Trainer, float]:
+    """Trainer that resumes from the run's checkpoint, if one can be loaded, and its seconds until then."""
     out, trainer = Path(setup.out), setup.trainer(device, team.arrive)
     state = checkpoint.load(out / CHECKPOINT, setup.spec, device)
     if state is not None:
@@ -141,7 +145,7 @@ def _resumed(setup: Setup, device: torch.device, team: Team) -> Trainer:
         else:
             say(f"{out.name}  goes on from step {trainer.step} of {trainer.total_steps}")
     team.agreed(Action.CONTINUE if state is None else Action.SAVE)  # the other ranks then load it, too
-    return trainer
+    return trainer, 0.0 if state is None else state.get(JOB_SECONDS, 0.0)
 
 
 def _fit(
@@ -151,6 +155,7 @@ def _fit(
     stop: checkpoint.StopSignal,
     setup: Setup,
     checkpoint_seconds: float,
+    start: float,
 ) -> Result:
     out, saved = Path(setup.out), time.monotonic()
 
@@ -159,7 +164,9 @@ def _fit(
         due = time.monotonic() - saved > checkpoint_seconds
         action = team.agreed(Action.STOP if stop() else Action.SAVE if due else Action.CONTINUE)
         if action is not Action.CONTINUE:
-            checkpoint.save(out / CHECKPOINT, setup.spec, trainer.state_dict())
+            saved = time.monotonic()
+            state = trainer.state_dict() | {JOB_SECONDS: saved - start}
+            checkpoint.save(out / CHECKPOINT, setup.spec, state)
             saved = time.monotonic()
         if action is Action.STOP and stop.received is not None:
             say(f"stopped by {stop.received.name}; a checkpoint is kept, and the next call goes on from it")

@@ -40,7 +40,7 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _git_commit() -> str | None:
-    """Commit of this source tree, with a + if the tree has changes, or None outside a git checkout.
+    """Commit of this source tree, with a + if the tree has changes, or None outside a git checkout of it.
 
     An untracked file counts as a change only if it is in this package.
     """
@@ -50,6 +50,9 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
+        git(
+            "ls-files", "--error-unmatch", "__init__.py"
+        )  # a copy may be in the repository of another project
         commit = git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+")
         untracked = git("ls-files", "--others", "--exclude-standard")
         return commit if commit.endswith("+") or not untracked else f"{commit}+"

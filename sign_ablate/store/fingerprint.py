@@ -107,6 +107,8 @@ def _python(text: str) -> Any:
 
 def _plain(node: Any) -> Any:
     """Convert a syntax tree to nested tuples and lists. `ast.dump` differs between versions of Python."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends nested format specifications with empty texts
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
         return type(node).__name__, *((name, _plain(value)) for name, value in fields)

@@ -123,10 +123,18 @@ class Trainer:
         self.network.train()
         epoch, done = divmod(self.step, self.loader.steps_per_epoch)
         start = time.perf_counter()
+
+        def lap() -> None:
+            nonlocal start
+            now = time.perf_counter()
+            self.seconds += now - start
+            start = now
+
         try:
             for x, y in self.loader.epoch(self.run.seed, epoch + 1, first=done):
                 if self.step == self.total_steps:
                     break
+                lap()  # for a checkpoint in before_step
                 before_step()
                 step = functools.partial(self._train_step, x, y)
                 if self.step in self.probes:
@@ -134,7 +142,7 @@ class Trainer:
                 else:
                     step()
         finally:
-            self.seconds += time.perf_counter() - start
+            lap()
 
     def _train_step(self, x: Tensor, y: Tensor) -> None:
         self.lr = self.optimizer.param_groups[0]["lr"]  # before the scheduler changes it

@@ -70,9 +70,9 @@ class Moments:
         return [
             _scalar("batches", n),
             _distribution("snr", snr),
-            _scalar("snr_low", (snr < LOW_SNR).double().mean()),
+            _scalar("snr_low", _share(snr < LOW_SNR)),
             _distribution("skewness", skewness),
-            _scalar("skewed", (skewness.abs() > limit).double().mean()),
+            _scalar("skewed", _share(skewness.abs() > limit)),
             _scalar("noiseless", 1 - noisy.double().mean()),
         ]
 
@@ -83,9 +83,9 @@ def steps(trainer: "Trainer") -> dict[int, int]:
     A step is the last of its epoch with a full batch, and the first of the run for epoch 0.
 
     Raises:
-        JobError: if an epoch lies after the end of the run.
+        JobError: if an epoch lies after the end of the run, or has the same step as another.
     """
-    loader, found = trainer.loader, {}
+    loader, found = trainer.loader, dict[int, int]()
     for epoch in trainer.run.train.probe:
         if epoch > trainer.epochs:
             raise JobError(
@@ -94,7 +94,13 @@ def steps(trainer: "Trainer") -> dict[int, int]:
             )
         end = min(epoch * loader.steps_per_epoch, trainer.total_steps)
         last_is_small = len(loader) % loader.batch_size and end % loader.steps_per_epoch == 0
-        found[max(0, end - 1 - bool(last_is_small))] = epoch
+        step = max(0, end - 1 - bool(last_is_small and loader.steps_per_epoch > 1))
+        if step in found:
+            raise JobError(
+                f"train.probe = {list(trainer.run.train.probe)}: epochs {found[step]} and {epoch} have the "
+                f"same step, {step}; remove one"
+            )
+        found[step] = epoch
     return found
 
 
@@ -182,6 +188,10 @@ def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float | None:
 
 def _scalar(quantity: str, value: Any) -> Row:
     return {"quantity": quantity, "value": None if value is None else float(value)}
+
+
+def _share(chosen: Tensor) -> float | None:
+    return float(chosen.double().mean()) if len(chosen) else None
 
 
 def _distribution(quantity: str, values: Tensor) -> Row:

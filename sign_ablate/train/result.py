@@ -12,7 +12,8 @@ Row = dict[str, Any]
 class Result:
     """Metrics and timing of a run.
 
-    `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None.
+    `diverged_at_step` is the first step k (from 0) whose loss or gradient was not finite, or None. If only
+    the very last step damages the network, the run is finished, with a test loss that is not finite.
     `predictions` are the columns of predictions.parquet: the test images, as classified after the last step.
     None if the run diverged or has no test images. `probes` are the rows of probe.parquet.
     """

@@ -18,6 +18,7 @@ from sign_ablate.config.data import CIFAR10, CIFAR100
 from sign_ablate.data.cifar_facts import FACTS
 from sign_ablate.data.common import DataError, Labels, Pixels
 from sign_ablate.data.prepare import prepare
+from sign_ablate.jobs.file_lock import try_lock
 from tests.data.helpers import encode, fails, prepared
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -74,14 +75,16 @@ def put(folder: Path, train: list[Any], test: Any) -> Path:
 
 
 @pytest.fixture
-def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """torchvision's data set of the same images in another order, with other class names."""
+    monkeypatch.chdir(tmp_path)  # where it locks the folder `here`
 
     class Fake:
         classes = tuple("abcdefghij")
 
         def __init__(self, root: str, train: bool, download: bool) -> None:
             assert download
+            assert not try_lock(Path(root, ".download.lock")), "two jobs would download at the same time"
             pixels, labels = TRAIN if train else TEST
             self.data, self.targets = pixels[::-1], labels[::-1].tolist()
 
@@ -282,6 +285,7 @@ def test_download_fails(
         raise raised
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fake)
+    monkeypatch.chdir(tmp_path)
     fails(CIFAR10(download_dir="here"), tmp_path, message)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sign_ablate.config.data import Digits, Synthetic
 from sign_ablate.data.common import DataError
-from sign_ablate.data.prepare import prepare
+from sign_ablate.data.prepare import _moments, prepare
 from sign_ablate.data.prepared import PreparedData, read
 from sign_ablate.store import fingerprint
 from sign_ablate.terminal.outdated import data_code
@@ -40,6 +40,17 @@ def test_uneven_numbers_differ_by_one_per_class(tmp_path: Path) -> None:
         counts = labels.bincount(minlength=4)
         assert counts.sum() == total
         assert counts.max() - counts.min() == 1
+
+
+def test_constant_channel_has_no_deviation() -> None:
+    """Its computed mean is rounded, so its deviation would be 1e-18 for some values."""
+    for value in range(256):
+        images = np.full((300, 8, 8, 3), value, np.uint8)
+        images[..., 1] = np.arange(64).reshape(8, 8)
+        mean, std = _moments(images)
+        assert (std[0], std[2]) == (0, 0)
+        assert mean[0] == pytest.approx(value / 255)
+        assert std[1] == pytest.approx(images[..., 1].std() / 255)
 
 
 def test_choice_is_a_function_of_the_seed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from sign_ablate.cli import jobs as commands
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
+from sign_ablate.jobs import attempt as attempts
 from sign_ablate.jobs import checkpoint, training
 from sign_ablate.store import progress
 from sign_ablate.store.layout import PROGRESS
+from sign_ablate.store.progress import Failure, Progress
 from sign_ablate.store.run_files import CHECKPOINT, ENVIRONMENT, LOCK, METRICS, PREDICTIONS, RUN, TIMING
 from sign_ablate.train.loop import Trainer
 from tests.conftest import ROOT, TINY
@@ -479,3 +482,34 @@ def test_killed_for_its_memory_and_the_siblings_go_on(
     assert sibling.returncode == 0
     check_same(tmp_path / "sibling", undisturbed)
     assert len(boss.servers()) == 1
+
+
+def test_checkpoint_that_cannot_be_read_for_now_is_kept(
+    checkpointed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system fails for a moment: the second attempt reads it again."""
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(checkpointed)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "testzip", fail)
+        with pytest.raises(checkpoint.UnreadableError, match=r"cannot be read .*; it is kept$"):
+            checkpoint.load(path, HYBRID.spec, torch.device("cpu"))
+    assert names(tmp_path) == {CHECKPOINT}
+    assert not checkpoint.UnreadableError("").final
+    assert checkpoint.load(path, HYBRID.spec, torch.device("cpu")) is not None
+
+
+def test_failure_of_an_earlier_call_does_not_refuse_the_second_attempt(tmp_path: Path) -> None:
+    """The first attempt may be killed before it writes anything, such as while it waits for a GPU."""
+    final = Failure(kind="failed", cause="no compiler", final=True)
+    progress.write(tmp_path, Progress(started=1.0, updated=2.0, failure=final))
+    assert attempts.repeated(tmp_path) == final
+    attempts.forget(tmp_path)
+    assert attempts.repeated(tmp_path) is None
+    progress.write(tmp_path, running := Progress(started=1.0, updated=2.0))
+    attempts.forget(tmp_path)
+    assert progress.read(tmp_path) == running  # of another process

@@ -9,15 +9,24 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from sign_ablate.campaign.grid import Run, expand
 from sign_ablate.config import parse_campaign
 from sign_ablate.data.prepare import prepare
 from sign_ablate.data.prepared import read
-from sign_ablate.jobs import training
+from sign_ablate.jobs import checkpoint, training
 from sign_ablate.jobs.run_lock import JobError, is_running, locked
 from sign_ablate.store import fingerprint, reading
-from sign_ablate.store.run_files import ENVIRONMENT, METRICS, METRICS_SCHEMA, PREDICTIONS, RUN, TIMING
+from sign_ablate.store.run_files import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    METRICS,
+    METRICS_SCHEMA,
+    PREDICTIONS,
+    RUN,
+    TIMING,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -219,3 +228,19 @@ def test_job_that_cannot_start_says_why_in_one_line(
     assert done.returncode == 1
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_seconds_are_those_of_all_attempts(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(run.spec, data, out, device="cpu", checkpoint_seconds=0)
+    state = checkpoint.load(out / CHECKPOINT, run.spec, torch.device("cpu"))
+    assert state is not None
+    assert 0 < state["job_seconds"] < 100
+    checkpoint.save(out / CHECKPOINT, run.spec, state | {"job_seconds": 1000.0})
+    training.train(run.spec, data, out, device="cpu")
+    assert 1000 < json.loads((out / ENVIRONMENT).read_text())["seconds"] < 1100

@@ -1,6 +1,7 @@
 """Warm start: a forked job behaves like any other job, and the server ends with its Snakemake."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -240,6 +241,31 @@ def test_child_of_a_server_that_is_gone_stops() -> None:
     code += "Server(os.getpid(), b'')._run({}, [], server=-1)"
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
+
+
+def test_kernel_without_pidfd_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux before 5.3, and some sandboxes: jobs run in processes of their own, and find their owner."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setenv(warm.VARIABLE, "1")
+    monkeypatch.setenv(parent.VARIABLE, str(os.getpid()))
+    parent.has_pidfd.cache_clear()
+    try:
+        assert parent.is_alive(os.getpid())
+        assert not parent.is_alive(2**22 + 1)  # above the largest process id
+        assert client.run(["--help"], start_server=True) is None
+    finally:
+        parent.has_pidfd.cache_clear()
+
+
+def test_signal_for_a_child_that_has_just_ended() -> None:
+    ended = server.Server.__new__(server.Server)
+    ended.children = {}
+    with socket.socket(socket.AF_UNIX) as connection:
+        ended._hear(connection)  # a KeyError would end the server, and stop all other children
 
 
 def test_owner_that_nobody_waited_for_is_gone() -> None:

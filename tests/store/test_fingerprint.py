@@ -1,5 +1,6 @@
 """Fingerprints of code: what changes them and what does not, and that no module is left out unseen."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -155,7 +156,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A repository with a package and other files, committed."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    for name in ("sign_ablate/optim/a.py", "workflow/rules/b.smk", "README.md"):
+    for name in ("sign_ablate/__init__.py", "sign_ablate/optim/a.py", "workflow/rules/b.smk", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("one\n")
     who = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -165,6 +166,16 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     environment._git_commit.cache_clear()
     yield tmp_path
     environment._git_commit.cache_clear()
+
+
+def test_copy_in_the_repository_of_another_project_has_no_commit(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = checkout / ".venv/lib/sign_ablate"
+    copy.mkdir(parents=True)
+    (copy / "__init__.py").touch()
+    monkeypatch.setattr(fingerprint, "PACKAGE", copy)
+    assert environment._git_commit() is None
 
 
 @pytest.mark.parametrize("name", ["sign_ablate/optim/a.py", "workflow/rules/b.smk", "README.md"])
@@ -184,3 +195,13 @@ def test_new_module_is_a_change_of_the_commit(checkout: Path) -> None:
     commit = environment._git_commit()
     assert commit is not None
     assert commit.endswith("+")
+
+
+def test_texts_of_nested_formats_are_those_of_every_version() -> None:
+    """Python 3.12 and newer patch releases of 3.11 end the format with an empty text, others do not."""
+    with_text = ast.parse("f'{x:{w}}'")
+    inner = with_text.body[0].value.values[0].format_spec  # type: ignore[attr-defined]
+    inner.values = [part for part in inner.values if isinstance(part, ast.FormattedValue)]
+    without = fingerprint._plain(with_text)
+    inner.values = [*inner.values, ast.Constant("")]
+    assert fingerprint._plain(with_text) == without

@@ -1,5 +1,7 @@
 """`sign-ablate plan --profile`: submissions and hours, by the profile and by past runs."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,26 @@ def test_plan_counts_the_data_that_are_missing(
     path.parent.mkdir(parents=True)
     path.touch()
     assert "0 for data" in plan(campaign, tmp_path, profile=slurm)
+
+
+@pytest.mark.parametrize(
+    ("squeue", "sacct", "said"),
+    [
+        ("echo PENDING", "false", "running"),
+        ("echo COMPLETED", "false", "success"),
+        ("echo PREEMPTED", "false", "failed"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "echo '   PREEMPTED'", "failed"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "echo '   CANCELLED by 0'", "failed"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "echo '   RUNNING'", "running"),
+        ("echo 'Invalid job id specified' >&2; exit 1", "false", "failed"),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", "echo FAILED", "running"),
+    ],
+)
+def test_state_of_a_job_of_the_queue(squeue: str, sacct: str, said: str, tmp_path: Path) -> None:
+    for name, text in (("squeue", squeue), ("sacct", sacct)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ROOT / "profiles/cluster-generic/queue-status"
+    call = subprocess.run([script, "7"], env=environment, capture_output=True, text=True, check=True)
+    assert call.stdout == f"{said}\n"

@@ -1,5 +1,6 @@
 """Probes: moments against NumPy and SciPy, λ against its null model, and no effect on the run."""
 
+import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,33 @@ def test_moments_against_scipy(scale: float) -> None:
     assert rows["snr_low"]["value"] == pytest.approx((snr < 2 / math.sqrt(3)).mean())
     assert rows["noiseless"]["value"] == pytest.approx(1 / 500)
     assert rows["skewed"]["value"] > 0.9
+
+
+def test_one_minibatch_has_no_noise_to_tell() -> None:
+    moments = probe.Moments([torch.zeros(10)])
+    moments.add([torch.randn(10)])
+    found = values(moments.rows())
+    assert found["batches"] == 1
+    assert [found[name] for name in ("snr", "snr_low", "skewness", "skewed")] == [None] * 4
+
+
+def test_two_probes_of_one_step_are_refused(data: PreparedData) -> None:
+    config = {**PROBED, "train": {**PROBED["train"], "epochs": 3, "batch_size": 128, "probe": [0, 1]}}
+    with pytest.raises(JobError, match=r"train\.probe = \[0, 1\]: epochs 0 and 1 have the same step, 0"):
+        Trainer(cells(config)["sgd"].config, data, CPU)
+
+
+@pytest.mark.parametrize("runs", [PLAIN, RUNS])
+def test_seconds_of_an_epoch_are_known_at_every_step(runs: dict[str, Run], data: PreparedData) -> None:
+    """A checkpoint may be written there. The noise of a probe is left out."""
+    trainer, found = Trainer(runs["sgd"].config, data, CPU), dict[int, tuple[int, float]]()
+
+    def before_step() -> None:
+        found[trainer.step] = len(trainer.result.metrics), trainer.state_dict()["epoch"]["seconds"]
+
+    trainer.fit(before_step=before_step)
+    assert all(seconds >= 0 for _, seconds in found.values())
+    assert all(b > a for (e, a), (f, b) in itertools.pairwise(found.values()) if e == f)
 
 
 def test_gaussian_noise_is_symmetric_and_without_signal() -> None:
@@ -201,7 +229,7 @@ def test_interrupted_before_and_within_a_probe(data: PreparedData, tmp_path: Pat
         ({"batch_size": 32, "epochs": 2}, {0: 0, 2: 1, 5: 2}),
         ({"batch_size": 40, "epochs": 2}, {0: 0, 1: 1, 4: 2}),  # batches of 40, 40 and 16
         ({"batch_size": 40, "steps": 5}, {0: 0, 1: 1, 4: 2}),
-        ({"batch_size": 200, "epochs": 3, "probe": [1, 3]}, {0: 1, 1: 3}),
+        ({"batch_size": 200, "epochs": 3, "probe": [1, 2, 3]}, {0: 1, 1: 2, 2: 3}),  # there is no full one
     ],
 )
 def test_the_step_of_a_probe_has_a_full_batch(

@@ -11,19 +11,30 @@ def lock_campaign():
     try:
         campaign_lock.hold(folder)
         (folder / layout.RUNNING).write_text(
-            CAMPAIGN.model_dump_json(exclude_unset=True)
+            CAMPAIGN.model_dump_json(exclude_unset=True), encoding="utf-8"
         )
     except (JobError, OSError) as error:
         logger.error(str(error))
         sys.exit(1)
 
 
+def is_of_theory(target):
+    """Return True if a target is one of the theory lab."""
+    return target == "theory" or target.startswith(f"{LAB}/")
+
+
 def is_theory_alone():
     """Return True if this call makes results of the theory lab and nothing of a campaign."""
     targets = workflow.dag_settings.targets
-    return bool(targets) and all(
-        t == "theory" or t.startswith(f"{LAB}/") for t in targets
-    )
+    return bool(targets) and all(map(is_of_theory, targets))
+
+
+def lock_results():
+    """Lock what this call writes: the theory lab, the campaign, or both."""
+    if any(map(is_of_theory, workflow.dag_settings.targets)):
+        lock_theory()
+    if not is_theory_alone():
+        lock_campaign()
 
 
 def lock_theory():

@@ -1,5 +1,5 @@
 onstart:
-    lock_theory() if is_theory_alone() else lock_campaign()
+    lock_results()
     tell_forced()
     signals.pass_on_to_jobs(logger.warning)
     # The warm-start server imports torch while the data are prepared.

@@ -10,7 +10,7 @@ import sys
 import time
 
 from sign_ablate.jobs.log import complain, say
-from sign_ablate.jobs.parent import is_alive, owner_pid
+from sign_ablate.jobs.parent import has_pidfd, is_alive, owner_pid
 from sign_ablate.jobs.signals import stop_signals
 from sign_ablate.jobs.warm import STREAMS, TRAINING, VARIABLE, WAIT_SECONDS, address
 
@@ -59,7 +59,7 @@ def run(arguments: list[str], kind: str = TRAINING, *, start_server: bool) -> in
 
 def _owner() -> int | None:
     """The Snakemake whose servers run the jobs; None if each job runs on its own."""
-    on = os.environ.get(VARIABLE) == "1" and hasattr(os, "pidfd_open")  # the latter: on Linux
+    on = os.environ.get(VARIABLE) == "1" and has_pidfd()
     return owner_pid() if on else None
 
 

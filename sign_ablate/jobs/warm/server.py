@@ -90,6 +90,8 @@ class Server:
 
     def _hear(self, connection: socket.socket) -> None:
         """Pass a client's signal on to its child, or kill the child if the client is gone."""
+        if connection not in self.children:
+            return  # the child has ended since `select`
         try:
             numbers = connection.recv(16)
         except OSError:
