@@ -11,7 +11,7 @@ import torch._dynamo.testing
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sign_ablate.optim import HybridSignSGD, SignSGD
-from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, run
+from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, run
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_16_bit_parameters_are_computed_in_float32_and_rounded_once(options, dty
     for x, y in zip(p, q, strict=True):
         assert x.dtype == dtype
         torch.testing.assert_close(x.float(), y, rtol=2**-7, atol=2e-2 if "dither" in options else 1e-2)
-    assert {m["momentum_buffer"].dtype for m in optimizer.state.values()} <= {dtype}
+    assert {m.dtype for m in momenta(optimizer)} <= {dtype}
 
 
 def test_bfloat16_loses_small_steps_unless_rounded_stochastically():
