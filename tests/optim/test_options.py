@@ -41,7 +41,7 @@ CHANGES = [
     (SignSGD, PRE, {"k_unit": "epoch", "steps_per_epoch": 3}),
     (SignSGD, {**PRE, "k_unit": "epoch", "steps_per_epoch": 3}, {"steps_per_epoch": 2}),
     (SignSGD, PRE, {"loss_scale": 128.0}),
-    (HybridSignSGD, {**SWITCH, "calibrate": False}, {"loss_scale": 128.0}),
+    (HybridSignSGD, {"switch_step": 3, "calibrate": False}, {"loss_scale": 128.0}),
     (SignSGD, PRE, {"momentum_form": "heavy_ball"}),
     (SignSGD, PRE, {"dither": "post"}),
     (SignSGD, POST, {"law": "uniform"}),
