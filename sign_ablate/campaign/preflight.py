@@ -203,10 +203,12 @@ def _slow_here(campaign: Campaign, runs: Runs) -> Iterator[str]:
             f"{key}: a run of {ranks} workers needs {ranks} GPUs and fails here, where there are "
             f"{device.gpu_count()}; set max_ranks: 1, which computes them on one"
         )
-    if on_cpu and any(_has_fused_step(run) for run in runs) and not native.is_obtainable():
+    compiled = native.is_obtainable() if on_cpu else native.compiler() is not None
+    if any(_has_fused_step(run) for run in runs) and not compiled:
+        step = "plain step" if on_cpu else "foreach step unless Triton's driver is built already"
         yield (
-            "no C compiler is found (CC, cc, gcc, clang): sign-based methods take the plain step, which "
-            "gives the same numbers more slowly; install gcc"
+            f"no C compiler is found (CC, cc, gcc, clang): sign-based methods take the {step}, which gives "
+            "the same numbers more slowly; install gcc"
         )
     if on_cpu and not device.cpu_has_bfloat16():
         for run in runs:

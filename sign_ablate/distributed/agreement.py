@@ -1,5 +1,6 @@
 """Check that the ranks of a process group agree."""
 
+import itertools
 from collections.abc import Mapping
 
 import torch.distributed as dist
@@ -23,12 +24,18 @@ def require_equal(facts: Mapping[str, str], group: dist.ProcessGroup | None = No
     for rank, other in enumerate(found):
         for name, value in found[0].items():
             if other.get(name) != value:
-                theirs, first = (_shown(text) for text in (other.get(name), value))
+                theirs, first = _shown(other.get(name), value), _shown(value, other.get(name))
                 raise ValueError(
                     f"rank {rank} has {name} {theirs}, rank 0 has {first}; all ranks need the same"
                 )
 
 
-def _shown(value: str | None) -> str:
+def _shown(value: str | None, other: str | None) -> str:
+    """The value; of a long one the part that begins shortly before its first difference from the other."""
     text = "none" if value is None else value
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…"
+    if len(text) <= _CHARACTERS:
+        return text
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, other or "", strict=False))
+    start = max(0, sum(1 for _ in alike) - _CHARACTERS // 4)
+    end = start + _CHARACTERS
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

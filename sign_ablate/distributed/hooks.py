@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
@@ -39,7 +39,7 @@ class HookState:
 
     Raises:
         TypeError: if `rule` is not a rule.
-        ValueError: for a seed out of range, or a complex parameter.
+        ValueError: for a seed out of range, an unknown adversary, or a complex parameter.
     """
 
     def __init__(
@@ -55,6 +55,9 @@ class HookState:
             raise TypeError(f"rule must be a rule of sign_ablate.distributed, such as Mean(), got {rule!r}")
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {seed}")
+        if adversary is not None and adversary not in get_args(Adversary):
+            allowed = ", ".join(map(repr, get_args(Adversary)))
+            raise ValueError(f"adversary must be None or one of {allowed}, got {adversary!r}")
         self.rule, self.seed, self.group, self.adversary = rule, seed, group, adversary
         self.rank, self.workers = dist.get_rank(group), dist.get_world_size(group)
         self.bytes_sent = 0

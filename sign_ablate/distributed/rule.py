@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from sign_ablate.optim.checks import python_value
 from sign_ablate.optim.options.declare import check
 
 Memory = dict[str, Tensor]
@@ -50,6 +51,8 @@ class Rule(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # a frozen dataclass has no plain assignment, here either
+            object.__setattr__(self, name, python_value(value))
         check(type(self), vars(self))
 
     @property

@@ -41,7 +41,10 @@ class AnnealedOptimizer(DeclaredOptimizer):
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor | float]:
-        """Diagnostics of the last step: `sigma`, the mean σ_k of the groups, and `momentum_rms`."""
+        """Diagnostics of the last step: `sigma`, the mean σ_k of the groups, and `momentum_rms`.
+
+        The rms of a sharded parameter (FSDP2) is that of this rank's part.
+        """
         groups = self.param_groups
         if groups[0]["step"] == 0:
             return {}

@@ -126,6 +126,8 @@ class DeclaredOptimizer(Optimizer):
                 loss = closure()
             self._observe(loss)
         self._advance(self._entries())
+        if not self.state:  # torch.distributed.checkpoint takes steps of an optimizer whose state is empty
+            self.state.update({p: {"stepped": 1} for p, *_ in self._parameters() if p.requires_grad})
         return loss
 
     def _observe(self, loss: Any) -> None:

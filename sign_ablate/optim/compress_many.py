@@ -1,5 +1,7 @@
 """Compression of many tensors at once: a fixed number of launches, and at most one more per tensor.
 
+QSGD compresses tensors that are smaller than their buckets one at a time, unless larger ones outweigh them.
+
 Bit for bit equal to compressing each tensor, except TernGrad's standard deviation on a GPU, where sums are
 added in another order.
 """
@@ -97,6 +99,8 @@ def _one_bit(compress: Any, xs: list[Tensor], step: int, numbers: list[int]) -> 
 def _qsgd(compress: Any, xs: list[Tensor], step: int, numbers: list[int]) -> list[Tensor]:
     order = 2 if compress.norm == "l2" else torch.inf
     flat = Flat(xs, math.lcm(compress.bucket or 1, noise.GROUP), memory=False)
+    if sum(flat.sizes) > 2 * sum(x.numel() for x in xs):  # mostly padding: buckets larger than the tensors
+        return [compress(x, step, i) for x, i in zip(xs, numbers, strict=True)]
     v = wide(flat.cat(xs))
     if compress.bucket is None:
         own = flat.parts(v)

@@ -15,7 +15,7 @@ def of_step(todo: list[tuple[dict[str, Any], list[Any], StepConstants]]) -> dict
     """σ_k, the rms of m, and the fraction of signs that the dither flipped, in the last step.
 
     σ_k is the mean over the groups that dither, or with scale "tensor_rms" over their tensors; the other two
-    are over all coordinates.
+    are over all coordinates of this rank: of a sharded parameter, its part.
 
     Args:
         todo: groups, the `Work` of their parameters, and the constants of the coming step.

@@ -131,14 +131,13 @@ class HybridSignSGD(SignSGD):
     def _advance(self, entries: list[Entry]) -> None:
         """Update all parameters. At the switch, those without a gradient lose their momentum as well."""
         first_sgd = self._is_first_sgd(self.phase())
-        if self.param_groups[0]["sgd_momentum"] == "swats" and first_sgd is not False:
+        if first_sgd is not False:
             stepped = {entry.p for entry in entries}
-            for p in (entry.p for entry in self._parameters() if entry.p not in stepped):
+            for p, group, *_ in self._parameters():
                 m = self.state.get(p, {}).get("momentum_buffer")
-                if m is not None and isinstance(first_sgd, Tensor):
-                    m.copy_(torch.where(first_sgd, 0, m))
-                elif m is not None:
-                    m.zero_()
+                if m is None or p in stepped or not _has_sgd_momentum(group):
+                    continue
+                m.copy_(torch.where(first_sgd, 0, m)) if isinstance(first_sgd, Tensor) else m.zero_()
         super()._advance(entries)
 
     def _with_constants(self, groups: list[tuple[Group, list[Work]]]) -> list[shards.Todo]:
@@ -163,7 +162,7 @@ class HybridSignSGD(SignSGD):
         return super()._step_constants(
             group, phase=phase, first_sgd=self._is_first_sgd(phase), project=project,
             lam=projection.lambda_bar(group, self.param_groups) if phase is not False else 0.0,
-            sgd_momentum=group["sgd_momentum"] == "swats", **more,
+            sgd_momentum=_has_sgd_momentum(group), **more,
         )  # fmt: skip
 
     def _track(self, results: list[tuple[dict[str, Any], list[Work], list[Any]]]) -> None:
@@ -233,6 +232,11 @@ class HybridSignSGD(SignSGD):
             out = {key: value for key, value in out.items() if key == "momentum_rms"}
         out["phase"] = in_sgd.float() if isinstance(in_sgd, Tensor) else float(in_sgd)
         return out | projection.summary(self.param_groups, in_sgd)
+
+
+def _has_sgd_momentum(group: dict[str, Any]) -> bool:
+    """Return True if the group keeps a velocity v in the SGD phase. With β = 0 it would be g itself."""
+    return bool(group["sgd_momentum"] == "swats" and group["beta"])
 
 
 def _naive_ratio(group: dict[str, Any]) -> float:

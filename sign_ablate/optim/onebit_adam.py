@@ -52,13 +52,14 @@ class OneBitAdam(DeclaredOptimizer):
         group, x, k = batch.group, batch.x, self._count(batch)
         g = self._gradients(batch, 0.0 if group["decoupled"] else group["weight_decay"])
         m, v = self._buffers(batch, "exp_avg"), self._buffers(batch, "exp_avg_sq")
+        # from the first step on: torch.distributed.checkpoint only loads entries that the state has
+        error = self._buffers(batch, "error")
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(m, g, 1 - beta1)
         if k <= group["warmup_steps"]:
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, g, g, value=1 - beta2)
         else:
-            error = self._buffers(batch, "error")
             torch._foreach_add_(error, m)
             sent = compressed(ScaledSign(group["norm"]), error, k, batch)
             torch._foreach_copy_(m, sent)

@@ -154,7 +154,7 @@ def build(
     if optimizer not in METHODS:
         raise ValueError(f"unknown optimizer {optimizer!r} (known: {', '.join(sorted(METHODS))})")
     method = METHODS[optimizer]
-    values = {**method.fixed, **constructed(method, options, steps_per_epoch)}
+    values = {**method.defaults, **method.fixed, **constructed(method, options, steps_per_epoch)}
     chosen: Any = params
     if values.pop("exclude_norm_bias", False):
         from sign_ablate.optim.groups import decay_groups

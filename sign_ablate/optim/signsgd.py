@@ -11,6 +11,7 @@ from sign_ablate.optim import diagnostics, layout
 from sign_ablate.optim.base import DeclaredOptimizer, Entry
 from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import Group, rate
+from sign_ablate.optim.options.declare import declared
 from sign_ablate.optim.options.signsgd import SignSGDOptions
 from sign_ablate.optim.sign_step import foreach as many
 from sign_ablate.optim.sign_step import fused, plain, shards, triton_step
@@ -53,9 +54,9 @@ class SignSGD(DeclaredOptimizer):
 
     def _start(self, params: ParamsT, options: Any, **state: Any) -> None:
         super()._start(params, options, step=0, **state)  # in the group: load_state_dict keeps it as it is
-        for group in self.param_groups:
-            if group["stochastic_rounding"] and all(p.dtype != torch.bfloat16 for p in group["params"]):
-                raise ValueError("stochastic_rounding has no effect without bfloat16 parameters")
+        rounded = [group["params"] for group in self.param_groups if group["stochastic_rounding"]]
+        if rounded and all(p.dtype != torch.bfloat16 for params in rounded for p in params):
+            raise ValueError("stochastic_rounding has no effect without bfloat16 parameters")
 
     def _check(self, group: Group) -> None:
         super()._check(group)
@@ -69,6 +70,21 @@ class SignSGD(DeclaredOptimizer):
             p.dtype in (torch.float16, torch.bfloat16) for p in group["params"]
         ):
             raise ValueError("momentum_dtype 'bfloat16' is for float32 and float64 parameters")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bring()
+
+    def _bring(self) -> None:
+        """Move the state that the groups keep to the parameters' device: torch moves only its own entries."""
+        device = next((p.device for group in self.param_groups for p in group["params"]), None)
+        if device is None:
+            return
+        moved: dict[int, Tensor] = {}  # groups share tensors
+        for group in self.param_groups:
+            for key, value in group.items():
+                if isinstance(value, Tensor) and key not in declared(self.options):
+                    group[key] = moved.setdefault(id(value), value.to(device))
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group. It takes the step count of the other groups."""
@@ -200,8 +216,8 @@ class SignSGD(DeclaredOptimizer):
             raise RuntimeError(
                 "`fused=True` requires all the params to be floating point Tensors: dense float32 on the "
                 "CPU, a C compiler, and options that step.c implements (docs/optim/signsgd.md; in an SGD "
-                "phase, no sgd_momentum); or dense float32 or bfloat16 on a CUDA device, and Triton. "
-                "Otherwise leave fused unset"
+                "phase, no sgd_momentum); or dense float32 or bfloat16 on a CUDA device, and Triton, "
+                "whose driver needs a C compiler. Otherwise leave fused unset"
             )
         for compiled, mine in chosen:
             found = compiled.step([work[i][1:] for i in mine], const) if mine else []
@@ -215,7 +231,8 @@ class SignSGD(DeclaredOptimizer):
 
         Returns 0-dim tensors on the parameters' device: `sigma` σ_k; `momentum_rms`, the rms of m;
         `flip_fraction`, the fraction of coordinates whose sign the dither changed. With β = 0 they are those
-        of the gradients: call it before `zero_grad`, after which there are none.
+        of the gradients: call it before `zero_grad`, after which there are none. Of a sharded parameter
+        (FSDP2) they measure this rank's part, so that ranks can call it alone.
         """
         step = self.param_groups[0]["step"]
         if not isinstance(step, Tensor) and step == 0:

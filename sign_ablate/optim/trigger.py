@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sign_ablate.optim import checks
 from sign_ablate.optim.projection import averaged, factor
 
 Groups = list[dict[str, Any]]
@@ -60,6 +61,8 @@ def _swats(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, f
 
 def _plateau(groups: Groups, state: dict[str, Any], loss: Tensor | float | None, fresh: Tensor) -> Tensor:
     """The averaged loss (decay η) has not fallen by the relative tolerance for `patience` steps."""
+    if loss is None and all(checks.learning_rate(group["lr"]) == 0 for group in groups):
+        return torch.zeros_like(fresh)  # the step by which torch.distributed.checkpoint creates the state
     if loss is None:
         raise RuntimeError('trigger "plateau" needs the loss: step(closure), or report_loss before step()')
     one = 1 - groups[0]["eta"]

@@ -14,7 +14,7 @@ from sign_ablate.optim.constructor import takes
 from sign_ablate.optim.ops import decay, descend, rate
 from sign_ablate.optim.options.twin import LinearTwinOptions
 from sign_ablate.optim.sign_step import joined
-from sign_ablate.optim.sign_step.inputs import annealed
+from sign_ablate.optim.sign_step.inputs import annealed, work_dtype
 
 
 class LinearTwin(AnnealedOptimizer):
@@ -60,7 +60,9 @@ class LinearTwin(AnnealedOptimizer):
                 torch._foreach_add_(m, g)
             else:
                 torch._foreach_lerp_(m, g, 1 - group["beta"])
-        step = list(torch._foreach_mul(m, math.sqrt(2 / math.pi) / annealed(group, group["step"])))
+        # with a large γ σ_k underflows to 0
+        sigma = max(annealed(group, group["step"]), torch.finfo(work_dtype(m[0])).tiny)
+        step = list(torch._foreach_mul(m, math.sqrt(2 / math.pi) / sigma))
         if group["noise"]:
 
             def noisy(step: Tensor, item: Any) -> Tensor:

@@ -240,6 +240,8 @@ def test_missing_c_compiler_is_told_before_any_job(
     assert _warnings(campaign, local=False) == []
     native._path().touch()  # compiled before
     assert _warnings(campaign) == []
+    on_gpu = parse_campaign({**tiny, "execution": {**tiny.get("execution", {}), "device": "cuda"}})
+    assert any("take the foreach step unless Triton" in line for line in _warnings(on_gpu))
     native._path().unlink()
     tiny["methods"] = {"sgd": tiny["methods"]["sgd"], "adam": tiny["methods"]["adam"]}
     assert _warnings(parse_campaign({**tiny, "figures": {}})) == []

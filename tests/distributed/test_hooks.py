@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ from sign_ablate.distributed import (
     Mean,
     Rule,
     aggregate,
+    agreement,
     bytes_per_step,
     hooks,
     register,
@@ -336,6 +338,26 @@ def test_state_of_another_rank_rule_seed_or_model_is_refused() -> None:
         HookState(nn.Linear(3, 1), MajorityVote()).load_state_dict(saved)
     with pytest.raises(ValueError, match=r"^seed must be in \[0, 2\*\*32\), got -1$"):
         HookState(nn.Linear(2, 1), MajorityVote(), seed=-1)
+    with pytest.raises(
+        ValueError, match=r"^adversary must be None or one of 'invert', 'random', got 'invrt'$"
+    ):
+        HookState(nn.Linear(2, 1), MajorityVote(), adversary="invrt")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("alone")
+def test_state_of_a_rule_with_numpy_numbers_is_of_plain_values(tmp_path: Path) -> None:
+    rule = MajorityVote(momentum=np.float64(0.5))
+    assert str(rule.as_dict()) == str(MajorityVote(momentum=0.5).as_dict())
+    torch.save(HookState(nn.Linear(2, 1), rule).state_dict(), tmp_path / "state.pt")
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["rule"] == rule.as_dict()
+
+
+def test_long_values_are_shown_from_their_first_difference_on() -> None:
+    same = "a" * 200
+    assert agreement._shown(same + "b", same + "c") == "…" + "a" * 30 + "b"
+    assert agreement._shown(same + "c" * 200, same + "b") == "…" + "a" * 30 + "c" * 90 + "…"
+    assert agreement._shown("short", same) == "short"
+    assert agreement._shown(None, same) == "none"
 
 
 class Complex(nn.Module):

@@ -207,7 +207,8 @@ def test_plain_form(compressor: Compressor) -> None:
 def test_bad_options() -> None:
     for make, message in [
         (lambda: ScaledSign("max"), "norm must be one of 'l1', 'l2'; got 'max'"),  # type: ignore[arg-type]
-        (lambda: QSGD(levels=0), "levels must be at least 1, got 0"),
+        (lambda: QSGD(levels=0), r"levels must be in \[1, 16777216\], got 0"),
+        (lambda: QSGD(levels=2**24 + 1), r"levels must be in \[1, 16777216\], got 16777217"),
         (lambda: QSGD(norm="l1"), "norm must be one of 'l2', 'max'; got 'l1'"),  # type: ignore[arg-type]
         (lambda: QSGD(bucket=0), "bucket must be None or at least 1, got 0"),
         (lambda: TernGrad(clip=0.0), "clip must be None or above 0, got 0.0"),

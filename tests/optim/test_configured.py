@@ -205,6 +205,12 @@ def test_the_seed_matters_where_noise_is_drawn(name: str) -> None:
     )
 
 
+def test_a_method_has_its_own_defaults_when_it_is_built() -> None:
+    for name, feeds_back in (("topk", True), ("onebit-sgd", True), ("qsgd", False)):
+        optimizer = build(name, {"lr": 0.1}, parameters(), seed=0, steps_per_epoch=1)
+        assert optimizer.param_groups[0]["error_feedback"] is feeds_back
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     known = ", ".join(sorted(METHODS))
     with pytest.raises(ValueError, match=f"^unknown optimizer 'lionn' \\(known: {known}\\)$"):

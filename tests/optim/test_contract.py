@@ -11,7 +11,7 @@ import torch._dynamo.testing
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sign_ablate.optim import HybridSignSGD, SignSGD
-from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, run
+from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, make_params, momenta, run
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_16_bit_parameters_are_computed_in_float32_and_rounded_once(options, dty
     for x, y in zip(p, q, strict=True):
         assert x.dtype == dtype
         torch.testing.assert_close(x.float(), y, rtol=2**-7, atol=2e-2 if "dither" in options else 1e-2)
-    assert {m["momentum_buffer"].dtype for m in optimizer.state.values()} <= {dtype}
+    assert {m.dtype for m in momenta(optimizer)} <= {dtype}
 
 
 def test_bfloat16_loses_small_steps_unless_rounded_stochastically():
@@ -250,6 +250,66 @@ found = {name.split(".")[0] for name in sys.modules} - allowed - set(sys.stdlib_
 assert found == {"sign_ablate"}, found
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize("gamma", [1, 2])
+def test_gamma_may_be_an_integer_with_the_step_on_the_device(gamma):
+    options = {"dither": "pre", "alpha": 0.1}
+    (p, _), (q, _) = (
+        run(SignSGD, {**options, "gamma": g, "capturable": True}, shapes=SHAPES)
+        for g in (gamma, float(gamma))
+    )
+    assert equal(p, q)
+
+
+@ALL
+def test_a_state_of_another_device_is_moved_to_the_parameters(cls, options):
+    """On meta, a CPU tensor among the operands raises."""
+    _, saved = run(cls, {**options, "capturable": True}, shapes=SHAPES, steps=2)
+    optimizer = cls([torch.nn.Parameter(torch.empty(s, device="meta")) for s in SHAPES], **options)
+    optimizer.load_state_dict(saved.state_dict())
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = torch.empty_like(p)
+    optimizer.step()
+    assert optimizer.param_groups[0]["step"].device.type == "meta"
+
+
+def test_groups_share_a_step_that_was_moved():
+    def optimizer(device):
+        params = [torch.nn.Parameter(torch.ones(2, device=device)) for _ in range(2)]
+        for p in params:
+            p.grad = torch.ones_like(p)
+        return SignSGD([{"params": [p]} for p in params], capturable=True)
+
+    (saved := optimizer("cpu")).step()
+    (loaded := optimizer("meta")).load_state_dict(saved.state_dict())
+    one, two = (group["step"] for group in loaded.param_groups)
+    assert one is two
+    assert one.device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@ALL
+def test_a_state_on_the_cpu_goes_on_on_a_gpu(cls, options):
+    """As torch.load with map_location="cpu" leaves it; torch's test_cpu_load_state_dict."""
+    start = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    results, state = [], None
+    for resumes in (False, True):
+        p = torch.nn.Parameter(start.to("cuda", copy=True))
+        optimizer = cls([p], **options, capturable=True)
+        for k in range(5):
+            if k == 2 and resumes:
+                state = torch.utils._pytree.tree_map_only(
+                    torch.Tensor, lambda t: t.cpu(), optimizer.state_dict()
+                )
+                optimizer = cls([p], **options, capturable=True)
+                optimizer.load_state_dict(state)
+            p.grad = torch.randn(1000, generator=torch.Generator().manual_seed(k)).to("cuda")
+            optimizer.step()
+        assert optimizer.param_groups[0]["step"].device.type == "cuda"
+        results.append(p.detach())
+    assert torch.equal(*results)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from sign_ablate.optim import QSGD, CompressedSGD, Lion, SignSGD, base
+from sign_ablate.optim import QSGD, CompressedSGD, Lion, SignSGD, base, flat
 from tests.optim.cases import CASES, assert_bitwise
 from tests.optim.helpers import make_params, set_grads
 
@@ -76,3 +76,14 @@ def test_large_models_are_stepped_in_pieces(monkeypatch):
     monkeypatch.setattr(base, "MOST", 40)
     q, _ = stepped(make, foreach=True)
     assert_bitwise(list(p), list(q))
+
+
+@pytest.mark.parametrize("sizes", [(5, 7, 600), (5, 7, 30_000)])
+def test_qsgd_pads_many_tensors_to_at_most_twice_their_size(monkeypatch, sizes):
+    cat, padded = flat.cat, []
+    monkeypatch.setattr(flat, "cat", lambda ts, sizes: padded.append(sum(sizes)) or cat(ts, sizes))
+    params = make_params([(size,) for size in sizes])
+    optimizer = CompressedSGD(params, lr=0.1, compressor=QSGD(bucket=8192), foreach=True)
+    set_grads(params, 0)
+    optimizer.step()
+    assert all(size <= 2 * sum(sizes) for size in padded)

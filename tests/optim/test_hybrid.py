@@ -121,6 +121,24 @@ def test_swats_momentum_is_torch_sgd_with_dampened_lr():
     torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"foreach": True}, {"fused": False, "foreach": False}, {"capturable": True}], ids=str
+)
+def test_a_group_without_momentum_takes_plain_sgd_steps_beside_one_with_swats_momentum(more):
+    values = []
+    for momentum in ("none", "swats"):
+        torch.manual_seed(0)
+        p, q = make_params([(3,), (5, 2)])
+        groups = [{"params": [p], "sgd_momentum": "swats"}, {"params": [q], "beta": 0.0}]
+        groups[1]["sgd_momentum"] = momentum
+        optimizer = HybridSignSGD(groups, lr=0.01, switch_step=2, **more)
+        for k in range(5):
+            set_grads([p, q], k)
+            optimizer.step()
+        values.append([p.detach(), q.detach()])
+    assert equal(*values)
+
+
 def test_alpha_0_is_clean():
     for site in ("pre", "post"):
         assert equal(run(SignSGD, {})[0], run(SignSGD, {"dither": site, "alpha": 0.0})[0])

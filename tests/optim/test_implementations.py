@@ -4,6 +4,7 @@ import copy
 import itertools
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sign_ablate.optim import HybridSignSGD, SignSGD, noise
-from sign_ablate.optim.sign_step import fused, inputs, native
+from sign_ablate.optim.sign_step import fused, inputs, native, triton_step
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
 pytestmark = pytest.mark.slow
@@ -226,6 +227,76 @@ print(len([w for w in caught if "no fused CPU step" in str(w.message)]), p.doubl
     assert outputs[1][0] == "0"
     assert outputs[0][1] == outputs[1][1]
     assert list((tmp_path / "None" / "sign-ablate").glob("step-*.so"))
+
+
+def test_without_a_compiler_triton_is_not_used_and_warns_once(monkeypatch):
+    """Triton compiles its driver on first use; without it the foreach step is taken."""
+
+    class Driver:
+        @property
+        def active(self):
+            raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setitem(sys.modules, "triton.runtime", types.SimpleNamespace(driver=Driver()))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    triton_step._has_driver.cache_clear()
+    message = r"^no Triton step \(Failed to find C compiler\).*install a C compiler"
+    with pytest.warns(UserWarning, match=message) as caught:
+        runs = [triton_step._runs_on(torch.device("cuda")) for _ in range(2)]
+    assert runs == [False, False]
+    assert len(caught) == 1
+    triton_step._has_driver.cache_clear()
+
+
+def test_stepping_on_a_cpu_builds_no_driver_of_triton(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(triton_step, "_has_driver", lambda: pytest.fail("on a CPU"))
+    run(SignSGD, {"fused": None, "momentum_form": "heavy_ball", "dither": "pre", "alpha": 0.1}, steps=1)
+
+
+@pytest.fixture
+def new_library(monkeypatch, tmp_path):
+    """A cache folder without a compiled step."""
+    monkeypatch.setattr(native, "_cache_folder", lambda: tmp_path)
+    native.library.cache_clear()
+    yield
+    native.library.cache_clear()
+
+
+@pytest.mark.usefixtures("new_library")
+def test_a_library_that_was_cut_off_is_compiled_again(monkeypatch):
+    monkeypatch.setattr(native, "_TIMEOUT_S", 600)  # other work may take the CPUs
+    native._path().write_bytes(b"")
+    assert native.library() is not None
+
+
+@pytest.mark.usefixtures("new_library")
+def test_a_message_of_the_compiler_may_be_of_any_encoding(monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\nprintf 'caf\\351 failed' >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.warns(UserWarning, match="compiler: caf\N{REPLACEMENT CHARACTER} failed"):
+        assert native.library() is None
+
+
+def test_a_user_without_a_home_folder_has_a_temporary_one(monkeypatch, tmp_path):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(native.Path, "home", home)
+    monkeypatch.setattr(native.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
+    assert native._cache_folder.__wrapped__() == tmp_path
+
+
+def test_without_any_folder_the_compiled_step_is_not_obtainable(monkeypatch):
+    def folder():
+        raise OSError("no space left")
+
+    monkeypatch.setattr(native, "_cache_folder", folder)
+    monkeypatch.setattr(native, "compiler", lambda: None)
+    assert not native.is_obtainable()
 
 
 def test_momentum_in_bfloat16_is_kept_by_a_state_dict():

@@ -39,3 +39,13 @@ def test_momentum_starts_from_0_after_a_switch_without_gradients(switch, missing
     step(missing)
     step(set())
     assert optimizer.state[params[1]]["momentum_buffer"].tolist() == [2.0, 2.0]
+
+
+def test_the_group_of_a_parameter_decides_whether_it_loses_its_momentum_at_the_switch():
+    p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    groups = [{"params": [p]}, {"params": [q], "sgd_momentum": "swats"}]
+    optimizer = HybridSignSGD(groups, lr=0.01, switch_step=3)
+    for k in range(5):
+        p.grad, q.grad = torch.ones(2), None if k == 3 else torch.full((2,), 2.0)
+        optimizer.step()
+    assert optimizer.state[q]["momentum_buffer"].tolist() == [2.0, 2.0]

@@ -41,6 +41,7 @@ CHANGES = [
     (SignSGD, PRE, {"k_unit": "epoch", "steps_per_epoch": 3}),
     (SignSGD, {**PRE, "k_unit": "epoch", "steps_per_epoch": 3}, {"steps_per_epoch": 2}),
     (SignSGD, PRE, {"loss_scale": 128.0}),
+    (HybridSignSGD, {"switch_step": 3, "calibrate": False}, {"loss_scale": 128.0}),
     (SignSGD, PRE, {"momentum_form": "heavy_ball"}),
     (SignSGD, PRE, {"dither": "post"}),
     (SignSGD, POST, {"law": "uniform"}),
@@ -181,6 +182,13 @@ def test_an_option_of_one_group_may_have_no_effect_in_another():
     SignSGD(groups(), weight_decay=0.1, decoupled=False)
     with pytest.raises(ValueError, match="decoupled has no effect without weight_decay"):
         SignSGD(groups(), decoupled=False)
+
+
+def test_stochastic_rounding_is_refused_only_if_no_group_that_sets_it_has_a_bfloat16_parameter():
+    half, full = (torch.nn.Parameter(torch.ones(2, dtype=t)) for t in (torch.bfloat16, torch.float32))
+    SignSGD([{"params": [full]}, {"params": [half]}], stochastic_rounding=True)
+    with pytest.raises(ValueError, match="stochastic_rounding has no effect without bfloat16 parameters"):
+        SignSGD([{"params": [full], "stochastic_rounding": True}, {"params": [half]}])
 
 
 @pytest.mark.parametrize(

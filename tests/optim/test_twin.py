@@ -144,3 +144,8 @@ def test_refused(options, message):
         LinearTwin([torch.nn.Parameter(torch.ones(2))], **options)
     with pytest.raises(TypeError, match="alpha"):
         LinearTwin([torch.nn.Parameter(torch.ones(2))])
+
+
+def test_a_sigma_that_underflows_is_no_division_by_0():
+    x, _ = ours([1.0, 1.0], [[0.0, 1.0]] * 3, lr=0.1, beta=0.0, alpha=0.1, gamma=4000.0)
+    assert x[0] == 1.0

@@ -25,7 +25,9 @@ class OneBitOptions:
 class QSGDOptions:
     """The options of QSGD's compressor."""
 
-    levels: Annotated[int, Option("Levels s of a magnitude; 7 is a 4-bit code.", AT_LEAST_1, "s")] = 7
+    levels: Annotated[
+        int, Option("Levels s of a magnitude; 7 is a 4-bit code.", Range(ge=1, le=2**24), "s")
+    ] = 7
     norm: Annotated[Literal["l2", "max"], Option("Norm of a bucket; l2 is that of the theorems.")] = "max"
     bucket: Annotated[int | None, Option("Coordinates per norm; None (null): all.", AT_LEAST_1)] = 512
     seed: Seed = 0

@@ -40,9 +40,9 @@ class Range:
         low = "at least" if self.gt is None else "above"
         start, end = (self.ge if self.gt is None else self.gt), (self.le if self.lt is None else self.lt)
         if end is None:
-            return f"{low} {start:g}"
+            return f"{low} {start:.9g}"
         left, right = ("[" if self.gt is None else "("), ("]" if self.lt is None else ")")
-        return f"in {left}{start:g}, {end:g}{right}"
+        return f"in {left}{start:.9g}, {end:.9g}{right}"
 
 
 AT_LEAST_0, AT_LEAST_1, ABOVE_0 = Range(ge=0), Range(ge=1), Range(gt=0)

@@ -116,7 +116,7 @@ class HybridSignSGDOptions(SignSGDOptions):
     sgd_lr: Annotated[
         float | None,
         Option(
-            "Learning rate at the naive hand-off, following lr's schedule; unset: δ is reused.",
+            "Learning rate at the naive hand-off, before the factor loss_scale; follows lr; unset: δ.",
             ABOVE_0,
             needs=(Need("with calibrate", lambda o: not o["calibrate"]),),
         ),

@@ -60,8 +60,9 @@ class SignSGDOptions:
             ABOVE_0,
             needs=(
                 Need(
-                    "on a sign: only absolute pre-sign dither and coupled weight decay see the scale of g",
-                    lambda o: _scaled(o) or _coupled(o),
+                    "on a sign: only absolute pre-sign dither, coupled weight decay and SGD after a naive "
+                    "switch see the scale of g",
+                    lambda o: _scaled(o) or _coupled(o) or not o.get("calibrate", True),
                 ),
             ),
         ),

@@ -33,7 +33,11 @@ def library() -> ctypes.CDLL | None:
         path = _path()
         if not path.exists():
             _compile(path)
-        return ctypes.CDLL(str(path))
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:  # cut off by a loss of power, for example
+            _compile(path)
+            return ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"no fused CPU step ({error}); the plain one gives the same numbers, more slowly", stacklevel=2
@@ -43,32 +47,38 @@ def library() -> ctypes.CDLL | None:
 
 def is_obtainable() -> bool:
     """Return True if the step is compiled already or a compiler is found. Nothing is compiled."""
-    return _path().exists() or _compiler() is not None
+    try:
+        return compiler() is not None or _path().exists()
+    except (OSError, RuntimeError):  # no folder for it can be created
+        return False
 
 
 def _path() -> Path:
     return _cache_folder() / f"step-{_key()}.so"
 
 
-def _compiler() -> str | None:
+def compiler() -> str | None:
+    """Find the C compiler: that of CC, cc, gcc or clang."""
     names = (os.environ.get("CC") or "cc", "cc", "gcc", "clang")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def _compile(path: Path) -> None:
-    compiler = _compiler()
-    if compiler is None:
+    found = compiler()
+    if found is None:
         raise RuntimeError("no C compiler found")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         output = Path(folder) / path.name
         for wide in ((_WIDE,), ()):
-            command = [compiler, *_FLAGS, *wide, str(_SOURCE), "-o", str(output), "-lm"]
-            result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+            command = [found, *_FLAGS, *wide, str(_SOURCE), "-o", str(output), "-lm"]
+            result = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
+            )
             if result.returncode == 0:
                 os.replace(output, path)  # atomic: another process sees the whole file or none
                 return
     lines = result.stderr.strip().splitlines() or ["no message"]
-    raise RuntimeError(f"{compiler}: {lines[0]}")
+    raise RuntimeError(f"{found}: {lines[0]}")
 
 
 def _key() -> str:
@@ -92,8 +102,8 @@ def _cpu() -> bytes:
 
 @functools.cache
 def _cache_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sign-ablate"
-    try:
+    try:  # Path.home() fails for a user without an entry in the password database
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sign-ablate"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder

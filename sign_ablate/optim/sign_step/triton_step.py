@@ -7,6 +7,8 @@ import importlib
 import importlib.util
 import itertools
 import os
+import subprocess
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +48,25 @@ def _sums() -> Any:
     return importlib.import_module("sign_ablate.optim.sign_step.triton_sums")
 
 
+@functools.cache
+def _has_driver() -> bool:
+    """Build Triton's driver, which compiles C code on its first use. If it cannot be built, warn once."""
+    try:
+        importlib.import_module("triton.runtime").driver.active.get_current_target()
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        warnings.warn(
+            f"no Triton step ({error}); torch's foreach functions give the same numbers, more slowly: "
+            "install a C compiler (gcc), or name one in CC",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
 def _runs_on(device: torch.device) -> bool:
-    return device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return device.type in ("cpu", "cuda")
+    return device.type == "cuda" and _has_driver()
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
@@ -162,7 +181,7 @@ def observes(group: dict[str, Any], sums: Tensor) -> bool:
     if group["fused"] is None and group["foreach"] is not None:
         return False
     usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
-    return usual and type(sums) is Tensor and _runs_on(sums.device) and _installed()
+    return usual and type(sums) is Tensor and _installed() and _runs_on(sums.device)
 
 
 @functools.lru_cache(64)
