@@ -117,9 +117,8 @@ def annealed(group: dict[str, Any], k: int | Tensor) -> float | Tensor:
         return 0.0
     if group["k_unit"] == "epoch":
         k = k // group["steps_per_epoch"]
-    variance = group["alpha"] * (1 + k) ** -float(
-        group["gamma"]
-    )  # no negative integer power of a tensor of integers
+    gamma = float(group["gamma"])  # a tensor of integers has no negative integer power
+    variance = group["alpha"] * (1 + k) ** -gamma
     return variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance)
 
 
