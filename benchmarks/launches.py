@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.optim import resnet18_shapes
 from sign_ablate.optim import registry
 from sign_ablate.optim.options.declare import declared
-from sign_ablate.optim.sign_step import triton_step
+from sign_ablate.optim.sign_step import triton_step, triton_support
 
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 META = torch.device("meta")
@@ -121,7 +121,9 @@ def triton_on_meta() -> Iterator[None]:
         stack.enter_context(mock.patch.object(triton_step._kernel(), "sign_step", Launch()))
         for name in ("sum_tiles", "observe"):
             stack.enter_context(mock.patch.object(triton_step._sums(), name, Launch()))
-        stack.enter_context(mock.patch.object(triton_step, "_runs_on", lambda device: device.type == "meta"))
+        stack.enter_context(
+            mock.patch.object(triton_support, "runs_on", lambda device: device.type == "meta")
+        )
         stack.enter_context(mock.patch.object(triton_step.layout, "dense_alike", return_value=True))
         stack.enter_context(mock.patch.object(triton_step, "on_device", cached))
         yield
@@ -158,7 +160,9 @@ def rows() -> Iterable[tuple[str, str, str, str]]:
     """Name, and launches by a loop over the parameters, by foreach and in Triton."""
     for name in registry.METHODS:
         loop, together = (len(launches(registered(name, foreach=flag))) for flag in (False, True))
-        kernels = str(len(triton_launches(name))) if has_triton(name) and triton_step._installed() else "–"
+        kernels = (
+            str(len(triton_launches(name))) if has_triton(name) and triton_support.is_installed() else "–"
+        )
         yield name, f"{loop:,}", f"{together:,}", kernels
     for name, make in others():
         try:

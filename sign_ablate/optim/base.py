@@ -125,8 +125,9 @@ class DeclaredOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
             self._observe(loss)
-        self._advance(self._entries())
-        if not self.state:  # torch.distributed.checkpoint takes steps of an optimizer whose state is empty
+        entries = self._entries()
+        self._advance(entries)
+        if entries and not self.state:  # which torch.distributed.checkpoint would fill by a step
             self.state.update({p: {"stepped": 1} for p, *_ in self._parameters() if p.requires_grad})
         return loss
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sign_ablate.optim import HybridSignSGD, SignSGD, noise
-from sign_ablate.optim.sign_step import fused, inputs, native, triton_step
+from sign_ablate.optim.sign_step import fused, inputs, native, triton_support
 from tests.optim.helpers import HYBRID_OPTIONS, SIGN_OPTIONS, equal, momenta, run
 
 pytestmark = pytest.mark.slow
@@ -239,18 +239,18 @@ def test_without_a_compiler_triton_is_not_used_and_warns_once(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "triton.runtime", types.SimpleNamespace(driver=Driver()))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    triton_step._has_driver.cache_clear()
+    triton_support.has_driver.cache_clear()
     message = r"^no Triton step \(Failed to find C compiler\).*install a C compiler"
     with pytest.warns(UserWarning, match=message) as caught:
-        runs = [triton_step._runs_on(torch.device("cuda")) for _ in range(2)]
+        runs = [triton_support.runs_on(torch.device("cuda")) for _ in range(2)]
     assert runs == [False, False]
     assert len(caught) == 1
-    triton_step._has_driver.cache_clear()
+    triton_support.has_driver.cache_clear()
 
 
 def test_stepping_on_a_cpu_builds_no_driver_of_triton(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(triton_step, "_has_driver", lambda: pytest.fail("on a CPU"))
+    monkeypatch.setattr(triton_support, "has_driver", lambda: pytest.fail("on a CPU"))
     run(SignSGD, {"fused": None, "momentum_form": "heavy_ball", "dither": "pre", "alpha": 0.1}, steps=1)
 
 

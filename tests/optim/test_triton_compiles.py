@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sign_ablate.optim import HybridSignSGD, SignSGD
-from sign_ablate.optim.sign_step import fused, triton_step
+from sign_ablate.optim.sign_step import fused, triton_step, triton_support
 from tests.optim.helpers import make_params, set_grads
 from tests.optim.test_triton import CUDA, HAS_TRITON, INTERPRETED
 
@@ -79,7 +79,7 @@ CASES = {
 def test_kernels_compile(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cls, options, expected = CASES[case]
     done: list[tuple[str, int]] = []
-    monkeypatch.setattr(triton_step, "_runs_on", lambda device: True)
+    monkeypatch.setattr(triton_support, "runs_on", lambda device: True)
     monkeypatch.setattr(fused, "takes_step", lambda const: False)
     for module, names in (
         (triton_step._kernel(), ["sign_step"]),

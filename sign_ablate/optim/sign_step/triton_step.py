@@ -4,11 +4,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import importlib.util
 import itertools
-import os
-import subprocess
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from sign_ablate.optim import layout
+from sign_ablate.optim.sign_step import triton_support
 from sign_ablate.optim.sign_step.inputs import StepConstants, Tensors
 from sign_ablate.optim.sign_step.upload import on_device
 
@@ -30,12 +27,7 @@ _LARGE = "ema, weight from ½"
 
 def takes_step(const: StepConstants) -> bool:
     """Return True if Triton is installed: the kernel implements every step of SignSGD and HybridSignSGD."""
-    return _installed()
-
-
-@functools.cache
-def _installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return triton_support.is_installed()
 
 
 @functools.cache
@@ -46,27 +38,6 @@ def _kernel() -> Any:
 @functools.cache
 def _sums() -> Any:
     return importlib.import_module("sign_ablate.optim.sign_step.triton_sums")
-
-
-@functools.cache
-def _has_driver() -> bool:
-    """Build Triton's driver, which compiles C code on its first use. If it cannot be built, warn once."""
-    try:
-        importlib.import_module("triton.runtime").driver.active.get_current_target()
-    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        warnings.warn(
-            f"no Triton step ({error}); torch's foreach functions give the same numbers, more slowly: "
-            "install a C compiler (gcc), or name one in CC",
-            stacklevel=2,
-        )
-        return False
-    return True
-
-
-def _runs_on(device: torch.device) -> bool:
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return device.type in ("cpu", "cuda")
-    return device.type == "cuda" and _has_driver()
 
 
 def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
@@ -80,7 +51,7 @@ def takes_tensors(p: Tensor, g: Tensor, m: Tensor | None) -> bool:
     tensors = [p, g] if m is None else [p, g, m]
     if type(p) not in _TYPES or any(type(t) is not Tensor for t in tensors[1:]):
         return False
-    if not _runs_on(p.device):
+    if not triton_support.runs_on(p.device):
         return False
     for t in tensors:
         if t.dtype not in _DTYPES or t.device != p.device or t.is_neg() or t._is_zerotensor():
@@ -181,7 +152,12 @@ def observes(group: dict[str, Any], sums: Tensor) -> bool:
     if group["fused"] is None and group["foreach"] is not None:
         return False
     usual = not (group["fused"] is False or group["differentiable"] or torch.compiler.is_compiling())
-    return usual and type(sums) is Tensor and _installed() and _runs_on(sums.device)
+    return (
+        usual
+        and type(sums) is Tensor
+        and triton_support.is_installed()
+        and triton_support.runs_on(sums.device)
+    )
 
 
 @functools.lru_cache(64)
