@@ -21,12 +21,12 @@ NO_ROWS = (0, 0)
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What was taken from a part.
+    """Numbers of runs of a part.
 
     Attributes:
-        runs: number of runs taken.
-        earlier: number of runs of the campaign that an earlier part has, too.
-        others: number of runs that are not of the campaign.
+        runs: those taken.
+        earlier: those of the campaign that an earlier part has, too.
+        others: those that are not of the campaign.
     """
 
     runs: int
@@ -46,7 +46,7 @@ def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[Taken]:
         out: folder of the tables to write. It may be one of the parts.
 
     Returns:
-        What was taken from each part.
+        The numbers of runs of each part.
 
     Raises:
         AggregateError: if no part has a run of the campaign, if a table is of another version, or if the

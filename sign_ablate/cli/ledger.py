@@ -7,6 +7,8 @@ import typer
 
 from sign_ablate.cli.options import DEFAULT_CONFIG, Config, Set, fail, load
 
+Out = Annotated[Path | None, typer.Option(help="Folder to write; default: results/reference/<campaign>.")]
+
 app = typer.Typer()
 
 
@@ -36,9 +38,7 @@ def export(
     config: Config = DEFAULT_CONFIG,
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write; default: results/reference/<campaign>.")
-    ] = None,
+    out: Out = None,
     partial: Annotated[bool, typer.Option("--partial", help="Results of snakemake partial.")] = False,
 ) -> None:
     """Copy the tables, ledger, tuned.json and figures of a campaign to a folder to keep."""
@@ -61,9 +61,7 @@ def merge(
     config: Config = DEFAULT_CONFIG,
     overrides: Set = [],  # noqa: B006
     results: Path = Path("results"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write; default: results/reference/<campaign>.")
-    ] = None,
+    out: Out = None,
 ) -> None:
     """Make one export of a campaign from those of its parts, such as seeds that several machines ran."""
     from sign_ablate.analysis.aggregate import AggregateError
