@@ -51,16 +51,21 @@ def aggregate(campaign: Campaign, results: Path, out: Path, partial: bool = Fals
     contents, damaged = _read(
         present, [layout.run_folder(results, run.id) for run in present], out / schemas.KEPT, partial
     )
-    write_tables(campaign, contents, out, damaged)
+    write_tables(campaign, runs, contents, out, damaged)
 
 
 def write_tables(
-    campaign: Campaign, contents: Mapping[str, Content], out: Path, damaged: Sequence[Run] = ()
+    campaign: Campaign,
+    runs: Sequence[Run],
+    contents: Mapping[str, Content],
+    out: Path,
+    damaged: Sequence[Run] = (),
 ) -> None:
     """Write the tables of a campaign and campaign.json.
 
     Args:
         campaign: the campaign.
+        runs: its runs (`expand`).
         contents: run id → content of the run. Other runs of the campaign are missing in the tables.
         out: folder of the tables.
         damaged: runs that were left out because they are damaged.
@@ -69,7 +74,6 @@ def write_tables(
         AggregateError: if two cells have the same label.
         OSError: if a table cannot be written.
     """
-    runs = expand(campaign)
     intact = [run for run in runs if run.id in contents]
     keys = [{"run": run.id, **_cell_row(run), "seed": run.config.seed} for run in intact]
     rows = [{**key, **_result(contents[run.id])} for run, key in zip(intact, keys, strict=True)]

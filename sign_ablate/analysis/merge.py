@@ -53,7 +53,8 @@ def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[Taken]:
             tables of a part are not of the same runs.
         OSError: if a table cannot be read or written.
     """
-    wanted = {run.id for run in expand(campaign)}
+    runs = expand(campaign)
+    wanted = {run.id for run in runs}
     contents: dict[str, Content] = {}
     taken = []
     for part in parts:
@@ -65,7 +66,7 @@ def merge(campaign: Campaign, parts: Sequence[Path], out: Path) -> list[Taken]:
     if not contents:
         where = ", ".join(map(str, parts))
         raise AggregateError(f"{where}: none of the {len(wanted)} runs of {campaign.campaign} is there")
-    write_tables(campaign, contents, out)
+    write_tables(campaign, runs, contents, out)
     return taken
 
 

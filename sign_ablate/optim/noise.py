@@ -172,9 +172,9 @@ def exceeds(random: Tensor, x: Tensor) -> Tensor:
     """Return True where x + ξ > 0 for standard normal noise ξ = Φ⁻¹(u), that is, with probability Φ(x).
 
     u in (0, 1) is the random word, so the sign of x + ξ needs one uniform number and no normal one. The
-    probability is within 3e-7 of Φ(x), increases with x up to 4e-8, and is 0 or 1 for |x| > 6.5: the noise
-    does not change the sign of a large x. There is no division. Products and sums are rounded one by one in
-    the order of step.c, so that both give the same bits.
+    probability is within 3e-7 of Φ(x), increases with x but for falls of up to 4e-8 at |x| = 1, and is 0 or 1
+    for |x| > 6.5: the noise does not change the sign of a large x. There is no division. Products and sums
+    are rounded one by one in the order of step.c, so that both give the same bits.
 
     Args:
         random: words, of the shape of x.
